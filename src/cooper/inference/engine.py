@@ -1,0 +1,278 @@
+"""Answers: the loop of writing, drawing, looking and writing on, for many traces at once.
+
+All traces of a batch write their turn together; those that called for a map draw together, look at it, and go on. What
+a trace becomes depends on its prompt and its seed alone, not on the batch it is in.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Literal, TypeAlias
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from cooper.inference.flow import FlowSettings
+from cooper.inference.policy import Policy
+from cooper.inference.sampler import Sampling, generator
+from cooper.inference.session import Session, Written
+from cooper.layout import Piece, Words, tokens_of
+from cooper.modalities import Modality, by_tag
+from cooper.model.autoencoder import unpatchify
+from cooper.model.unified import UnifiedModel
+from cooper.sequence import Sequencer
+from cooper.trace import Drawing, Picture, Text, Trace, answer_of, calls_of
+
+#: why a trace ended: it answered; a turn neither answered nor called a map it may call; a turn or the whole trace ran
+#: out of tokens; the last turn called for another map
+Reason: TypeAlias = Literal["answered", "malformed", "length", "turns"]
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How the engine samples and what it spends on a trace."""
+
+    sampling: Sampling = Sampling()
+    flow: FlowSettings = FlowSettings()
+    turn_tokens: int = 96
+    """Most tokens of one turn."""
+    trace_tokens: int = 288
+    """Most tokens the model may write in a trace, all turns together."""
+    batch: int = 32
+    """Most traces that are advanced together."""
+
+
+@dataclass(frozen=True)
+class Wrote:
+    """A trace (by its number) got one more token."""
+
+    row: int
+    token: int
+
+
+@dataclass(frozen=True)
+class Drew:
+    """A trace's map is `step` of `steps` flow steps along."""
+
+    row: int
+    modality: str
+    step: int
+    steps: int
+
+
+@dataclass(frozen=True)
+class Looked:
+    """A trace's map is finished."""
+
+    row: int
+    drawing: Drawing
+
+
+@dataclass(frozen=True)
+class Finished:
+    row: int
+    rollout: Rollout
+
+
+Event: TypeAlias = Wrote | Drew | Looked | Finished
+
+
+@dataclass
+class Rollout:
+    """A finished trace and what was recorded on the way."""
+
+    trace: Trace
+    reason: Reason
+    seed: int
+    turns: list[Written]
+    """Token ids and log-probabilities of every turn the model wrote; a given turn has no log-probabilities."""
+    seconds: float = 0.0
+    """From the start of its batch to its end."""
+
+    @property
+    def tokens(self) -> int:
+        return sum(len(turn.ids) for turn in self.turns)
+
+
+@dataclass
+class _Row:
+    """A trace on its way."""
+
+    number: int
+    trace: Trace
+    seed: int
+    turns: list[Written] = field(default_factory=list)
+    call: Modality | None = None
+    reason: Reason | None = None
+
+    @property
+    def tokens(self) -> int:
+        return sum(len(turn.ids) for turn in self.turns)
+
+
+class Engine:
+    """Runs traces under a policy on a model."""
+
+    def __init__(self, model: UnifiedModel, sequencer: Sequencer, settings: Settings = Settings()):
+        self.model, self.sequencer, self.settings = model, sequencer, settings
+
+    def run(
+        self, prompts: Sequence[Trace], policy: Policy, *, samples: int = 1, seeds: Sequence[int] | None = None
+    ) -> list[Rollout]:
+        """`samples` rollouts of every prompt, next to each other. A prompt is a trace that ends in a question.
+
+        `seeds` has one seed per rollout (default: 0, 1, ...). Raises ValueError for an empty prompt or too few seeds.
+        """
+        done: dict[int, Rollout] = {}
+        for event in self.stream(prompts, policy, samples=samples, seeds=seeds):
+            if isinstance(event, Finished):
+                done[event.row] = event.rollout
+        return [done[i] for i in sorted(done)]
+
+    def stream(
+        self, prompts: Sequence[Trace], policy: Policy, *, samples: int = 1, seeds: Sequence[int] | None = None
+    ) -> Iterator[Event]:
+        """As `run`, event by event."""
+        total = len(prompts) * samples
+        seeds = list(range(total)) if seeds is None else list(seeds)
+        if len(seeds) != total:
+            raise ValueError(f"{len(prompts)} prompts with {samples} samples need {total} seeds, not {len(seeds)}")
+        if any(not any(isinstance(s, Text) for s in prompt.segments) for prompt in prompts):
+            raise ValueError("a prompt needs a question: a trace with at least one text")
+        together = max(1, self.settings.batch // samples)
+        for i in range(0, len(prompts), together):
+            part = prompts[i : i + together]
+            part_seeds = seeds[i * samples : (i + len(part)) * samples]
+            yield from self._run_batch(part, policy, samples, part_seeds, i * samples)
+
+    def _run_batch(
+        self, prompts: Sequence[Trace], policy: Policy, samples: int, seeds: list[int], first: int
+    ) -> Iterator[Event]:
+        began = time.perf_counter()
+        encode = self.sequencer.encoder(self.model)
+        system = [Text(policy.system, "system")] if policy.system else []
+        traces = [Trace((*system, *prompt.segments), prompt.meta) for prompt in prompts]
+        opened = Session.open(self.model, [self.sequencer.pieces(trace, encode) for trace in traces])
+        session = opened.fork(samples, self._capacity(policy, traces[0]))
+        rows = [_Row(first + k, traces[k // samples], seed) for k, seed in enumerate(seeds)]
+        for turn in range(policy.max_turns):
+            if turn < len(policy.given):
+                self._give(session, rows, policy.given[turn])
+            else:
+                yield from self._write(session, rows, turn)
+            for row in rows:
+                row.reason, row.call = self._judge(row, policy, last=turn == policy.max_turns - 1)
+                if row.reason is not None:
+                    seconds = time.perf_counter() - began
+                    yield Finished(row.number, Rollout(row.trace, row.reason, row.seed, row.turns, seconds))
+            going = [i for i, row in enumerate(rows) if row.reason is None]
+            if not going:
+                return
+            if len(going) <= len(rows) // 2:  # the finished ones cost more than copying the rest
+                session, rows, going = session.select(going), [rows[i] for i in going], list(range(len(going)))
+            yield from self._draw(session, rows, going, turn)
+            pieces: list[list[Piece]] = [[] for _ in rows]
+            reflection = Text(policy.reflection, "reflection")
+            for i in going:
+                drawing = rows[i].trace.segments[-1]
+                pieces[i] = self.sequencer.pieces(Trace((drawing, reflection)), encode)
+                rows[i].trace += reflection
+            session.read(pieces)
+
+    def _capacity(self, policy: Policy, trace: Trace) -> int:
+        """Tokens a trace can come to after its prompt."""
+        per_map = 0
+        if policy.max_turns > 1:
+            image = next((s.image for s in trace.segments if isinstance(s, Picture)), None)
+            if image is not None:
+                drawing = Drawing("", image)
+                blank = torch.zeros(1)
+                shown = self.sequencer.drawing(drawing, lambda _: blank, None)
+                per_map = sum(tokens_of(p, self.model.config) + 2 for p in shown)
+            per_map += len(self.sequencer.ids(policy.reflection)) + 2
+        longest = max([self.settings.turn_tokens, *(len(self.sequencer.ids(text)) for text in policy.given)])
+        return policy.max_turns * (longest + 2 + per_map)
+
+    def _give(self, session: Session, rows: list[_Row], text: str) -> None:
+        ids = list(self.sequencer.ids(text))
+        session.read_turn([ids if row.reason is None else [] for row in rows])
+        for row in rows:
+            if row.reason is None:
+                row.turns.append(Written(ids, [], True))
+                row.trace += Text(text, "model")
+
+    def _write(self, session: Session, rows: list[_Row], turn: int) -> Iterator[Event]:
+        s = self.settings
+        limits = [0 if row.reason is not None else min(s.turn_tokens, s.trace_tokens - row.tokens) for row in rows]
+        uniform = torch.stack([torch.rand(s.turn_tokens, generator=generator(row.seed, "text", turn)) for row in rows])
+        for step in session.write(limits, uniform, s.sampling):
+            yield from (Wrote(rows[i].number, token) for i, token in step)
+        for row, written in zip(rows, session.written, strict=True):
+            if row.reason is None:
+                row.turns.append(written)
+                row.trace += Text(self.sequencer.text(written.ids), "model")
+
+    def _judge(self, row: _Row, policy: Policy, last: bool) -> tuple[Reason | None, Modality | None]:
+        """Why a trace ends with its latest turn, or the map it calls for."""
+        if row.reason is not None:
+            return row.reason, None
+        text = row.trace.turns[-1]
+        if not row.turns[-1].ended:
+            return "length", None
+        if answer_of(text) is not None:
+            return "answered", None
+        calls = calls_of(text)
+        called = by_tag(calls[0].tag, policy.calls) if calls else None
+        if called is None:
+            return "malformed", None
+        return ("turns", None) if last else (None, called)
+
+    def _draw(self, session: Session, rows: list[_Row], going: list[int], turn: int) -> Iterator[Event]:
+        """Draw the maps that the rows in `going` called for; each trace gets its Drawing."""
+        flow = self.settings.flow
+        for grid, members in self._by_grid(rows, going).items():
+            shape = (grid[0] * grid[1], self.model.config.latent_dim)
+            noise = torch.stack([torch.randn(shape, generator=generator(rows[i].seed, "map", turn)) for i in members])
+            without_call = [self._without_call(rows[i]) for i in members] if flow.text_scale != 1 else None
+            texts = [self._texts(rows[i].trace) for i in members] if flow.image_scale != 1 else None
+            latents = noise
+            walk = session.select(members).draw(noise, grid, flow, without_call, texts)
+            for step, latents in enumerate(walk, 1):
+                for i in members:
+                    yield Drew(rows[i].number, rows[i].call.name, step, flow.time_points - 1)  # type: ignore[union-attr]
+            for i, drawing in zip(members, self._finish(latents, grid, [rows[i].call for i in members]), strict=True):
+                rows[i].trace += drawing
+                yield Looked(rows[i].number, drawing)
+
+    def _by_grid(self, rows: list[_Row], going: list[int]) -> dict[tuple[int, int], list[int]]:
+        grids: dict[tuple[int, int], list[int]] = {}
+        for i in going:
+            pictures = rows[i].trace.pictures
+            if not pictures:
+                raise ValueError("a map was called for, but the prompt has no picture to draw it of")
+            grids.setdefault(self.sequencer.latent_grid(pictures[0].image), []).append(i)
+        return grids
+
+    def _finish(self, tokens: Tensor, grid: tuple[int, int], calls: list[Modality | None]) -> list[Drawing]:
+        """Drawing tokens (rows, tokens, latent_dim) as drawings."""
+        with torch.no_grad():
+            images = self.model.decode(tokens, grid)
+        rgb = ((images + 1) * 127.5).round().clamp(0, 255).to(torch.uint8).permute(0, 2, 3, 1).cpu().numpy()
+        latents = unpatchify(tokens.float().cpu(), grid, self.model.config.latent_patch).numpy()
+        return [
+            Drawing(call.name, np.ascontiguousarray(rgb[k]), latents[k]) for k, call in enumerate(calls) if call
+        ]
+
+    def _without_call(self, row: _Row) -> tuple[int, tuple[int, ...]]:
+        """The latest turn without its call, as (tokens it shares with the turn, tokens it goes on with)."""
+        text = row.trace.turns[-1]
+        shorter = self.sequencer.ids(text[: calls_of(text)[0].start])
+        ids = row.turns[-1].ids
+        keep = next((k for k, (a, b) in enumerate(zip(ids, shorter, strict=False)) if a != b), min(len(ids), len(shorter)))
+        return keep, shorter[keep:]
+
+    def _texts(self, trace: Trace) -> list[Words]:
+        return [Words(self.sequencer.ids(s.text)) for s in trace.segments if isinstance(s, Text)]

@@ -1,0 +1,47 @@
+"""Ways of answering, as data: a system prompt, the maps that may be drawn, a turn budget. No code knows their names."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Policy:
+    """How a question is answered."""
+
+    name: str
+    system: str | None
+    """System prompt, or None for none."""
+    calls: tuple[str, ...] = ()
+    """Modalities that may be drawn."""
+    max_turns: int = 1
+    """Most texts the model may write; a map can be drawn between two of them."""
+    reflection: str = "Look at the map."
+    """Text inserted after each map."""
+    given: tuple[str, ...] = ()
+    """Texts of the first turns, given to the model instead of being written by it."""
+
+    def __post_init__(self) -> None:
+        if self.max_turns < 1:
+            raise ValueError("a policy needs at least one turn, or there is no answer")
+        if len(self.given) >= self.max_turns:
+            raise ValueError("a policy must leave the model a turn of its own after those that are given")
+
+
+#: The tiny model's ways, in the order of the paper's table: base, RE, PE, COOPER.
+POLICIES = {
+    p.name: p
+    for p in (
+        Policy("direct", None),
+        Policy("text", "Think, then answer."),
+        Policy("perception", "Draw the depth, draw the objects, then answer.", ("depth", "segmentation"), max_turns=3),
+        Policy("interleaved", "Draw a map if it helps, think, then answer.", ("depth", "segmentation"), max_turns=3),
+    )
+}
+
+
+def policy(name: str) -> Policy:
+    """The policy of that name. Raises ValueError, naming the known ones, if there is none."""
+    if name not in POLICIES:
+        raise ValueError(f"no mode is called {name!r}; choose from {', '.join(POLICIES)}")
+    return POLICIES[name]

@@ -1,0 +1,52 @@
+"""Choosing the next token, and the random numbers behind every choice.
+
+Random numbers depend on a trace's own seed and on nothing else: not on the device, nor on what else is in the batch.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """Temperature 0 is greedy. With `top_p` below 1, only the likeliest tokens that make up that share are eligible."""
+
+    temperature: float = 0.0
+    top_p: float = 1.0
+
+    def __post_init__(self) -> None:
+        if self.temperature < 0:
+            raise ValueError(f"the temperature must not be negative; got {self.temperature}")
+        if not 0 < self.top_p <= 1:
+            raise ValueError(f"top-p lies above 0 and at most at 1; got {self.top_p}")
+
+    def choose(self, logits: Tensor, uniform: Tensor) -> tuple[Tensor, Tensor]:
+        """Logits (B, vocabulary) and a uniform random number each (B,) to token ids (B,) and their log-probabilities
+        under the distribution that was sampled from (temperature 1 when greedy)."""
+        logits = logits.float()
+        if self.temperature == 0:
+            ids = logits.argmax(dim=-1)
+            return ids, torch.log_softmax(logits, dim=-1).gather(-1, ids[:, None])[:, 0]
+        log_p = torch.log_softmax(logits / self.temperature, dim=-1)
+        if self.top_p < 1:
+            ordered, where = log_p.exp().sort(dim=-1, descending=True)
+            outside = ordered.cumsum(dim=-1) - ordered >= self.top_p
+            log_p = log_p.masked_fill(torch.zeros_like(outside).scatter(-1, where, outside), float("-inf"))
+            log_p = log_p - log_p.logsumexp(dim=-1, keepdim=True)
+        cumulative = log_p.exp().cumsum(dim=-1)
+        # kept below the sum, so that rounding can never push a draw past the last eligible token
+        total = cumulative[:, -1:]
+        drawn = torch.minimum(uniform.to(cumulative)[:, None] * total, torch.nextafter(total, torch.zeros_like(total)))
+        ids = torch.searchsorted(cumulative, drawn, right=True)[:, 0]
+        return ids, log_p.gather(-1, ids[:, None])[:, 0]
+
+
+def generator(*key: int | str) -> torch.Generator:
+    """A CPU generator that is a pure function of its key, such as (seed, "text", turn)."""
+    digest = hashlib.blake2b(repr(key).encode(), digest_size=8).digest()
+    return torch.Generator().manual_seed(int.from_bytes(digest, "little") % 2**63)

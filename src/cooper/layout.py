@@ -1,0 +1,306 @@
+"""From pieces to tokens: experts, rotary positions, attention and losses. Training and inference both go through here.
+
+A **piece** is a segment ready for the model: `Words` (token ids), `Seen` (an image for the vision transformer), `Clean`
+(a drawing's latent, to be looked at) and `Noised` (a drawing's latent on its way from noise). A **row** is a forest of
+pieces: each follows its parent, and sees its ancestors and itself, nothing else. One interleaved sequence is a chain; a
+picture with ten questions, or a question with eight rollouts, is a tree that holds what they share once.
+
+Rules (method section 2), with `|` for the frame tokens around every piece:
+
+    piece     tokens           attends to itself   rotary position                   seen by descendants
+    Words     | w w w |        causally            one a token, advances by each     yes
+    Seen      | p p p p |      fully               all share one, advances by one    yes
+    Clean     | d d d d |      fully               all share one, advances by one    yes
+    Noised    | d d d d |      fully               all share one, does not advance   no
+
+Example, with S the system text, P a picture and Q a question, then two continuations A and N (noised):
+
+             S P Q A N
+        S    x
+        P    x x             (x: may attend, block by block; inside a block as in the table)
+        Q    x x x
+        A    x x x x
+        N    x x x   x
+
+Frames and `p` go to the expert `und`, `d` to `gen`. Rows are batched as two streams, `und` first; "stream order".
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import TypeAlias
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from cooper.model.config import ModelConfig
+from cooper.model.vision import grid_positions
+
+NO_LABEL = -100
+
+
+@dataclass(frozen=True)
+class Words:
+    """Token ids of a text, without its frame. With `loss`, each next token (and the end) is to be predicted.
+
+    A text that is still being written, or goes on, lacks the `end` or the `begin` of its frame.
+    """
+
+    ids: tuple[int, ...]
+    loss: bool = False
+    begin: bool = True
+    end: bool = True
+
+
+@dataclass(frozen=True, eq=False)
+class Seen:
+    """An image for the vision transformer: float (3, height, width) in [-1, 1]."""
+
+    image: Tensor
+
+
+@dataclass(frozen=True, eq=False)
+class Clean:
+    """Drawing tokens (rows * columns, latent_dim) of a picture or a map that is looked at."""
+
+    tokens: Tensor
+    grid: tuple[int, int]
+
+
+@dataclass(frozen=True, eq=False)
+class Noised:
+    """Drawing tokens at noise time `time`: (1 - time) * tokens + time * noise. The target is noise - tokens."""
+
+    tokens: Tensor
+    grid: tuple[int, int]
+    time: float
+    noise: Tensor
+
+
+Piece: TypeAlias = Words | Seen | Clean | Noised
+
+
+@dataclass(frozen=True)
+class Node:
+    """A piece and the index of the one before it in the row, -1 at a beginning."""
+
+    piece: Piece
+    parent: int
+
+
+def chain(pieces: Sequence[Piece]) -> list[Node]:
+    """One sequence. What follows a `Noised` piece follows what was before it."""
+    return merge([pieces])
+
+
+def merge(sequences: Sequence[Sequence[Piece]]) -> list[Node]:
+    """Several sequences as one row; leading pieces they share (the same object, or equal words) are held once.
+
+    Pieces that carry a loss are never merged: each sequence has its own.
+    """
+    nodes: list[Node] = []
+    children: dict[tuple[int, object], int] = {}
+    for sequence in sequences:
+        at = -1
+        for piece in sequence:
+            key = (at, piece)
+            carries_loss = isinstance(piece, Noised) or (isinstance(piece, Words) and piece.loss)
+            index = None if carries_loss else children.get(key)
+            if index is None:
+                nodes.append(Node(piece, at))
+                index = len(nodes) - 1
+                if not carries_loss:
+                    children[key] = index
+            if not isinstance(piece, Noised):
+                at = index
+    return nodes
+
+
+@dataclass(frozen=True)
+class RowLayout:
+    """The tokens of a row in sequence order (node by node). All arrays have length N unless it says otherwise."""
+
+    nodes: tuple[Node, ...]
+    segment: np.ndarray
+    """Node of each token."""
+    position: np.ndarray
+    """Rotary positions."""
+    gen: np.ndarray
+    """True where the expert is `gen`."""
+    ids: np.ndarray
+    """Token ids; -1 where the token is not text."""
+    labels: np.ndarray
+    """The id to be predicted at this token, or NO_LABEL."""
+    sees: np.ndarray
+    """(nodes, nodes): may the tokens of one node attend to those of another?"""
+    end: int
+    """The next rotary position after the last node that advances it."""
+
+    def allowed(self) -> np.ndarray:
+        """Attention, bool (N, N): may token i attend to token j?"""
+        allowed = self.sees[self.segment[:, None], self.segment]
+        causal = np.array([isinstance(n.piece, Words) for n in self.nodes], dtype=bool)
+        index = np.arange(len(self.segment))
+        future = index > index[:, None]
+        same_text = (self.segment[:, None] == self.segment) & causal[self.segment][:, None]
+        return allowed & ~(same_text & future)
+
+
+def lay_out(nodes: Sequence[Node], config: ModelConfig, start: int = 0) -> RowLayout:
+    """Lay a row out. `start` is the rotary position of the beginnings (a cached context's next position)."""
+    special = config.special
+    ids: list[np.ndarray] = []
+    positions: list[np.ndarray] = []
+    gen: list[np.ndarray] = []
+    labels: list[np.ndarray] = []
+    ends: list[int] = []
+    sees = np.zeros((len(nodes), len(nodes)), dtype=bool)
+    for i, node in enumerate(nodes):
+        piece, parent = node.piece, node.parent
+        begin = start if parent < 0 else ends[parent]
+        if parent >= 0:
+            sees[i] = sees[parent]
+        sees[i, i] = True
+        if isinstance(piece, Words):
+            text = (special.begin,) * piece.begin + piece.ids + (special.end,) * piece.end
+            n = len(text)
+            label = np.full(n, NO_LABEL)
+            if piece.loss:
+                label[:-1] = text[1:]
+            ids.append(np.array(text))
+            positions.append(begin + np.arange(n))
+            gen.append(np.zeros(n, dtype=bool))
+            ends.append(begin + n)
+        else:
+            n = tokens_of(piece, config) + 2
+            inner = np.full(n, -1)
+            inner[0], inner[-1] = special.image_begin, special.image_end
+            ids.append(inner)
+            positions.append(np.full(n, begin))
+            gen.append((inner < 0) & (not isinstance(piece, Seen)))
+            label = np.full(n, NO_LABEL)
+            ends.append(begin if isinstance(piece, Noised) else begin + 1)
+        labels.append(label)
+    for i, node in enumerate(nodes):
+        if isinstance(node.piece, Noised):  # nothing but itself may look at it
+            sees[:, i] = False
+            sees[i, i] = True
+    segment = np.repeat(np.arange(len(nodes)), [len(x) for x in ids]).astype(np.int64)
+    advancing = [e for e, n in zip(ends, nodes, strict=True) if not isinstance(n.piece, Noised)]
+    return RowLayout(
+        tuple(nodes), segment, _join(positions, np.int64), _join(gen, bool), _join(ids, np.int64),
+        _join(labels, np.int64), sees, advancing[-1] if advancing else start,
+    )  # fmt: skip
+
+
+def _join(parts: list[np.ndarray], dtype: type) -> np.ndarray:
+    return np.concatenate(parts) if parts else np.zeros(0, dtype=dtype)
+
+
+def tokens_of(piece: Piece, config: ModelConfig) -> int:
+    """How many tokens a piece has, without its frame."""
+    if isinstance(piece, Words):
+        return len(piece.ids)
+    if isinstance(piece, Seen):
+        h, w = piece.image.shape[-2:]
+        return (h // config.vision.patch) * (w // config.vision.patch)
+    return piece.grid[0] * piece.grid[1]
+
+
+@dataclass
+class Batch:
+    """Rows laid out, padded and ready to be embedded. U, G: longest `und` and `gen` streams; N = U + G."""
+
+    und_ids: Tensor
+    """int64 (B, U); 0 where the token is not text."""
+    gen_width: int
+    """G."""
+    positions: Tensor
+    """int64 (B, N), stream order."""
+    valid: Tensor
+    """bool (B, N): False for padding."""
+    allowed: Tensor
+    """bool (B, N, N); padding attends to itself only."""
+    labels: Tensor
+    """int64 (B, U)."""
+    order: Tensor
+    """int64 (B, N): where each token stands in its row's sequence; -1 for padding."""
+    ends: Tensor
+    """int64 (B,): next rotary position of each row."""
+    pictures: list[tuple[Tensor, Tensor]] = field(default_factory=list)
+    """Images of one size (k, 3, H, W), and the places of their patches in the flattened `und` stream (k, patches)."""
+    latents: Tensor | None = None
+    """Drawing tokens, noised where they are to be (T, latent_dim); None if G is 0."""
+    times: Tensor | None = None
+    """Noise time of each (T,)."""
+    where: Tensor | None = None
+    """Row of the position table of each (T,)."""
+    latent_at: Tensor | None = None
+    """Place of each in the flattened `gen` stream (T,)."""
+    target_at: Tensor | None = None
+    """Places, in the flattened `gen` stream, of the tokens that carry a flow loss (M,)."""
+    target: Tensor | None = None
+    """Their velocities, noise - tokens (M, latent_dim)."""
+
+
+def collate(rows: Sequence[RowLayout], config: ModelConfig) -> Batch:
+    """Pad rows to one batch in stream order."""
+    counts = [int(row.gen.sum()) for row in rows]
+    und_width = max(len(row.gen) - g for row, g in zip(rows, counts, strict=True))
+    gen_width = max(counts)
+    size, width = len(rows), und_width + gen_width
+    und_ids = np.zeros((size, und_width), dtype=np.int64)
+    labels = np.full((size, und_width), NO_LABEL, dtype=np.int64)
+    positions = np.zeros((size, width), dtype=np.int64)
+    order = np.full((size, width), -1, dtype=np.int64)
+    allowed = np.zeros((size, width, width), dtype=bool)
+    allowed[:, np.arange(width), np.arange(width)] = True
+    images: dict[tuple[int, ...], list[tuple[Tensor, np.ndarray]]] = {}
+    drawn: list[tuple[Tensor, float, np.ndarray, np.ndarray]] = []
+    target_at: list[np.ndarray] = []
+    target: list[Tensor] = []
+    for r, row in enumerate(rows):
+        slot = np.empty(len(row.gen), dtype=np.int64)  # sequence order -> stream order
+        slot[~row.gen] = np.arange(len(row.gen) - counts[r])
+        slot[row.gen] = und_width + np.arange(counts[r])
+        und = ~row.gen
+        und_ids[r, slot[und]] = np.maximum(row.ids[und], 0)
+        labels[r, slot[und]] = row.labels[und]
+        positions[r, slot] = row.position
+        order[r, slot] = np.arange(len(slot))
+        allowed[r, slot[:, None], slot] = row.allowed()
+        for i, node in enumerate(row.nodes):
+            piece = node.piece
+            if isinstance(piece, Words):
+                continue
+            inner = slot[row.segment == i][1:-1]
+            if isinstance(piece, Seen):
+                images.setdefault(tuple(piece.image.shape), []).append((piece.image, r * und_width + inner))
+                continue
+            at = r * gen_width + inner - und_width
+            where = grid_positions(piece.grid, config.max_latent_side, "the drawing").numpy()
+            if isinstance(piece, Clean):
+                drawn.append((piece.tokens, 0.0, where, at))
+            else:
+                drawn.append(((1 - piece.time) * piece.tokens + piece.time * piece.noise, piece.time, where, at))
+                target_at.append(at)
+                target.append(piece.noise - piece.tokens)
+    batch = Batch(
+        torch.from_numpy(und_ids), gen_width, torch.from_numpy(positions), torch.from_numpy(order >= 0),
+        torch.from_numpy(allowed), torch.from_numpy(labels), torch.from_numpy(order),
+        torch.tensor([row.end for row in rows]),
+    )  # fmt: skip
+    for group in images.values():
+        places = torch.from_numpy(np.stack([at for _, at in group]))
+        batch.pictures.append((torch.stack([image for image, _ in group]), places))
+    if drawn:
+        batch.latents = torch.cat([tokens for tokens, *_ in drawn])
+        batch.times = torch.cat([torch.full((len(tokens),), time) for tokens, time, *_ in drawn])
+        batch.where = torch.from_numpy(np.concatenate([where for *_, where, _ in drawn]))
+        batch.latent_at = torch.from_numpy(np.concatenate([at for *_, at in drawn]))
+    if target:
+        batch.target_at = torch.from_numpy(np.concatenate(target_at))
+        batch.target = torch.cat(target)
+    return batch

@@ -1,0 +1,82 @@
+"""What a modality is: a kind of map the model can draw, as one plug-in file and one registration.
+
+Engine, training and server know modalities only through this interface.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import numpy as np
+
+
+@dataclass(frozen=True)
+class MapView:
+    """How a map is shown to a person.
+
+    `image` is uint8 RGB (height, width, 3). `bar` lists (value, colour) pairs from the lowest value to the highest, for
+    maps of numbers; `legend` lists (name, colour) pairs, for maps of things.
+    """
+
+    title: str
+    image: np.ndarray
+    bar: tuple[tuple[float, tuple[int, int, int]], ...] | None = None
+    unit: str | None = None
+    legend: tuple[tuple[str, tuple[int, int, int]], ...] | None = None
+
+
+class Modality(ABC):
+    """A kind of map. `tag` is what a call is written with; `instruction` is the order inside the tag."""
+
+    name: str
+    tag: str
+    instruction: str
+    unit: str | None
+
+    @property
+    def call(self) -> str:
+        """The text of a call, as the tiny model is taught it."""
+        return f"<{self.tag}>{self.instruction}</{self.tag}>"
+
+    @abstractmethod
+    def to_rgb(self, values: np.ndarray) -> np.ndarray:
+        """Ground truth (height, width) as the RGB picture that is to be drawn: uint8 (height, width, 3)."""
+
+    @abstractmethod
+    def to_values(self, rgb: np.ndarray) -> np.ndarray:
+        """The inverse of `to_rgb`, for a drawn picture: uint8, or float in 0..1, (height, width, 3)."""
+
+    @abstractmethod
+    def view(self, rgb: np.ndarray) -> MapView:
+        """A drawn picture as a person wants to see it."""
+
+    @abstractmethod
+    def score(self, predicted: np.ndarray, true: np.ndarray, valid: np.ndarray | None = None) -> dict[str, float]:
+        """Figures of merit of predicted values against true ones, over `valid` pixels (default: all)."""
+
+
+_REGISTRY: dict[str, Modality] = {}
+
+
+def register(modality: Modality) -> Modality:
+    _REGISTRY[modality.name] = modality
+    return modality
+
+
+def modality(name: str) -> Modality:
+    """The registered modality of that name. Raises ValueError, naming the known ones, if there is none."""
+    if name not in _REGISTRY:
+        raise ValueError(f"no modality is called {name!r}; known: {', '.join(_REGISTRY)}")
+    return _REGISTRY[name]
+
+
+def by_tag(tag: str, among: Iterable[str]) -> Modality | None:
+    """The modality whose calls are written with `tag`, among those named, or None."""
+    return next((m for name in among if (m := modality(name)).tag == tag), None)
+
+
+def as_float(rgb: np.ndarray) -> np.ndarray:
+    """RGB as float32 in 0..1, from uint8 or float."""
+    return rgb.astype(np.float32) / 255 if rgb.dtype == np.uint8 else np.clip(rgb, 0, 1).astype(np.float32)

@@ -1,0 +1,84 @@
+"""Segmentation: every class of thing in a colour of its own, as ADE20K's colour-coded label images are.
+
+The classes here are those of the synthetic world, named "red ball" and so on. Names are unique within a scene, so a
+class is an object. The palette is the grid {0, 85, 170, 255} of the colour cube without its dark corner: any two
+colours are at least a third apart in some channel, and each colour lies near the one it is named after.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from cooper.evaluation.scores import segmentation_iou
+from cooper.modalities.base import MapView, Modality, as_float
+
+Colour = tuple[int, int, int]
+
+_SHAPES = ("ball", "box", "cylinder", "cone")
+_SHADES: dict[str, tuple[Colour, Colour, Colour, Colour]] = {
+    "red": ((255, 0, 0), (255, 0, 85), (170, 0, 0), (170, 0, 85)),
+    "green": ((0, 170, 85), (85, 170, 85), (0, 170, 0), (85, 170, 0)),
+    "blue": ((0, 85, 255), (85, 85, 255), (0, 85, 170), (85, 85, 170)),
+    "yellow": ((255, 255, 0), (255, 255, 85), (255, 170, 85), (170, 255, 0)),
+    "purple": ((170, 85, 170), (170, 0, 170), (85, 0, 170), (170, 85, 255)),
+    "orange": ((255, 170, 0), (255, 85, 0), (255, 85, 85), (170, 170, 0)),
+    "cyan": ((0, 170, 255), (0, 170, 170), (85, 170, 255), (85, 170, 170)),
+    "pink": ((255, 170, 170), (255, 85, 170), (255, 170, 255), (255, 85, 255)),
+}
+WORLD_CLASSES: tuple[tuple[str, Colour], ...] = tuple(
+    (f"{color} {shape}", shade)
+    for color, shades in _SHADES.items()
+    for shape, shade in zip(_SHAPES, shades, strict=True)
+)
+
+
+@dataclass(frozen=True)
+class Segmentation(Modality):
+    """Values are int32 (height, width): 0 is background, k is `classes[k - 1]`."""
+
+    classes: tuple[tuple[str, Colour], ...] = WORLD_CLASSES
+    background: Colour = (0, 0, 0)
+    smallest: int = 8
+    """Pixels below which a class is taken for the blur of an edge and becomes background."""
+    name: str = "segmentation"
+    tag: str = "segmentation"
+    instruction: str = "draw the objects"
+    unit: str | None = None
+
+    @property
+    def palette(self) -> np.ndarray:
+        """uint8 (classes + 1, 3)."""
+        return np.array([self.background, *(colour for _, colour in self.classes)], dtype=np.uint8)
+
+    def number(self, name: str) -> int:
+        """The value of a class. Raises ValueError if there is none of that name."""
+        for k, (known, _) in enumerate(self.classes, 1):
+            if known == name:
+                return k
+        raise ValueError(f"no class is called {name!r}")
+
+    def to_rgb(self, values: np.ndarray) -> np.ndarray:
+        return self.palette[values]
+
+    def to_values(self, rgb: np.ndarray) -> np.ndarray:
+        palette = self.palette.astype(np.float32) / 255
+        colours = as_float(rgb).reshape(-1, 3)
+        # |a - b|^2 without |a|^2, which is the same for every class
+        scores = colours @ palette.T - 0.5 * (palette**2).sum(axis=1)
+        labels = scores.argmax(axis=1).astype(np.int32)
+        counts = np.bincount(labels, minlength=len(palette))
+        labels[counts[labels] < self.smallest] = 0
+        return labels.reshape(rgb.shape[:2])
+
+    def view(self, rgb: np.ndarray) -> MapView:
+        labels = self.to_values(rgb)
+        present = [k for k in np.unique(labels) if k > 0]
+        legend = tuple((self.classes[k - 1][0], self.classes[k - 1][1]) for k in present)
+        return MapView("segmentation", self.to_rgb(labels), legend=legend)
+
+    def score(self, predicted: np.ndarray, true: np.ndarray, valid: np.ndarray | None = None) -> dict[str, float]:
+        if valid is not None:
+            predicted, true = np.where(valid, predicted, 0), np.where(valid, true, 0)
+        return {"miou": segmentation_iou(predicted, true)}

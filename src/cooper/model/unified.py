@@ -1,0 +1,124 @@
+"""The whole model: decoder, vision transformer, autoencoder, and what connects them."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from cooper.model.autoencoder import Autoencoder, patchify, unpatchify
+from cooper.model.config import ModelConfig
+from cooper.model.transformer import MixtureOfTransformers
+from cooper.model.vision import VisionTransformer, grid_positions
+
+TIME_FREQUENCIES = 256
+
+
+class UnifiedModel(nn.Module):
+    """Text, pictures and drawings in one sequence (method section 2, BAGEL).
+
+    It turns each kind of input into tokens of width `hidden` (`embed_text`, `embed_pictures`, `embed_latents`), runs
+    them through the decoder, and reads logits (`decoder.head`) and velocities (`velocity`) off the hidden states.
+    """
+
+    latent_table: Tensor
+    vision_table: Tensor
+
+    def __init__(self, config: ModelConfig):
+        super().__init__()
+        self.config = config
+        hidden = config.decoder.hidden
+        self.decoder = MixtureOfTransformers(config.decoder)
+        self.vision = VisionTransformer(config.vision)
+        self.autoencoder = Autoencoder(config.autoencoder)
+        self.connector_in = nn.Linear(config.vision.hidden, hidden)
+        self.connector_out = nn.Linear(hidden, hidden)
+        self.time_in = nn.Linear(TIME_FREQUENCIES, hidden)
+        self.time_out = nn.Linear(hidden, hidden)
+        self.latent_in = nn.Linear(config.latent_dim, hidden)
+        self.latent_out = nn.Linear(hidden, config.latent_dim)
+        # Fixed formulas, saved by the released checkpoints all the same, so they are buffers and may be absent.
+        self.register_buffer("latent_table", sincos_table(hidden, config.max_latent_side), persistent=False)
+        self.register_buffer("vision_table", sincos_table(hidden, config.vision.max_side), persistent=False)
+
+    @property
+    def device(self) -> torch.device:
+        return self.latent_in.weight.device
+
+    @property
+    def dtype(self) -> torch.dtype:
+        return self.latent_in.weight.dtype
+
+    def embed_text(self, ids: Tensor) -> Tensor:
+        return self.decoder.embed(ids)
+
+    def embed_pictures(self, images: Tensor) -> Tensor:
+        """Images of one size (B, 3, H, W) in [-1, 1] to tokens (B, patches, hidden)."""
+        features = self.vision(images.to(self.dtype))
+        tokens = self.connector_out(F.gelu(self.connector_in(features), approximate="tanh"))
+        patch = self.config.vision.patch
+        where = grid_positions((images.shape[-2] // patch, images.shape[-1] // patch), self.config.vision.max_side, "")
+        return tokens + self.vision_table[where.to(self.device)].to(self.dtype)
+
+    def embed_latents(self, tokens: Tensor, time: Tensor, where: Tensor) -> Tensor:
+        """Drawing tokens (..., latent_dim) at noise time (...) and table rows `where` (...) to (..., hidden)."""
+        place = self.latent_table[where].to(self.dtype)
+        return self.latent_in(tokens.to(self.dtype)) + self.embed_time(time) + place
+
+    def embed_time(self, time: Tensor) -> Tensor:
+        half = TIME_FREQUENCIES // 2
+        frequencies = torch.exp(-math.log(10000) * torch.arange(half, device=time.device, dtype=torch.float32) / half)
+        angles = time[..., None].float() * frequencies
+        waves = torch.cat([angles.cos(), angles.sin()], dim=-1).to(self.dtype)
+        return self.time_out(F.silu(self.time_in(waves)))
+
+    def velocity(self, hidden: Tensor) -> Tensor:
+        """Hidden states of the `gen` stream (..., hidden) to velocities (..., latent_dim)."""
+        return self.latent_out(hidden)
+
+    def logits(self, hidden: Tensor) -> Tensor:
+        return self.decoder.head(hidden)
+
+    def latent_where(self, grid: tuple[int, int]) -> Tensor:
+        return grid_positions(grid, self.config.max_latent_side, "the drawing").to(self.device)
+
+    def encode(self, images: Tensor) -> Tensor:
+        """Images (B, 3, H, W) in [-1, 1] to drawing tokens (B, tokens, latent_dim), float32."""
+        ae_dtype = next(self.autoencoder.parameters()).dtype
+        return patchify(self.autoencoder.encode(images.to(ae_dtype)), self.config.latent_patch).float()
+
+    def decode(self, tokens: Tensor, grid: tuple[int, int]) -> Tensor:
+        """Drawing tokens (B, tokens, latent_dim) to images (B, 3, H, W), float32, about [-1, 1]."""
+        ae_dtype = next(self.autoencoder.parameters()).dtype
+        return self.autoencoder.decode(unpatchify(tokens.to(ae_dtype), grid, self.config.latent_patch)).float()
+
+    def initialise(self, seed: int = 0) -> UnifiedModel:
+        """Weights to start training from: tables N(0, 0.02), matrices N(0, 1 / inputs), those that write to the
+        residual stream smaller with depth, and a velocity of zero (the released model's choice)."""
+        generator = torch.Generator().manual_seed(seed)
+        with torch.no_grad():
+            for name, p in self.named_parameters():
+                if name.startswith("autoencoder"):
+                    continue  # keeps the convolutions' own initialisation
+                if name.endswith("bias"):
+                    p.zero_()
+                elif p.ndim == 2:
+                    table = name.endswith(("embed.weight", "head.weight", "positions.weight"))
+                    std = 0.02 if table else 1 / math.sqrt(p.shape[1])
+                    if ".layers." in name and name.endswith(("out.weight", "down.weight")):
+                        std /= math.sqrt(2 * self.config.decoder.layers)
+                    p.normal_(0, std, generator=generator)
+            self.latent_out.weight.zero_()
+        return self
+
+
+def sincos_table(width: int, side: int) -> Tensor:
+    """The fixed 2D position table, float32 (side * side, width): column waves, then row waves; sines, then cosines."""
+    quarter = width // 4
+    frequencies = 1 / 10000 ** (torch.arange(quarter, dtype=torch.float64) / quarter)
+    angles = torch.arange(side, dtype=torch.float64)[:, None] * frequencies
+    waves = torch.cat([angles.sin(), angles.cos()], dim=1)
+    rows, columns = torch.meshgrid(torch.arange(side), torch.arange(side), indexing="ij")
+    return torch.cat([waves[columns.flatten()], waves[rows.flatten()]], dim=1).float()

@@ -1,0 +1,104 @@
+"""Dense captions and small questions about places of the picture: they teach a model to look where it speaks of."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+
+from cooper.scenes.questions import metres, pick
+from cooper.scenes.render import View
+from cooper.scenes.seen import GRID, Seen, look
+from cooper.scenes.worked import MAX_TOKENS, cell, count_tokens, place
+from cooper.scenes.world import Scene
+
+#: A cell's depth is asked only if the depth within the cell varies by less than this ratio.
+_FLAT = 1.15
+
+
+def caption(scene: Scene, view: View, rng: np.random.Generator) -> str:
+    """Every object that can be recognised, in one of several styles and orders, under `MAX_TOKENS` tokens.
+
+    Where that is too long, the objects that show least are left out. Numbers are metres. A pure function of its
+    arguments.
+    """
+    seen = [s for s in look(scene, view).seen if s.counted]
+    if not seen:
+        return "an empty room."
+    phrase = pick(rng, _STYLES)
+    begin, key = pick(rng, _ORDERS)
+    chosen: list[Seen] = []
+    text = ""
+    for s in sorted(seen, key=lambda s: -s.area):
+        tried = f"{begin}: {'; '.join(phrase(o) for o in sorted([*chosen, s], key=key))}."
+        if count_tokens(tried) >= MAX_TOKENS:
+            break
+        chosen, text = [*chosen, s], tried
+    return text
+
+
+def _numbers(s: Seen) -> str:
+    return f"{s.name} {metres(s.depth)} away, {metres(s.height)} tall, {place(s)}"
+
+
+#: What is said of each object.
+_STYLES: tuple[Callable[[Seen], str], ...] = (
+    _numbers,
+    lambda s: f"{s.name} at {cell(s)}, {metres(s.depth)} away",
+    lambda s: f"{s.name} at {cell(s)}",
+    lambda s: f"{s.name} {place(s)}",
+    lambda s: f"{s.name} {metres(s.depth)} away",
+    lambda s: f"{s.name} {s.height:.1f} tall, {s.width:.1f} wide",
+    lambda s: f"{s.name} {abs(s.across):.1f} {'right' if s.across >= 0 else 'left'}, {s.ahead:.1f} ahead",
+)
+_ORDERS: tuple[tuple[str, Callable[[Seen], float]], ...] = (
+    ("left to right", lambda s: s.u),
+    ("near to far", lambda s: s.depth),
+)
+
+
+def grounded(scene: Scene, view: View, rng: np.random.Generator) -> list[tuple[str, str]]:
+    """Small questions and answers that tie words to places: where an object is, what is at a place, how far it is.
+
+    Places are cells of a 16 x 16 grid over the picture, columns from the left and rows from the top, from 0. Up to six
+    questions, in random order. A pure function of its arguments.
+    """
+    looked = look(scene, view)
+    height, width = view.labels.shape
+    if min(height, width) < GRID:
+        raise ValueError(f"grounded questions need {GRID} x {GRID} pixels or more, not {height} x {width}")
+    pairs: list[tuple[str, str]] = []
+    named = looked.named
+    for i in rng.permutation(len(named))[:2].tolist():
+        ask = pick(rng, ("Where is the {}?", "At which column and row is the {}?", "Find the {}."))
+        pairs.append((ask.format(named[i].name), cell(named[i])))
+    for _ in range(2):
+        column, row = _place(rng, named)
+        labels = _block(view.labels, column, row)
+        values, counts = np.unique(labels, return_counts=True)
+        label, share = int(values[counts.argmax()]), counts.max() / labels.size
+        thing = next((s for s in named if s.id == label), None)
+        if share > 0.8 and (thing or label == 0):
+            ask = pick(rng, ("What is at column {}, row {}?", "Which object is at column {}, row {}?"))
+            pairs.append((ask.format(column, row), thing.name if thing else "nothing"))
+    for _ in range(2):
+        column, row = _place(rng, named)
+        depth = _block(view.depth, column, row)
+        if depth.max() < _FLAT * depth.min():
+            ask = pick(rng, ("How far is column {}, row {}?", "What is the depth at column {}, row {}?"))
+            pairs.append((ask.format(column, row), metres(float(np.median(depth)))))
+    return [pairs[i] for i in rng.permutation(len(pairs)).tolist()]
+
+
+def _place(rng: np.random.Generator, seen: tuple[Seen, ...]) -> tuple[int, int]:
+    """A column and a row: of an object three times out of four, else anywhere."""
+    if seen and rng.random() < 0.75:
+        s = pick(rng, seen)
+        return s.column, s.row
+    return int(rng.integers(GRID)), int(rng.integers(GRID))
+
+
+def _block(image: np.ndarray, column: int, row: int) -> np.ndarray:
+    height, width = image.shape
+    rows = slice(row * height // GRID, (row + 1) * height // GRID)
+    return image[rows, column * width // GRID : (column + 1) * width // GRID]

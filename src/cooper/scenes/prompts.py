@@ -1,0 +1,4 @@
+"""Orders of base training that belong to no task."""
+
+DESCRIBE = "Describe the picture."
+RECONSTRUCT = "Draw the picture again."

@@ -1,0 +1,49 @@
+"""The images of rendered scenes that a model is trained on: the picture itself, and its maps as RGB."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from cooper.modalities import Segmentation, modality
+from cooper.scenes.shards import decode_depth, open_shards
+from cooper.scenes.world import Scene
+
+KINDS = ("picture", "depth", "segmentation")
+
+
+def class_map(scene: Scene, labels: np.ndarray) -> np.ndarray:
+    """Labels of things (thing ids) as labels of classes, the segmentation modality's values: int32, same shape."""
+    segmentation = modality("segmentation")
+    assert isinstance(segmentation, Segmentation)
+    table = np.zeros(256, dtype=np.int32)
+    for thing in scene.things:
+        table[thing.id] = segmentation.number(f"{thing.color} {thing.shape}")
+    return table[labels]
+
+
+class SceneImages:
+    """Shards as images: `image(i, kind)` is uint8 (size, size, 3)."""
+
+    kinds = KINDS
+
+    def __init__(self, folder: str | Path):
+        self.shards = open_shards(folder)
+        self.size = self.shards.rgb.shape[1]
+
+    def __len__(self) -> int:
+        return len(self.shards)
+
+    def depth(self, i: int) -> np.ndarray:
+        """Metres, float32 (size, size)."""
+        return decode_depth(self.shards.depth[i])
+
+    def classes(self, i: int) -> np.ndarray:
+        """Segmentation values, int32 (size, size)."""
+        return class_map(self.shards.scene(i), self.shards.labels[i])
+
+    def image(self, i: int, kind: str) -> np.ndarray:
+        if kind == "picture":
+            return self.shards.rgb[i]
+        return modality(kind).to_rgb(self.depth(i) if kind == "depth" else self.classes(i))

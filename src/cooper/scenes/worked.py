@@ -1,0 +1,319 @@
+"""Worked traces: how a person who looks, draws a map where it helps, reads it and reasons would answer a question.
+
+All numbers are readings of the ground truth. What is quoted always adds up: the arithmetic that is written down gives
+the answer that is given. Every turn stays under `MAX_TOKENS`.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from itertools import product
+from math import floor, hypot
+from typing import Literal, TypeAlias, get_args
+
+import numpy as np
+
+from cooper.scenes.question import Question
+from cooper.scenes.questions import article, matches, mentioned, metres, pick, plural
+from cooper.scenes.render import View
+from cooper.scenes.seen import Looked, Seen, look
+from cooper.scenes.world import Scene
+
+Mode: TypeAlias = Literal["direct", "text", "perception", "interleaved"]
+MODES: tuple[Mode, ...] = get_args(Mode)
+#: Words, digits, punctuation marks and tags that a turn may have.
+MAX_TOKENS = 60
+#: The call that asks for a map, by modality.
+CALLS = {
+    "depth": "<depth-estimation>draw the depth</depth-estimation>",
+    "segmentation": "<segmentation>draw the objects</segmentation>",
+}
+
+
+@dataclass(frozen=True)
+class Turn:
+    """What the model writes in one turn, and the modality of the map it then draws (None if the turn answers)."""
+
+    text: str
+    draws: str | None = None
+
+
+def worked_turns(
+    scene: Scene,
+    view: View,
+    question: Question,
+    mode: Mode,
+    rng: np.random.Generator,
+    call_text: Callable[[str], str] = CALLS.__getitem__,
+) -> tuple[Turn, ...]:
+    """The model's turns on the way to the answer of `question`, one of `ask_all(scene, view, ...)`.
+
+    `direct` answers at once. `text` thinks, without maps. `perception` draws depth, then segmentation, then answers.
+    `interleaved` draws `question.maps`, reads them and reasons. `call_text` gives the call of a modality as it is
+    written. A pure function of its arguments. Raises ValueError for an unknown mode.
+    """
+    answer = f"<answer>\\boxed{{{question.answer}}}</answer>"
+    if mode == "direct":
+        return (Turn(answer),)
+    if mode == "perception":
+        return (
+            *(Turn(_think(pick(rng, _PERCEIVE[m])) + call_text(m), m) for m in ("depth", "segmentation")),
+            Turn(answer),
+        )
+    if mode not in MODES:
+        raise ValueError(f"unknown mode {mode!r}; choose one of {', '.join(MODES)}")
+    looked = look(scene, view)
+    locate, read = _STORIES[question.task](looked, question, rng)
+    if mode == "interleaved" and question.maps:
+        draws = tuple(
+            Turn(_think(_join(locate if i == 0 else "", pick(rng, _WANT[m]))) + call_text(m), m)
+            for i, m in enumerate(question.maps)
+        )
+        return (*draws, _last_turn((pick(rng, _READ[question.maps[-1]]), read), answer))
+    if question.maps:
+        read = _join(pick(rng, _GUESS[question.maps[-1]]), read)
+    return (_last_turn((locate, read), answer),)
+
+
+def count_tokens(text: str) -> int:
+    """Tags, words, digits and punctuation marks of a text: how long it is for a small tokenizer."""
+    return len(re.findall(r"</?[a-z-]+>|[^\W\d]+|\d|[^\w\s]", text))
+
+
+_PERCEIVE = {
+    "depth": ("First the depth.", "I look at the room and draw how far everything is.", "I begin with the depth."),
+    "segmentation": ("Now the objects.", "Next I draw the objects.", "Then the objects."),
+}
+_WANT = {
+    "depth": ("I will draw the depth.", "A depth map will tell.", "The depth will help.", "I need the depth."),
+    "segmentation": (
+        "I will draw the objects.",
+        "A map of the objects will tell.",
+        "I will mark each object.",
+    ),
+}
+_READ = {
+    "depth": ("On the map,", "The map shows:", "From the depth map,"),
+    "segmentation": ("On the map,", "In the map of objects,", "From the map,"),
+}
+_GUESS = {"depth": ("By eye,", "I guess:", "I think:"), "segmentation": ("By eye,", "I look closely,")}
+
+
+def _last_turn(parts: tuple[str, str], answer: str) -> Turn:
+    """The turn that answers; the first part is left out if the two are too long together."""
+    text = _think(_join(*parts)) + answer
+    return Turn(text if count_tokens(text) < MAX_TOKENS else _think(_join(parts[1])) + answer)
+
+
+def _think(thought: str) -> str:
+    return f"<think>{thought}</think>"
+
+
+def _join(*parts: str) -> str:
+    """Sentences in a row. After a part that does not end its sentence the next goes on in lower case."""
+    text = ""
+    for part in filter(None, parts):
+        text += (" " if text else "") + (part if text.endswith((",", ":")) else part[0].upper() + part[1:])
+    return text
+
+
+def place(seen: Seen) -> str:
+    """Where in the picture: "on the left", "low in the middle", "high on the far right"."""
+    sides = ("on the far left", "on the left", "in the middle", "on the right", "on the far right")
+    level = "high " if seen.v < 0.42 else "low " if seen.v > 0.65 else ""
+    return level + sides[min(4, int(seen.u * 5))]
+
+
+def cell(seen: Seen) -> str:
+    """ "column 3, row 9" of the grid over the picture."""
+    return f"column {seen.column}, row {seen.row}"
+
+
+def _where(seen: Seen, rng: np.random.Generator) -> str:
+    return pick(rng, (f"the {seen.name} is {place(seen)}.", f"the {seen.name} is at {cell(seen)}.",
+                      f"I see the {seen.name} {place(seen)}."))  # fmt: skip
+
+
+def _where_both(a: Seen, b: Seen, rng: np.random.Generator) -> str:
+    if rng.random() < 0.4:
+        return f"the {a.name} is at {cell(a)}, the {b.name} at {cell(b)}."
+    return f"the {a.name} is {place(a)}, the {b.name} {place(b)}."
+
+
+Story: TypeAlias = tuple[str, str]  # what is seen in the picture, what is read from the map and follows
+
+
+def _distance_to_camera(looked: Looked, question: Question, rng: np.random.Generator) -> Story:
+    s = looked[question.things[0]]
+    read = pick(rng, (f"the {s.name} is {metres(s.depth)} away.", f"the {s.name} reads {metres(s.depth)}.",
+                      f"the {s.name} at {cell(s)} is {metres(s.depth)} away."))  # fmt: skip
+    return _where(s, rng), read
+
+
+#: Metres by which the heights of two centres must differ for their distance to be reasoned about in three dimensions.
+_RISE = 0.2
+
+
+def _distance_between(looked: Looked, question: Question, rng: np.random.Generator) -> Story:
+    a, b = (looked[i] for i in question.things)
+    rise = abs(a.up - b.up)
+    exact = (a.across, b.across, a.ahead, b.ahead, *([rise] if rise >= _RISE else []))
+    ax, bx, ay, by, *up = _rounded(exact, question.answer)
+    first, second = (
+        f"{s.name} {abs(x):.1f} {'right' if x >= 0 else 'left'}, {y:.1f} ahead"
+        for s, x, y in ((a, ax, ay), (b, bx, by))
+    )
+    parts = [f"{abs(ax - bx):.1f} across", f"{abs(ay - by):.1f} deep", *(f"{z:.1f} up" for z in up)]
+    return _where_both(a, b, rng), f"{first}; {second}. {', '.join(parts)} gives {question.answer}."
+
+
+def _rounded(exact: tuple[float, ...], answer: str) -> tuple[float, ...]:
+    """Two coordinates across, two ahead and perhaps a rise, metres, in tenths such that they give the answer.
+
+    Of all ways to round each number to a neighbouring tenth: the one with the smallest squared error whose length,
+    itself rounded, is the answer; plain rounding if there is none.
+    """
+    tenths = [10 * x for x in exact]
+    best, lowest = tuple(round(x) for x in tenths), float("inf")
+    for tried in product(*((floor(x), floor(x) + 1) for x in tenths)):
+        error = sum((x - y) ** 2 for x, y in zip(tried, tenths, strict=True))
+        if error < lowest and metres(hypot(tried[0] - tried[1], tried[2] - tried[3], *tried[4:]) / 10) == answer:
+            best, lowest = tried, error
+    return tuple(x / 10 for x in best)
+
+
+def _extent(length: str, side: str) -> Callable[[Looked, Question, np.random.Generator], Story]:
+    def story(looked: Looked, question: Question, rng: np.random.Generator) -> Story:
+        s = looked[question.things[0]]
+        share = s.bottom - s.top if side == "height" else s.right - s.left
+        percent = round(100 * share)
+        seen = pick(rng, (f"it fills {percent} percent of the picture's {side}",
+                          f"it takes {percent} percent of the {side}"))  # fmt: skip
+        so = pick(rng, (f"so it is {question.answer} {length}.", f"that makes {question.answer}."))
+        return _where(s, rng), f"the {s.name} is {metres(s.depth)} away. {seen[0].upper()}{seen[1:]}, {so}"
+
+    return story
+
+
+def _closer(looked: Looked, question: Question, rng: np.random.Generator) -> Story:
+    a, b = (looked[i] for i in question.things)
+    near, far = sorted((a, b), key=lambda s: s.depth)
+    end = pick(rng, (f"{near.depth:.1f} is less than {far.depth:.1f}, so the {near.name} is closer.",
+                     f"{near.depth:.1f} is less, so the {near.name} is nearer."))  # fmt: skip
+    return _where_both(a, b, rng), f"{_two_depths(a, b)} {end}"
+
+
+def _two_depths(a: Seen, b: Seen) -> str:
+    return f"the {a.name} is {metres(a.depth)} away, the {b.name} {metres(b.depth)}."
+
+
+def _taller(looked: Looked, question: Question, rng: np.random.Generator) -> Story:
+    a, b = (looked[i] for i in question.things)
+    low, high = sorted((a, b), key=lambda s: s.height)
+    both = ", ".join(f"the {s.name} {s.depth:.1f} away and {s.height:.1f} tall" for s in (a, b))
+    end = pick(rng, (f"{high.height:.1f} is more, so the {high.name}.", f"the {high.name} is taller."))
+    return _where_both(a, b, rng), f"{both}. {end[0].upper()}{end[1:]}"
+
+
+def _relative_position(looked: Looked, question: Question, rng: np.random.Generator) -> Story:
+    a, b = (looked[i] for i in question.things)
+    if "depth" in question.maps:
+        near, far = sorted((a, b), key=lambda s: s.depth)
+        side = "in front" if near is a else "behind"
+        word = "less" if near is a else "more"
+        end = f"{a.depth:.1f} is {word} than {b.depth:.1f}, so the {a.name} is {side}."
+        return _where_both(a, b, rng), f"{_two_depths(a, b)} {end}"
+    side, word = ("left", "less") if a.u < b.u else ("right", "more")
+    columns = f"the {a.name} is at column {a.column}, the {b.name} at column {b.column}."
+    end = pick(rng, (f"{a.column} is {word} than {b.column}, so the {a.name} is on the {side}.",
+                     f"{a.column} is {word}, so it is on the {side}."))  # fmt: skip
+    return "", f"{columns} {end}"
+
+
+def _counting(looked: Looked, question: Question, rng: np.random.Generator) -> Story:
+    color, shape = mentioned(question.text)
+    everything = sorted(looked.seen, key=lambda s: s.u)
+    found = [s for s in everything if matches(s, color, shape)]
+    what = plural(shape) if shape else f"{color} objects" if color else "objects"
+    begin = pick(rng, (f"I count the {what}.", f"I go over the {what}."))
+    n = len(found)
+    if not found:
+        noun = article(shape) if shape else color
+        return begin, f"from left to right: {_list(everything)}. None of them is {noun}, so 0."
+    if color is None and shape is None:
+        return begin, f"from left to right: {_numbered(found)}. That makes {n}."
+    if rng.random() < 0.5:
+        return begin, f"from left to right: {_numbered(found)}. No more {what}, so {n}."
+    noun = (shape if n == 1 else plural(shape)) if shape else color
+    return begin, f"from left to right: {_list(everything)}. {n} of them {'is' if n == 1 else 'are'} {noun}."
+
+
+def _list(seen: list[Seen]) -> str:
+    return ", ".join(s.name for s in seen)
+
+
+def _numbered(seen: list[Seen]) -> str:
+    return ", ".join(f"{i} {s.name}" for i, s in enumerate(seen, 1))
+
+
+def _occlusion(looked: Looked, question: Question, rng: np.random.Generator) -> Story:
+    s = looked[question.things[0]]
+    if question.answer == "yes":
+        front = looked[looked.covers[s.id]]
+        read = pick(rng, (f"the {front.name} covers a part of the {s.name}.",
+                          f"the shape of the {s.name} is cut by the {front.name}.",
+                          f"the {front.name} is in front of the {s.name} and hides a part of it."))  # fmt: skip
+    else:
+        read = pick(rng, (f"the shape of the {s.name} is whole.", f"nothing covers the {s.name}.",
+                          f"the {s.name} is whole, nothing is in front of it."))  # fmt: skip
+    return _where(s, rng), read
+
+
+def _existence(looked: Looked, question: Question, rng: np.random.Generator) -> Story:
+    color, shape = mentioned(question.text)
+    begin = pick(rng, (f"I look for {article(f'{color} {shape}')}.", ""))
+    if question.answer == "yes":
+        return begin, _where(looked[question.things[0]], rng)
+    close = [s for s in looked.seen if s.counted and (s.thing.color == color or s.thing.shape == shape)]
+    if not close:
+        return begin, pick(rng, (f"nothing here is {color}, and there is no {shape}.", "I do not see one."))
+    some = ", ".join(article(s.name) for s in close[:3])
+    return begin, f"I see {some}, but no {color} {shape}."
+
+
+def _color(looked: Looked, question: Question, rng: np.random.Generator) -> Story:
+    s = looked[question.things[0]]
+    where = pick(rng, (f"the {s.thing.shape} is {place(s)}.", f"the only {s.thing.shape} is at {cell(s)}."))
+    return where, pick(rng, (f"it is {s.thing.color}.", f"I see that it is {s.thing.color}."))
+
+
+_TRAITS = {
+    "ball": "it is round all over",
+    "box": "it has flat sides and corners",
+    "cylinder": "it has a round top and straight sides",
+    "cone": "it ends in a point",
+}
+
+
+def _shape(looked: Looked, question: Question, rng: np.random.Generator) -> Story:
+    s = looked[question.things[0]]
+    where = pick(rng, (f"the {s.thing.color} object is {place(s)}.", f"the {s.thing.color} object is at {cell(s)}."))
+    return where, f"{_TRAITS[s.thing.shape]}, so it is {article(s.thing.shape)}."
+
+
+_STORIES: dict[str, Callable[[Looked, Question, np.random.Generator], Story]] = {
+    "distance_to_camera": _distance_to_camera,
+    "distance_between": _distance_between,
+    "height": _extent("tall", "height"),
+    "size": _extent("wide", "width"),
+    "closer": _closer,
+    "taller": _taller,
+    "relative_position": _relative_position,
+    "counting": _counting,
+    "occlusion": _occlusion,
+    "existence": _existence,
+    "color": _color,
+    "shape": _shape,
+}

@@ -1,0 +1,107 @@
+"""From a Trace to the pieces that `layout` lays out: text is tokenised, images are resized and encoded.
+
+Training, inference and replayed rollouts all go through `Sequencer`, so a map is looked at in the same way everywhere.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from tokenizers import Tokenizer
+from torch import Tensor
+
+from cooper.images import fit_size, prepare
+from cooper.layout import Clean, Noised, Piece, Seen, Words
+from cooper.model.autoencoder import patchify
+from cooper.model.config import ModelConfig
+from cooper.model.unified import UnifiedModel
+from cooper.trace import Drawing, Picture, Text, Trace
+
+#: a uint8 image (H, W, 3) to its drawing tokens (tokens, latent_dim), such as `Sequencer.encoder(model)`
+Encode = Callable[[np.ndarray], Tensor]
+#: number of tokens and their width to a noise time and noise of that shape, for targets
+Noise = Callable[[int, int], tuple[float, Tensor]]
+
+
+@dataclass(frozen=True)
+class Sequencer:
+    """Turns traces into pieces.
+
+    Pictures enter through both branches: autoencoder (clean), then vision transformer. Maps do too, or through the
+    vision transformer alone, as the model's config says.
+    """
+
+    tokenizer: Tokenizer
+    config: ModelConfig
+
+    def ids(self, text: str) -> tuple[int, ...]:
+        return tuple(self.tokenizer.encode(text, add_special_tokens=False).ids)
+
+    def text(self, ids: list[int]) -> str:
+        return self.tokenizer.decode(ids, skip_special_tokens=False)
+
+    def pieces(self, trace: Trace, encode: Encode, noise: Noise | None = None) -> list[Piece]:
+        """All pieces of a trace. Targets need `noise`; without it they are an error."""
+        out: list[Piece] = []
+        for segment in trace.segments:
+            if isinstance(segment, Text):
+                out.append(Words(self.ids(segment.text), loss=segment.role == "model"))
+            elif isinstance(segment, Picture):
+                out += self.picture(segment.image, encode)
+            else:
+                out += self.drawing(segment, encode, noise)
+        return out
+
+    def picture(self, image: np.ndarray, encode: Encode) -> list[Piece]:
+        return [Clean(encode(image), self.latent_grid(image)), Seen(self.for_vision(image))]
+
+    def drawing(self, drawing: Drawing, encode: Encode, noise: Noise | None) -> list[Piece]:
+        grid = self.latent_grid(drawing.image)
+        shown_as_latent = drawing.shown and self.config.maps_through == "both"
+        out: list[Piece] = []
+        if drawing.target or shown_as_latent:
+            if drawing.latent is None:
+                tokens = encode(drawing.image)
+            else:
+                tokens = patchify(torch.from_numpy(drawing.latent), self.config.latent_patch)
+            if drawing.target:
+                if noise is None:
+                    raise ValueError("a trace with a target needs a noise time and noise")
+                out.append(Noised(tokens, grid, *noise(*tokens.shape)))
+            if shown_as_latent:
+                out.append(Clean(tokens, grid))
+        if drawing.shown:
+            out.append(Seen(self.for_vision(drawing.image)))
+        return out
+
+    def encoder(self, model: UnifiedModel) -> Encode:
+        """Encoding with a model's own autoencoder."""
+
+        def encode(image: np.ndarray) -> Tensor:
+            with torch.no_grad():
+                return model.encode(self.for_latent(image)[None].to(model.device))[0].cpu()
+
+        return encode
+
+    def for_latent(self, image: np.ndarray) -> Tensor:
+        """An image as the autoencoder takes it: float (3, H, W) in [-1, 1]."""
+        return torch.from_numpy(prepare(image, self._latent_size(image)))
+
+    def for_vision(self, image: np.ndarray) -> Tensor:
+        """An image as the vision transformer takes it: float (3, H, W) in [-1, 1]."""
+        sizes = self.config.vision_sizes
+        return torch.from_numpy(
+            prepare(image, fit_size(*image.shape[:2], self.config.vision.patch, sizes.longest, sizes.shortest))
+        )
+
+    def latent_grid(self, image: np.ndarray) -> tuple[int, int]:
+        """Rows and columns of drawing tokens of an image."""
+        height, width = self._latent_size(image)
+        return height // self.config.latent_stride, width // self.config.latent_stride
+
+    def _latent_size(self, image: np.ndarray) -> tuple[int, int]:
+        sizes = self.config.latent_sizes
+        return fit_size(*image.shape[:2], self.config.latent_stride, sizes.longest, sizes.shortest)

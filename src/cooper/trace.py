@@ -1,0 +1,188 @@
+"""A `Trace`: text, pictures and drawings in the order in which they are read and made.
+
+A prompt, a training sample, a rollout, an evaluation record and a web page are all a Trace. It is immutable and it
+serialises to a folder (`trace.json` plus images), so that what was seen can be seen again, exactly.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, Literal, TypeAlias
+
+import numpy as np
+from PIL import Image
+
+Role: TypeAlias = Literal["system", "user", "model", "reflection"]
+ROLES: tuple[Role, ...] = ("system", "user", "model", "reflection")
+
+
+@dataclass(frozen=True)
+class Text:
+    """A piece of text. What the `model` wrote is trained on (cross-entropy); everything else is only read."""
+
+    text: str
+    role: Role = "user"
+
+
+@dataclass(frozen=True, eq=False)
+class Picture:
+    """An image the model looks at: uint8 RGB (height, width, 3)."""
+
+    image: np.ndarray
+
+    def __post_init__(self) -> None:
+        _check_image(self.image)
+
+
+@dataclass(frozen=True, eq=False)
+class Drawing:
+    """A map the model drew, or (with `target`) is to learn to draw.
+
+    `image` is the map as RGB, uint8 (height, width, 3). `latent` is the autoencoder's latent the model ended with,
+    float32 (channels, height / 8, width / 8); where it is present it is what is fed back, so that a replayed rollout
+    sees exactly what the rollout saw. A `target` is also drawn from noise in training (flow loss); a target that
+    is not `shown` is drawn and never looked at.
+    """
+
+    modality: str
+    image: np.ndarray
+    latent: np.ndarray | None = None
+    target: bool = False
+    shown: bool = True
+
+    def __post_init__(self) -> None:
+        _check_image(self.image)
+        if not (self.target or self.shown):
+            raise ValueError("a Drawing that is neither a target nor shown has no place in a Trace")
+
+
+Segment: TypeAlias = Text | Picture | Drawing
+
+
+def _check_image(image: np.ndarray) -> None:
+    if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or 0 in image.shape:
+        raise ValueError(f"an image is uint8 (height, width, 3); this one is {image.dtype} {image.shape}")
+
+
+_CALL = re.compile(r"<([a-z][a-z0-9-]*)>([^<]*)</\1>")
+_ANSWER = re.compile(r"<answer>(.*?)</answer>", re.DOTALL)
+_BOXED = re.compile(r"\\boxed\{([^{}]*)\}")
+_NOT_CALLS = ("think", "answer")
+
+
+@dataclass(frozen=True)
+class Trace:
+    """An immutable, interleaved sequence. `meta` holds what else is known (task, seed, mode ...), JSON values only."""
+
+    segments: tuple[Segment, ...] = ()
+    meta: dict[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "segments", tuple(self.segments))
+
+    def __add__(self, segments: Segment | Iterable[Segment]) -> Trace:
+        added = (segments,) if isinstance(segments, (Text, Picture, Drawing)) else tuple(segments)
+        return replace(self, segments=self.segments + added)
+
+    @property
+    def turns(self) -> tuple[str, ...]:
+        """What the model wrote, turn by turn."""
+        return tuple(s.text for s in self.segments if isinstance(s, Text) and s.role == "model")
+
+    @property
+    def drawings(self) -> tuple[Drawing, ...]:
+        return tuple(s for s in self.segments if isinstance(s, Drawing))
+
+    @property
+    def pictures(self) -> tuple[Picture, ...]:
+        return tuple(s for s in self.segments if isinstance(s, Picture))
+
+    @property
+    def answer(self) -> str | None:
+        """The answer of the last turn, or None if it gives none. `\\boxed{...}` wins over the rest of the answer."""
+        return answer_of(self.turns[-1]) if self.turns else None
+
+    def save(self, folder: str | Path) -> None:
+        """Write `trace.json` and one PNG (and latent) per image into `folder`, which is made if need be."""
+        folder = Path(folder)
+        folder.mkdir(parents=True, exist_ok=True)
+        rows: list[dict[str, Any]] = []
+        for i, segment in enumerate(self.segments):
+            if isinstance(segment, Text):
+                rows.append({"type": "text", "role": segment.role, "text": segment.text})
+                continue
+            kind = "picture" if isinstance(segment, Picture) else segment.modality
+            row: dict[str, Any] = {"type": "picture", "image": f"{i:02d}-{kind}.png"}
+            Image.fromarray(segment.image).save(folder / row["image"])
+            if isinstance(segment, Drawing):
+                row |= {"type": "drawing", "modality": kind, "target": segment.target, "shown": segment.shown}
+                if segment.latent is not None:
+                    row["latent"] = f"{i:02d}-{kind}.latent.npy"
+                    np.save(folder / row["latent"], segment.latent)
+            rows.append(row)
+        text = json.dumps({"version": 1, "meta": self.meta, "segments": rows}, indent=1, ensure_ascii=False)
+        temporary = folder / "trace.json.tmp"
+        temporary.write_text(text, encoding="utf-8")
+        temporary.rename(folder / "trace.json")
+
+    @classmethod
+    def load(cls, folder: str | Path) -> Trace:
+        """Read what `save` wrote. Raises ValueError if the folder does not hold a trace."""
+        folder = Path(folder)
+        try:
+            data = json.loads((folder / "trace.json").read_text(encoding="utf-8"))
+            segments: list[Segment] = []
+            for row in data["segments"]:
+                if row["type"] == "text":
+                    segments.append(Text(row["text"], row["role"]))
+                    continue
+                image = np.asarray(Image.open(_inside(folder, row["image"])).convert("RGB"))
+                if row["type"] == "picture":
+                    segments.append(Picture(image))
+                else:
+                    path = row.get("latent")
+                    latent = np.load(_inside(folder, path), allow_pickle=False) if path else None
+                    segments.append(Drawing(row["modality"], image, latent, row["target"], row["shown"]))
+            return cls(tuple(segments), data["meta"])
+        except (OSError, KeyError, TypeError, json.JSONDecodeError) as error:
+            raise ValueError(f"{folder} does not hold a trace (trace.json and its images): {error}") from None
+
+
+def _inside(folder: Path, name: str) -> Path:
+    path = folder / name
+    if path.resolve().parent != folder.resolve():
+        raise ValueError(f"{folder}/trace.json names a file outside its folder: {name}")
+    return path
+
+
+@dataclass(frozen=True)
+class Call:
+    """A well-formed tool call inside a turn: tag name, instruction, and where in the text the tag begins."""
+
+    tag: str
+    instruction: str
+    start: int
+
+
+def calls_of(text: str) -> tuple[Call, ...]:
+    """Every well-formed `<tag>instruction</tag>` of a turn outside its thoughts, in order; unknown tags included."""
+    visible = re.sub(r"<think>.*?</think>", lambda m: " " * len(m[0]), text, flags=re.DOTALL)
+    return tuple(Call(m[1], m[2], m.start()) for m in _CALL.finditer(visible) if m[1] not in _NOT_CALLS)
+
+
+def answer_of(text: str) -> str | None:
+    """What a turn answers: the inside of its last `\\boxed{}`, else of `<answer>`, else None."""
+    found = _ANSWER.findall(text)
+    if not found:
+        return None
+    boxed = _BOXED.findall(found[-1])
+    return (boxed[-1] if boxed else found[-1]).strip()
+
+
+def thought_of(text: str) -> str:
+    """The thoughts of a turn, without their tags."""
+    return " ".join(t.strip() for t in re.findall(r"<think>(.*?)(?:</think>|$)", text, flags=re.DOTALL))

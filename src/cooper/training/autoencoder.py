@@ -1,0 +1,105 @@
+"""Training the autoencoder of a small model: pictures and maps of the synthetic world, pixels in, pixels out.
+
+A variational autoencoder with an L1 loss and a light pull towards N(0, 1). Most steps see crops, which cost less and
+vary more; the last ones see whole pictures. Afterwards scale and shift are set so that latents have mean 0 and
+deviation 1, which is what flow matching wants.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor, nn
+
+from cooper.model.autoencoder import Autoencoder
+from cooper.modalities import modality
+from cooper.scenes.targets import SceneImages
+from cooper.training.loop import Optimisation, Stage
+
+
+class AutoencoderStage(Stage[Autoencoder]):
+    """Batches hold `batch` images, a third of each kind: pictures, depth maps, segmentations."""
+
+    name = "autoencoder"
+
+    def __init__(
+        self, images: SceneImages, optimisation: Optimisation, *, batch_size: int = 16, crop: int = 64,
+        whole_from: float = 0.75, kl: float = 3e-5, seed: int = 0,
+    ):  # fmt: skip
+        self.images, self.optimisation = images, optimisation
+        self.batch_size, self.crop, self.whole_from, self.kl, self.seed = batch_size, crop, whole_from, kl, seed
+
+    def batch(self, step: int) -> Tensor:
+        rng = np.random.default_rng((self.seed, step))
+        whole = step >= self.whole_from * self.optimisation.steps
+        size = self.images.size if whole else self.crop
+        number = max(3, self.batch_size * self.crop**2 // size**2) if whole else self.batch_size
+        out = np.empty((number, size, size, 3), dtype=np.uint8)
+        for i in range(number):
+            image = self.images.image(int(rng.integers(len(self.images))), self.images.kinds[i % len(self.images.kinds)])
+            y, x = rng.integers(0, image.shape[0] - size + 1, 2)
+            piece = image[y : y + size, x : x + size]
+            out[i] = piece[:, ::-1] if rng.random() < 0.5 else piece
+        return to_tensor(out)
+
+    def loss(self, model: Autoencoder, batch: Any) -> tuple[Tensor, dict[str, float]]:
+        x = batch.to(memory_format=torch.channels_last)
+        mean, log_variance = model.posterior(x)
+        log_variance = log_variance.clamp(-12, 4)
+        z = mean + torch.exp(0.5 * log_variance) * torch.randn_like(mean)
+        error = (model.decoder(z) - x).abs().mean(dim=(1, 2, 3))
+        kl = 0.5 * (mean.square() + log_variance.exp() - 1 - log_variance).mean()
+        kinds = len(self.images.kinds)
+        figures = {f"l1_{kind}": float(error[i::kinds].mean().detach()) for i, kind in enumerate(self.images.kinds)}
+        # depth is read to the percent, so its error counts twice
+        weighted = error.mean() + error[self.images.kinds.index("depth") :: kinds].mean() / kinds
+        return weighted + self.kl * kl, {**figures, "kl": float(kl.detach())}
+
+    def sheet(self, model: Autoencoder) -> Image.Image:
+        rows = []
+        for i in range(3):
+            images = to_tensor(np.stack([self.images.image(i, kind) for kind in self.images.kinds]))
+            back = from_tensor(model.decode(model.encode(images)))
+            rows.append(np.concatenate([np.concatenate([from_tensor(images)[k], back[k]], 1) for k in range(len(back))], 1))
+        return Image.fromarray(np.concatenate(rows))
+
+    def trained(self, model: Autoencoder) -> dict[str, nn.Parameter]:
+        return dict(model.named_parameters())
+
+
+def normalised(model: Autoencoder, images: SceneImages, number: int = 192) -> Autoencoder:
+    """The same autoencoder with scale and shift such that latents of its images have mean 0 and deviation 1."""
+    rng = np.random.default_rng(0)
+    picks = [images.image(int(i), images.kinds[k % 3]) for k, i in enumerate(rng.integers(len(images), size=number))]
+    with torch.no_grad():
+        z = torch.cat([model.posterior(to_tensor(np.stack(picks[i : i + 16])))[0] for i in range(0, number, 16)])
+    model.config = replace(model.config, scale=float(1 / z.std()), shift=float(z.mean()))
+    return model
+
+
+def depth_error(model: Autoencoder, images: SceneImages, number: int = 100) -> float:
+    """AbsRel of depth maps that were encoded and decoded."""
+    depth = modality("depth")
+    errors = []
+    for i in range(number):
+        true = images.depth(i)
+        with torch.no_grad():
+            back = model.decode(model.encode(to_tensor(depth.to_rgb(true)[None])))
+        got = depth.to_values(np.clip((back[0].permute(1, 2, 0).numpy() + 1) / 2, 0, 1))
+        errors.append(float(np.mean(np.abs(got - true) / true)))
+    return float(np.mean(errors))
+
+
+def to_tensor(images: np.ndarray) -> Tensor:
+    """uint8 (..., H, W, 3) to float32 (..., 3, H, W) in [-1, 1]."""
+    return torch.from_numpy(np.ascontiguousarray(np.moveaxis(images, -1, -3))).float() / 127.5 - 1
+
+
+def from_tensor(images: Tensor) -> np.ndarray:
+    """The inverse of `to_tensor`, rounded and clipped."""
+    x = ((images.float() + 1) * 127.5).round().clamp(0, 255).to(torch.uint8)
+    return np.moveaxis(x.cpu().numpy(), -3, -1)

@@ -1,0 +1,268 @@
+"""The training loop all stages share: steps, schedule, EMA, logs, contact sheets, checkpoints, resume.
+
+A stage says what a batch is and what its loss is (`Stage`). A batch is a pure function of seed and step, so a run that
+was interrupted goes on exactly where its last checkpoint was. Weights are kept in fp32; where the compute dtype is
+lower, a copy in that dtype does the forward and backward passes (autocast costs a cast at every operation).
+"""
+
+from __future__ import annotations
+
+import copy
+import json
+import math
+import time
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Generic, TypeVar
+
+import torch
+from PIL import Image
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from safetensors import safe_open
+from safetensors.torch import save_file
+from torch import Tensor, nn
+from torch.utils.data import DataLoader, Dataset
+
+M = TypeVar("M", bound=nn.Module)
+
+
+@dataclass(frozen=True)
+class Optimisation:
+    """How a stage is optimised."""
+
+    steps: int
+    lr: float = 1e-3
+    """Peak learning rate of AdamW."""
+    matrix_lr: float | None = None
+    """If given, matrices inside layers are trained with Muon at this rate instead of AdamW."""
+    warmup: int = 100
+    decay: float = 1.0
+    """Share of the steps, at the end, over which the rate falls to a hundredth along a cosine; 0 keeps it constant."""
+    betas: tuple[float, float] = (0.9, 0.95)
+    eps: float = 1e-8
+    weight_decay: float = 0.0
+    clip: float = 1.0
+    ema: float = 0.998
+    """Decay of the averaged weights, which are what a stage ends with."""
+
+    def rate(self, step: int) -> float:
+        """Multiplier of the learning rate at a step."""
+        warm = min(1.0, (step + 1) / max(self.warmup, 1))
+        begin = self.steps * (1 - self.decay)
+        if self.decay == 0 or step < begin:
+            return warm
+        progress = min(1.0, (step - begin) / max(self.steps - begin, 1))
+        return warm * (0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * progress)))
+
+
+class Stage(ABC, Generic[M]):
+    """What is particular to a stage."""
+
+    name: str
+
+    @abstractmethod
+    def batch(self, step: int) -> Any:
+        """The batch of a step: a pure function of the stage's seed and the step. Runs in a worker process."""
+
+    @abstractmethod
+    def loss(self, model: M, batch: Any) -> tuple[Tensor, dict[str, float]]:
+        """The loss of a batch, and figures to log."""
+
+    @abstractmethod
+    def sheet(self, model: M) -> Image.Image:
+        """A contact sheet of what the model does now."""
+
+    @abstractmethod
+    def trained(self, model: M) -> dict[str, nn.Parameter]:
+        """The parameters that this stage changes, by name."""
+
+
+class _Steps(Dataset):
+    def __init__(self, stage: Stage, start: int, steps: int):
+        self.stage, self.start, self.steps = stage, start, steps
+
+    def __len__(self) -> int:
+        return self.steps - self.start
+
+    def __getitem__(self, index: int) -> Any:
+        return self.stage.batch(self.start + index)
+
+
+def _first(items: list[Any]) -> Any:
+    return items[0]
+
+
+class Trainer(Generic[M]):
+    """Runs a stage on a model (fp32), in `folder`: `state.safetensors`, `log.jsonl`, `sheets/`, TensorBoard files."""
+
+    def __init__(
+        self, model: M, stage: Stage[M], optimisation: Optimisation, folder: str | Path, *,
+        dtype: torch.dtype = torch.float32, save_every: float = 120.0, sheet_every: int = 500, workers: int = 1,
+    ):  # fmt: skip
+        self.model, self.stage, self.optimisation = model, stage, optimisation
+        self.folder = Path(folder)
+        self.dtype, self.save_every, self.sheet_every, self.workers = dtype, save_every, sheet_every, workers
+        self.names = stage.trained(model)
+        self.average = {k: p.detach().clone() for k, p in self.names.items()}
+        for p in model.parameters():
+            p.requires_grad_(False)
+        for p in self.names.values():
+            p.requires_grad_(True)
+        self.compute = model if dtype == torch.float32 else copy.deepcopy(model).to(dtype)
+        self.compute_names = stage.trained(self.compute)
+        self.optimisers = self._optimisers()
+        self.step = 0
+
+    def _optimisers(self) -> list[torch.optim.Optimizer]:
+        o = self.optimisation
+        hidden = [p for k, p in self.names.items() if o.matrix_lr is not None and ".layers." in k and p.ndim == 2]
+        inside = {id(p) for p in hidden}
+        rest = [p for p in self.names.values() if id(p) not in inside]
+        made: list[torch.optim.Optimizer] = []
+        if rest:
+            made.append(
+                torch.optim.AdamW(rest, o.lr, betas=o.betas, eps=o.eps, weight_decay=o.weight_decay, fused=True)
+            )
+        if hidden:
+            assert o.matrix_lr is not None
+            made.append(
+                torch.optim.Muon(
+                    hidden, o.matrix_lr, weight_decay=o.weight_decay, adjust_lr_fn="match_rms_adamw"
+                )
+            )
+        return made
+
+    @property
+    def finished(self) -> bool:
+        return self.step >= self.optimisation.steps
+
+    def run(self, quiet: bool = False) -> None:
+        """Train to the end, from the last checkpoint if there is one. The model ends with the averaged weights."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        self.resume()
+        if not self.finished:
+            self._train(quiet)
+        self.use_average()
+
+    def _train(self, quiet: bool) -> None:
+        from torch.utils.tensorboard import SummaryWriter
+
+        loader = DataLoader(
+            _Steps(self.stage, self.step, self.optimisation.steps), batch_size=1, collate_fn=_first,
+            num_workers=self.workers, prefetch_factor=4 if self.workers else None,
+        )  # fmt: skip
+        columns = (
+            TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(),
+            TimeRemainingColumn(), TextColumn("{task.fields[figures]}"),
+        )  # fmt: skip
+        board = SummaryWriter(self.folder / "tensorboard")
+        saved = began = time.monotonic()
+        with Progress(*columns, disable=quiet) as progress, (self.folder / "log.jsonl").open("a") as log:
+            bar = progress.add_task(
+                self.stage.name, total=self.optimisation.steps, completed=self.step, figures=""
+            )
+            try:
+                for batch in loader:
+                    figures = self.update(batch)
+                    row = {"step": self.step, "seconds": round(time.monotonic() - began, 2), **figures}
+                    began = time.monotonic()
+                    log.write(json.dumps({k: round(v, 6) if isinstance(v, float) else v for k, v in row.items()}) + "\n")
+                    for name, value in figures.items():
+                        board.add_scalar(f"{self.stage.name}/{name}", value, self.step)
+                    shown = " ".join(f"{k} {v:.4g}" for k, v in figures.items())
+                    progress.update(bar, completed=self.step, figures=shown)
+                    if self.step % self.sheet_every == 0 or self.finished:
+                        self.draw_sheet()
+                    if time.monotonic() - saved > self.save_every:
+                        log.flush()
+                        self.save()
+                        saved = time.monotonic()
+            finally:
+                self.save()
+                board.close()
+
+    def update(self, batch: Any) -> dict[str, float]:
+        """One step of optimisation."""
+        rate = self.optimisation.rate(self.step)
+        for optimiser in self.optimisers:
+            base = self.optimisation.matrix_lr if isinstance(optimiser, torch.optim.Muon) else self.optimisation.lr
+            for group in optimiser.param_groups:
+                group["lr"] = base * rate  # type: ignore[operator]
+        loss, figures = self.stage.loss(self.compute, batch)
+        loss.backward()
+        if self.compute is not self.model:
+            for name, p in self.names.items():
+                grad = self.compute_names[name].grad
+                p.grad = None if grad is None else grad.float()
+                self.compute_names[name].grad = None
+        norm = float(nn.utils.clip_grad_norm_(list(self.names.values()), self.optimisation.clip))
+        if math.isfinite(norm):
+            for optimiser in self.optimisers:
+                optimiser.step()
+        for p in self.names.values():
+            p.grad = None
+        weights = [p.detach() for p in self.names.values()]
+        # a young average follows closely, an old one slowly
+        decay = min(self.optimisation.ema, (1 + self.step) / (10 + self.step))
+        torch._foreach_lerp_(list(self.average.values()), weights, 1 - decay)
+        if self.compute is not self.model:
+            torch._foreach_copy_([p.detach() for p in self.compute_names.values()], weights)
+        self.step += 1
+        return {"loss": float(loss.detach()), "grad_norm": norm, **figures}
+
+    def use_average(self) -> None:
+        """Put the averaged weights into the model."""
+        with torch.no_grad():
+            for name, p in self.names.items():
+                p.copy_(self.average[name])
+
+    def draw_sheet(self) -> None:
+        folder = self.folder / "sheets"
+        folder.mkdir(exist_ok=True)
+        kept = {k: p.detach().clone() for k, p in self.names.items()}
+        self.use_average()
+        with torch.no_grad():
+            self.stage.sheet(self.model).save(folder / f"{self.step:06d}.png")
+            for name, p in self.names.items():
+                p.copy_(kept[name])
+
+    def save(self) -> None:
+        """Write weights, averages and the optimisers' state; a half-written file never replaces a whole one."""
+        tensors = {f"weights/{k}": p.detach().contiguous() for k, p in self.names.items()}
+        tensors |= {f"average/{k}": t.contiguous() for k, t in self.average.items()}
+        by_id = {id(p): k for k, p in self.names.items()}
+        for optimiser in self.optimisers:
+            for p, state in optimiser.state.items():
+                for key, value in state.items():
+                    tensors[f"optimiser/{by_id[id(p)]}/{key}"] = torch.as_tensor(value).contiguous()
+        temporary = self.folder / "state.safetensors.tmp"
+        save_file(tensors, temporary, metadata={"step": str(self.step), "stage": self.stage.name})
+        temporary.rename(self.folder / "state.safetensors")
+
+    def resume(self) -> None:
+        path = self.folder / "state.safetensors"
+        if not path.exists():
+            return
+        with safe_open(path, "pt") as file:
+            self.step = int(file.metadata()["step"])
+            keys = set(file.keys())
+            with torch.no_grad():
+                for name, p in self.names.items():
+                    if f"weights/{name}" not in keys or file.get_slice(f"weights/{name}").get_shape() != list(p.shape):
+                        raise ValueError(f"{path} is of another model ({name} differs); train in a new folder")
+                    p.copy_(file.get_tensor(f"weights/{name}"))
+                    self.average[name] = file.get_tensor(f"average/{name}")
+                    if self.compute is not self.model:
+                        self.compute_names[name].copy_(p)
+            states: dict[str, dict[str, Tensor]] = {}
+            for key in keys:
+                if key.startswith("optimiser/"):
+                    _, name, field = key.split("/")
+                    states.setdefault(name, {})[field] = file.get_tensor(key)
+        for optimiser in self.optimisers:
+            for group in optimiser.param_groups:
+                for p in group["params"]:
+                    name = next(k for k, q in self.names.items() if q is p)
+                    if name in states:
+                        optimiser.state[p] = dict(states[name])

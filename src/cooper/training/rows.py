@@ -1,0 +1,148 @@
+"""Training rows of the unified model: one scene, many continuations.
+
+A row holds a picture once and everything that is asked about it as branches: captions, small questions about places,
+direct answers, maps to be drawn, worked traces. Each branch sees the picture and its own past, exactly what it will
+see when the model is used, because `layout` makes it so.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from cooper.inference.policy import POLICIES, Policy
+from cooper.layout import Node, merge, tokens_of
+from cooper.modalities import modality
+from cooper.scenes.captions import caption, grounded
+from cooper.scenes.prompts import DESCRIBE, RECONSTRUCT
+from cooper.scenes.question import Question
+from cooper.scenes.questions import ask_all
+from cooper.scenes.render import View
+from cooper.scenes.targets import SceneImages
+from cooper.scenes.worked import worked_turns
+from cooper.scenes.world import Scene
+from cooper.sequence import Sequencer
+from cooper.trace import Drawing, Picture, Segment, Text, Trace
+from cooper.training.latents import Latents
+
+
+@dataclass(frozen=True)
+class Mix:
+    """What a stage's rows are made of."""
+
+    tokens: int = 512
+    """A row is filled with questions up to about this many tokens."""
+    modes: tuple[tuple[str, float], ...] = (("direct", 1.0),)
+    """(policy, share of the rows): the policy under which a row's questions are answered."""
+    caption: float = 0.0
+    """Share of the rows with a caption; only rows without a system prompt have what follows, too."""
+    grounded: int = 0
+    """Questions about places."""
+    reconstruct: float = 0.0
+    """Share of the rows in which the picture itself is drawn."""
+    maps: float = 0.0
+    """Share of the rows in which each map is drawn on demand."""
+    traced_targets: float = 0.0
+    """Share of worked traces whose maps are also drawn, in their context."""
+    questions: bool = True
+    """Whether there are questions at all."""
+
+
+class SceneRows:
+    """Rows of a folder of shards and their latents: `nodes(i, rng)` lays scene i out as one row."""
+
+    def __init__(self, images: SceneImages, latents: Latents, sequencer: Sequencer, mix: Mix, time_shift: float = 1.0):
+        self.images, self.latents, self.sequencer = images, latents, sequencer
+        self.mix, self.time_shift = mix, time_shift
+
+    def __len__(self) -> int:
+        return min(len(self.images), len(self.latents))
+
+    def nodes(self, i: int, rng: np.random.Generator) -> list[Node]:
+        scene, view = self.images.shards[i]
+        cached = _Cached(self.images, self.latents, i)
+        names, shares = zip(*self.mix.modes, strict=True)
+        policy = POLICIES[str(rng.choice(names, p=np.array(shares) / sum(shares)))]
+        sequences = []
+        used = 0
+        for trace in self.traces(scene, view, policy, cached, rng):
+            pieces = self.sequencer.pieces(trace, cached.encode, self._noise(rng))
+            skip = 0 if not sequences else sum(p is q or p == q for p, q in zip(pieces, sequences[0], strict=False))
+            used += sum(tokens_of(p, self.sequencer.config) + 2 for p in pieces[skip:])
+            if sequences and used > self.mix.tokens:
+                break
+            sequences.append(pieces)
+        return merge(sequences)
+
+    def traces(
+        self, scene: Scene, view: View, policy: Policy, cached: _Cached, rng: np.random.Generator
+    ) -> list[Trace]:
+        """Everything a row could hold, most wanted first."""
+        mix = self.mix
+        start = Trace((*([Text(policy.system, "system")] if policy.system else []), Picture(cached.image("picture"))))
+        traces: list[Trace] = []
+
+        def add(*segments: Segment) -> None:
+            traces.append(start + segments)
+
+        if policy.system is None:
+            if rng.random() < mix.maps:
+                for name in self.sequencer.config.modalities:
+                    add(Text(modality(name).call), Drawing(name, cached.image(name), target=True, shown=False))
+            if rng.random() < mix.reconstruct:
+                add(Text(RECONSTRUCT), Drawing("picture", cached.image("picture"), target=True, shown=False))
+            if rng.random() < mix.caption:
+                add(Text(DESCRIBE), Text(caption(scene, view, rng), "model"))
+            if mix.grounded:
+                for question, answer in grounded(scene, view, rng)[: mix.grounded]:
+                    add(Text(question), Text(answer, "model"))
+        if mix.questions:
+            questions = ask_all(scene, view, rng)
+            for k in rng.permutation(len(questions)):
+                target = rng.random() < mix.traced_targets
+                traces.append(start + worked(scene, view, questions[k], policy, rng, cached.image, target))
+        return traces
+
+    def _noise(self, rng: np.random.Generator) -> Callable[[int, int], tuple[float, Tensor]]:
+        def noise(tokens: int, width: int) -> tuple[float, Tensor]:
+            t = 1 / (1 + np.exp(-rng.standard_normal()))
+            t = self.time_shift * t / (1 + (self.time_shift - 1) * t)
+            return float(t), torch.from_numpy(rng.standard_normal((tokens, width), dtype=np.float32))
+
+        return noise
+
+
+def worked(
+    scene: Scene, view: View, question: Question, policy: Policy, rng: np.random.Generator,
+    image: Callable[[str], np.ndarray], target: bool,
+) -> Sequence[Segment]:  # fmt: skip
+    """A worked trace after the picture: question, turns, maps (as `image(name)` gives them), reflections."""
+    segments: list[Segment] = [Text(question.text)]
+    call: Callable[[str], str] = lambda name: modality(name).call  # noqa: E731
+    for turn in worked_turns(scene, view, question, policy.name, rng, call):  # type: ignore[arg-type]
+        segments.append(Text(turn.text, "model"))
+        if turn.draws:
+            segments.append(Drawing(turn.draws, image(turn.draws), target=target))
+            segments.append(Text(policy.reflection, "reflection"))
+    return segments
+
+
+class _Cached:
+    """The images of one scene, each made once, and their latents."""
+
+    def __init__(self, images: SceneImages, latents: Latents, i: int):
+        self.images, self.latents, self.i = images, latents, i
+        self.made: dict[str, np.ndarray] = {}
+
+    def image(self, kind: str) -> np.ndarray:
+        if kind not in self.made:
+            self.made[kind] = self.images.image(self.i, kind)
+        return self.made[kind]
+
+    def encode(self, image: np.ndarray) -> Tensor:
+        kind = next(k for k, made in self.made.items() if made is image)
+        return self.latents.tokens(self.i, kind)

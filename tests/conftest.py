@@ -1,0 +1,25 @@
+"""What all tests share. They read nothing but this repository and never the network."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+# Before anything imports torch: sleeping instead of spinning threads, and as many of them on every machine.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+os.environ.setdefault("OMP_NUM_THREADS", "2")
+os.environ.setdefault("HF_HUB_OFFLINE", "1")
+
+import pytest  # noqa: E402
+from hypothesis import settings  # noqa: E402
+
+# No deadline: the first example pays for imports and caches. In CI the same examples every time.
+settings.register_profile("cooper", deadline=None)
+settings.register_profile("cooper-ci", deadline=None, derandomize=True)
+settings.load_profile("cooper-ci" if os.environ.get("CI") else "cooper")
+
+
+@pytest.fixture(scope="session")
+def golden() -> Path:
+    """The folder of reference numbers: `COOPER_GOLDEN`, else tests/golden/a."""
+    return Path(os.environ.get("COOPER_GOLDEN") or Path(__file__).parent / "golden" / "a")

@@ -1,0 +1,308 @@
+"""Scores against cases worked by hand."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from cooper.evaluation.quantities import parse_number, to_metres
+from cooper.evaluation.scores import (
+    DEPTH_RANGE,
+    bootstrap_interval,
+    depth_metrics,
+    mra,
+    score_answer,
+    segmentation_iou,
+)
+
+# ---------------------------------------------------------------- numbers
+
+
+@pytest.mark.parametrize(
+    ("predicted", "score"),
+    [
+        (2.0, 1.0),
+        (2.09, 1.0),  # 4.5 % off: below all ten thresholds
+        (2.1, 0.9),  # 5 %: not below the last
+        (1.9, 0.9),
+        (2.2, 0.8),
+        (1.8, 0.8),
+        (2.5, 0.5),  # 25 %: below 0.50, 0.45, 0.40, 0.35, 0.30
+        (1.02, 0.1),
+        (1.0, 0.0),
+        (3.0, 0.0),
+        (-2.0, 0.0),
+        (math.inf, 0.0),
+        (math.nan, 0.0),
+        (None, 0.0),
+    ],
+)
+def test_mra(predicted: float | None, score: float) -> None:
+    assert mra(predicted, 2.0) == score
+
+
+def test_mra_of_zero() -> None:
+    assert mra(0.0, 0.0) == 1.0 and mra(0.01, 0.0) == 0.0
+
+
+@given(true=st.floats(0.01, 100), error=st.floats(0, 1), scale=st.floats(0.01, 100))
+def test_mra_knows_no_scale(true: float, error: float, scale: float) -> None:
+    if abs(error * 20 - round(error * 20)) > 1e-6:
+        assert mra(true * (1 + error), true) == mra(true * (1 - error), true) == mra(scale * (1 + error), scale)
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("1.8 m", (1.8, "m")),
+        ("1.8m.", (1.8, "m")),
+        ("1,8 m", (1.8, "m")),
+        ("0,125 m", (0.125, "m")),
+        ("1,200 mm", (1200, "mm")),
+        ("about 180 cm", (180, "cm")),
+        ("It is 2 metres away.", (2, "m")),
+        ("2 Meters", (2, "m")),
+        (".5 m", (0.5, "m")),
+        ("1 1/2 m", (1.5, "m")),
+        ("5 ft", (5, "ft")),
+        ("one foot", (1, "ft")),
+        ("5 ft 6 in", (5.5, "ft")),
+        ("5'6\"", (5.5, "ft")),
+        ("12 in", (12, "in")),
+        ("12 in tall", (12, "in")),
+        ("3 in total", (3, None)),
+        ("an inch", (1, "in")),
+        ("half a metre", (0.5, "m")),
+        ("one-half metre", (0.5, "m")),
+        ("a metre and a half", (1.5, "m")),
+        ("one and a half metres", (1.5, "m")),
+        ("two point five metres", (2.5, "m")),
+        ("zero point zero five m", (0.05, "m")),
+        ("two hundred and fifty cm", (250, "cm")),
+        ("three", (3, None)),
+        ("Twenty-one balls", (21, None)),
+        ("none", (0, None)),
+        ("1.8", (1.8, None)),
+        ("-2", (-2, None)),
+        ("2 balls, 1.8 m apart", (1.8, "m")),
+        ("the red one is 2 m away", (2, "m")),
+        ("the third one: 4", (4, None)),
+        ("$1.8 \\text{ m}$", (1.8, "m")),
+        ("\\boxed{1.8\\,m}", (1.8, "m")),
+        ("**1.8 m**", (1.8, "m")),
+        ("", None),
+        ("the red ball", None),
+        ("in 3D", None),
+        ("3/0 m", None),
+        ("9" * 400 + " m", None),
+    ],
+)
+def test_parse_number(text: str, expected: tuple[float, str | None] | None) -> None:
+    parsed = parse_number(text)
+    if expected is None:
+        assert parsed is None
+    else:
+        assert parsed is not None and parsed[1] == expected[1] and parsed[0] == pytest.approx(expected[0])
+
+
+@given(st.text(alphabet="0123456789 .,/-'\"aefhimnort\\{}$", max_size=60))
+def test_parse_number_takes_any_text(text: str) -> None:
+    parsed = parse_number(text)
+    assert parsed is None or math.isfinite(parsed[0])
+
+
+def test_to_metres() -> None:
+    assert to_metres(180, "cm") == pytest.approx(1.8)
+    assert to_metres(1800, "mm") == pytest.approx(1.8)
+    assert to_metres(6, "ft") == pytest.approx(1.8288)
+    assert to_metres(10, "in") == pytest.approx(0.254)
+    assert to_metres(1.8, "m") == to_metres(1.8, None) == 1.8
+
+
+# ---------------------------------------------------------------- answers
+
+
+@pytest.mark.parametrize(
+    ("kind", "predicted", "true", "value", "score"),
+    [
+        ("metres", "1.8 m", "1.8 m", 1.84, 1.0),
+        ("metres", "180 cm", "1.8 m", 1.84, 1.0),
+        ("metres", "1.8", "1.8 m", 1.84, 1.0),
+        ("metres", "about six feet", "1.8 m", 1.84, 1.0),
+        ("metres", "2.3 m", "1.8 m", 1.84, 0.5),  # 25 % of the exact value
+        ("metres", "1.8 m", "1.8 m", None, 1.0),
+        ("metres", "far away", "1.8 m", 1.84, 0.0),
+        ("metres", "", "1.8 m", 1.84, 0.0),
+        ("metres", None, "1.8 m", 1.84, 0.0),
+        ("count", "3", "3", None, 1.0),
+        ("count", "Three balls.", "3", 3.0, 1.0),
+        ("count", "three", "3", None, 1.0),
+        ("count", "none", "0", 0.0, 1.0),
+        ("count", "4", "3", None, 0.0),
+        ("count", "3 m", "3", None, 0.0),
+        ("count", "many", "3", None, 0.0),
+        ("count", None, "3", None, 0.0),
+        ("word", "red", "red", None, 1.0),
+        ("word", " The Red Ball. ", "red ball", None, 1.0),
+        ("word", "a red ball", "the red ball", None, 1.0),
+        ("word", "**Yes**!", "yes", None, 1.0),
+        ("word", "\\text{left}", "left", None, 1.0),
+        ("word", "red box", "red ball", None, 0.0),
+        ("word", "yes, it is", "yes", None, 0.0),
+        ("word", "red or blue", "red", None, 0.0),
+        ("word", "  ", "red", None, 0.0),
+        ("word", None, "red", None, 0.0),
+    ],
+)
+def test_score_answer(kind: str, predicted: str | None, true: str, value: float | None, score: float) -> None:
+    assert score_answer(kind, predicted, true, value) == score  # type: ignore[arg-type]
+
+
+def test_score_answer_refuses() -> None:
+    with pytest.raises(ValueError, match='"metres", "count" or "word"'):
+        score_answer("metre", "1 m", "1 m")  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="has no number; give true_value"):
+        score_answer("metres", "1 m", "far")
+
+
+# ---------------------------------------------------------------- intervals
+
+
+def test_bootstrap_interval() -> None:
+    scores = np.arange(400) % 2
+    low, high = bootstrap_interval(scores)
+    # Mean 0.5, standard error 0.5 / 20 = 0.025.
+    assert low == pytest.approx(0.5 - 1.96 * 0.025, abs=0.006)
+    assert high == pytest.approx(0.5 + 1.96 * 0.025, abs=0.006)
+    assert bootstrap_interval(scores) == (low, high)
+    spread = np.linspace(0, 1, 50)
+    assert bootstrap_interval(spread, seed=0) != bootstrap_interval(spread, seed=1)
+    assert bootstrap_interval([0.25] * 9) == (0.25, 0.25)
+    assert bootstrap_interval([1.0]) == (1.0, 1.0)
+    narrow = bootstrap_interval(scores, confidence=0.5)
+    assert low < narrow[0] < 0.5 < narrow[1] < high
+
+
+def test_bootstrap_interval_covers() -> None:
+    generator = np.random.default_rng(0)
+    intervals = [bootstrap_interval(generator.random(60) < 0.7, resamples=300, seed=i) for i in range(200)]
+    assert 0.88 < np.mean([low <= 0.7 <= high for low, high in intervals]) < 0.99
+
+
+@pytest.mark.parametrize("scores", [[], [math.nan], [[1.0]]])
+def test_bootstrap_interval_refuses(scores: list) -> None:
+    with pytest.raises(ValueError, match="at least one finite score"):
+        bootstrap_interval(scores)
+    with pytest.raises(ValueError, match="confidence"):
+        bootstrap_interval([1.0], confidence=95)
+
+
+# ---------------------------------------------------------------- depth
+
+
+def test_depth_metrics_by_hand() -> None:
+    true = np.array([[1.0, 2.0], [4.0, 8.0]])
+    predicted = np.array([[1.0, 3.0], [4.0, 4.0]])  # off by 0, +1, 0, -4
+    metrics = depth_metrics(predicted, true, np.ones((2, 2), bool))
+    assert metrics["abs_rel"] == pytest.approx((0.5 + 0.5) / 4)
+    assert metrics["sq_rel"] == pytest.approx((1 / 2 + 16 / 8) / 4)
+    assert metrics["rmse"] == pytest.approx(math.sqrt(17 / 4))
+    a, b = math.log(1.5), math.log(0.5)
+    assert metrics["rmse_log"] == pytest.approx(math.sqrt((a**2 + b**2) / 4))
+    assert metrics["log10"] == pytest.approx((math.log10(1.5) + math.log10(2)) / 4)
+    assert metrics["silog"] == pytest.approx(100 * math.sqrt((a**2 + b**2) / 4 - ((a + b) / 4) ** 2))
+    # Ratios 1, 1.5, 1, 2 against 1.25, 1.5625, 1.953.
+    assert (metrics["delta1"], metrics["delta2"], metrics["delta3"]) == (0.5, 0.75, 0.75)
+
+
+def test_depth_metrics_of_a_perfect_map() -> None:
+    true = np.random.default_rng(0).uniform(0.5, 9, (8, 8)).astype(np.float32)
+    perfect = {"delta1": 1.0, "delta2": 1.0, "delta3": 1.0}
+    for metrics in (depth_metrics(true, true), depth_metrics(true * 0.1 - 3, true, align="scale_shift")):
+        for name, value in metrics.items():
+            assert value == pytest.approx(perfect.get(name, 0.0), abs=1e-4)
+
+
+def test_alignment_is_least_squares_over_valid_pixels() -> None:
+    predicted = np.array([0.0, 1.0, 2.0, 50.0])[None]
+    true = np.array([1.0, 4.0, 4.0, 1.0])[None]
+    valid = np.array([True, True, True, False])[None]
+    # Line through (0, 1), (1, 4), (2, 4): slope 1.5, at 0 it is 1.5; residuals 0.5, -1, 0.5.
+    metrics = depth_metrics(predicted, true, valid, align="scale_shift")
+    assert metrics["rmse"] == pytest.approx(math.sqrt(1.5 / 3))
+    flat = depth_metrics(np.full((1, 3), 7.0), np.array([[1.0, 2.0, 3.0]]), align="scale_shift")
+    assert flat["rmse"] == pytest.approx(math.sqrt(2 / 3))
+
+
+def test_clamping() -> None:
+    true, predicted = np.array([[10.0, 1.0]]), np.array([[40.0, -5.0]])
+    clamped = depth_metrics(predicted, true, clamp=DEPTH_RANGE)
+    assert clamped["abs_rel"] == pytest.approx((0 + 0.999) / 2)
+    assert depth_metrics(predicted, true)["abs_rel"] == pytest.approx((3 + 0.999) / 2)
+
+
+def test_pixels_without_truth_do_not_count() -> None:
+    true = np.array([[0.0, np.nan, np.inf, -1.0, 2.0]])
+    predicted = np.array([[np.nan, 1.0, 1.0, 1.0, 2.0]])
+    assert depth_metrics(predicted, true)["abs_rel"] == 0
+
+
+def test_depth_metrics_refuses() -> None:
+    ones = np.ones((2, 2))
+    with pytest.raises(ValueError, match="no pixel has a valid true depth"):
+        depth_metrics(ones, ones, np.zeros((2, 2), bool))
+    with pytest.raises(ValueError, match="1 predicted depths are not finite"):
+        depth_metrics(np.array([[np.nan, 1], [1, 1]]), ones)
+    with pytest.raises(ValueError, match=r"predicted has the shape \(2, 3\), the truth \(2, 2\)"):
+        depth_metrics(np.ones((2, 3)), ones)
+    with pytest.raises(ValueError, match="align is"):
+        depth_metrics(ones, ones, align="scale")  # type: ignore[arg-type]
+
+
+# ---------------------------------------------------------------- segmentation
+
+
+def test_segmentation_iou_by_hand() -> None:
+    true = np.array([[1, 1, 1, 1], [2, 2, 0, 0]])
+    assert segmentation_iou(true, true) == 1.0
+    assert segmentation_iou(np.array([[7, 7, 7, 7], [4, 4, 0, 0]]), true) == 1.0  # names do not matter
+    assert segmentation_iou(np.zeros_like(true), true) == 0.0
+    assert segmentation_iou(np.ones_like(true), true) == 0.25  # one prediction, 4 of 8; the other object has none
+    # 5 covers three of object 1 and one of object 2: 3/5 and 1/5; 6 covers one of 1 and one of 2: 1/5 and 1/3.
+    assert segmentation_iou(np.array([[5, 5, 5, 6], [5, 6, 0, 0]]), true) == pytest.approx((3 / 5 + 1 / 3) / 2)
+
+
+def test_the_assignment_is_the_best_one_not_a_greedy_one() -> None:
+    # Rows: true 1 (10 pixels) and 2 (10 pixels). Prediction 8 overlaps 1 by 6 and 2 by 5; 9 overlaps 1 by 4 only.
+    true = np.repeat([1, 2, 0], [10, 10, 5])[None]
+    predicted = np.array([8] * 6 + [9] * 4 + [8] * 5 + [0] * 10)[None]
+    # Greedy: 8-1 (6/15 = 0.4), 2 without: 0.4. Best: 9-1 (4/10 = 0.4) and 8-2 (5/16).
+    assert segmentation_iou(predicted, true) == pytest.approx((4 / 10 + 5 / 16) / 2)
+
+
+def test_small_objects_can_be_left_out() -> None:
+    true = np.array([[1, 1, 1, 1], [2, 0, 0, 0]])
+    predicted = np.array([[3, 3, 3, 3], [3, 0, 0, 0]])
+    assert segmentation_iou(predicted, true) == pytest.approx((4 / 5) / 2)
+    assert segmentation_iou(predicted, true, min_pixels=2) == pytest.approx(4 / 5)
+    assert math.isnan(segmentation_iou(predicted, true, min_pixels=5))
+    assert math.isnan(segmentation_iou(predicted, np.zeros_like(true)))
+
+
+def test_segmentation_iou_refuses() -> None:
+    with pytest.raises(ValueError, match="resize one to the other"):
+        segmentation_iou(np.ones((2, 2), int), np.ones((2, 3), int))
+
+
+@given(st.integers(0, 1000))
+def test_segmentation_iou_is_between_zero_and_one(seed: int) -> None:
+    generator = np.random.default_rng(seed)
+    true, predicted = generator.integers(0, 5, (2, 6, 6))
+    value = segmentation_iou(predicted, true)
+    assert 0 <= value <= 1
+    names = generator.permutation(np.arange(1, 5))
+    assert segmentation_iou(np.concatenate([[0], names])[predicted], true) == pytest.approx(value)
