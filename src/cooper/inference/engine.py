@@ -20,7 +20,7 @@ from cooper.inference.policy import Policy
 from cooper.inference.sampler import Sampling, generator
 from cooper.inference.session import Session, Written
 from cooper.layout import Piece, Words, tokens_of
-from cooper.modalities import Modality, by_tag
+from cooper.modalities import Modality, by_tag, modality
 from cooper.model.autoencoder import unpatchify
 from cooper.model.unified import UnifiedModel
 from cooper.sequence import Sequencer
@@ -147,6 +147,30 @@ class Engine:
             part = prompts[i : i + together]
             part_seeds = seeds[i * samples : (i + len(part)) * samples]
             yield from self._run_batch(part, policy, samples, part_seeds, i * samples)
+
+    def draw(
+        self, pictures: Sequence[np.ndarray], name: str, *, seeds: Sequence[int] | None = None
+    ) -> list[Drawing]:
+        """A map of each picture (uint8 RGB), drawn on demand: the prompt is the picture and the call, nothing else."""
+        drawings: list[Drawing] = []
+        for i in range(0, len(pictures), self.settings.batch):
+            part = pictures[i : i + self.settings.batch]
+            part_seeds = [0] * len(part) if seeds is None else seeds[i : i + len(part)]
+            drawings += self._draw_batch(part, modality(name), part_seeds)
+        return drawings
+
+    def _draw_batch(self, pictures: Sequence[np.ndarray], wanted: Modality, seeds: Sequence[int]) -> list[Drawing]:
+        encode = self.sequencer.encoder(self.model)
+        seen = [self.sequencer.pieces(Trace((Picture(image),)), encode) for image in pictures]
+        call = self.sequencer.ids(wanted.call)
+        session = Session.open(self.model, seen).fork(1, len(call) + 2)
+        session.read_turn([call for _ in pictures])
+        rows = [
+            _Row(k, Trace((Picture(image), Text(wanted.call, "model"))), seed, [Written(list(call), [], True)], wanted)
+            for k, (image, seed) in enumerate(zip(pictures, seeds, strict=True))
+        ]
+        drawn = {e.row: e.drawing for e in self._draw(session, rows, list(range(len(rows))), 0) if isinstance(e, Looked)}
+        return [drawn[k] for k in range(len(rows))]
 
     def _run_batch(
         self, prompts: Sequence[Trace], policy: Policy, samples: int, seeds: list[int], first: int

@@ -31,7 +31,7 @@ def texts(shards: Shards, number: int) -> Iterator[str]:
         yield from (t for t in (policy.system, policy.reflection) if t)
     yield DESCRIBE
     yield RECONSTRUCT
-    for i in range(number):
+    for i in range(min(number, len(shards))):
         scene, view = shards[i]
         rng = np.random.default_rng(i)
         yield caption(scene, view, rng)

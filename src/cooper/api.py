@@ -1,0 +1,233 @@
+"""The way in: load a model, ask it, let it draw."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from cooper.checkpoints.native import load_native
+from cooper.evaluation.quantities import parse_number, plain_text
+from cooper.images import ImageSource, load_image
+from cooper.inference.engine import Engine, Event, Finished, Rollout, Settings
+from cooper.inference.flow import FlowSettings
+from cooper.inference.policy import policy
+from cooper.inference.sampler import Sampling
+from cooper.modalities import MapView, modality
+from cooper.model.unified import UnifiedModel
+from cooper.sequence import Sequencer
+from cooper.trace import Picture, Text, Trace, calls_of
+
+SHIPPED = ("tiny",)
+
+
+@dataclass(frozen=True)
+class Options:
+    """How a question is answered. None keeps the default of the mode or the model."""
+
+    mode: str = "interleaved"
+    """direct, text, perception or interleaved."""
+    max_turns: int | None = None
+    """Most texts the model may write; a map can be drawn between two."""
+    flow_steps: int | None = None
+    """Calls of the model per map."""
+    guidance: tuple[float, float] | None = None
+    """Scales of text and image guidance; 1 is none."""
+    temperature: float = 0.0
+    """0 is greedy."""
+    top_p: float = 1.0
+    seed: int = 0
+    samples: int = 1
+    """Answers that are sampled and voted on; with more than one, a temperature of 0 becomes 0.7."""
+
+
+@dataclass(frozen=True)
+class Answer:
+    """An answer and how it came about."""
+
+    answer: str
+    """What the model answered; empty if it gave no answer."""
+    value: float | None
+    """The number in the answer, if there is one."""
+    unit: str | None
+    """Its unit."""
+    trace: Trace
+    """The whole chain: picture, question, turns and maps."""
+    reason: str
+    """Why it ended: answered, malformed, length or turns."""
+    mode: str
+    model: str
+    seed: int
+    tokens: int
+    """Tokens the model wrote, over all samples."""
+    seconds: float
+    votes: dict[str, int] = field(default_factory=dict)
+    """Answers and how often they were given, if more than one sample was drawn."""
+
+    def to_dict(self, maps: Sequence[str | None] = ()) -> dict[str, Any]:
+        """The answer as JSON values. `maps` are the paths at which the maps were saved, in order."""
+        drawings = iter([*maps, *[None] * len(self.trace.drawings)])
+        drawn = iter(self.trace.drawings)
+        turns = []
+        for text in self.trace.turns:
+            drawing = next(drawn, None) if calls_of(text) else None
+            path = next(drawings) if drawing else None
+            turns.append({"text": text, "call": drawing.modality if drawing else None, "map": path})
+        return {
+            "answer": self.answer, "value": self.value, "unit": self.unit, "mode": self.mode, "model": self.model,
+            "seed": self.seed, "turns": turns, "tokens": self.tokens, "seconds": round(self.seconds, 3),
+        }  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Map:
+    """A drawn map, at the picture's own size."""
+
+    modality: str
+    values: np.ndarray
+    """Depth: float32 (height, width). Segmentation: int32 (height, width), 0 is background."""
+    unit: str | None
+    """What the values are in: "m" for metric depth, None for labels."""
+    view: MapView
+    """The map as a person wants to see it, at the size it was drawn."""
+
+    @property
+    def labels(self) -> np.ndarray:
+        """The values of a segmentation."""
+        return self.values
+
+
+class Cooper:
+    """A model that looks, draws what it needs to see, thinks, and answers.
+
+    >>> model = Cooper.load("tiny")
+    >>> result = model.ask("room.png", "How far is the red ball?")
+    >>> result.answer, result.value, result.trace
+    """
+
+    def __init__(self, model: UnifiedModel, sequencer: Sequencer, name: str):
+        self.model, self.sequencer, self.name = model.eval().requires_grad_(False), sequencer, name
+
+    @classmethod
+    def load(cls, source: str | Path = "tiny") -> Cooper:
+        """The shipped model `tiny`, or a folder that holds a model. Raises ValueError if it cannot be loaded."""
+        if str(source) in SHIPPED:
+            folder = Path(str(resources.files("cooper") / "assets" / str(source)))
+        else:
+            folder = Path(source)
+            if not folder.is_dir():
+                raise ValueError(f"there is no model {str(source)!r}: give {' or '.join(SHIPPED)}, or a model's folder")
+        model, tokenizer = load_native(folder)
+        return cls(model, Sequencer(tokenizer, model.config), str(source))
+
+    def ask(self, image: ImageSource, question: str, options: Options = Options(), **changes: Any) -> Answer:
+        """Answer a question about a picture. Options may be given by name: `ask(image, question, mode="direct")`."""
+        return self.ask_many([(image, question)], options, **changes)[0]
+
+    def ask_many(
+        self, questions: Sequence[tuple[ImageSource, str]], options: Options = Options(), **changes: Any
+    ) -> list[Answer]:
+        """Answer many (picture, question) pairs, in batches."""
+        options = replace(options, **changes)
+        prompts = [prompt_of(load_image(image), question) for image, question in questions]
+        engine, mode, seeds = self._prepared(options, len(prompts))
+        began = time.perf_counter()
+        rollouts = engine.run(prompts, mode, samples=options.samples, seeds=seeds)
+        seconds = (time.perf_counter() - began) / max(len(prompts), 1)
+        groups = [rollouts[i : i + options.samples] for i in range(0, len(rollouts), options.samples)]
+        return [self._vote(group, options, seconds) for group in groups]
+
+    def stream(
+        self, image: ImageSource, question: str, options: Options = Options(), **changes: Any
+    ) -> Iterator[Event | Answer]:
+        """As `ask`, but yields what happens when it happens (tokens, flow steps, maps), and the Answer last."""
+        options = replace(options, **changes)
+        prompt = prompt_of(load_image(image), question)
+        engine, mode, seeds = self._prepared(options, 1)
+        began = time.perf_counter()
+        rollouts = []
+        for event in engine.stream([prompt], mode, samples=options.samples, seeds=seeds):
+            if isinstance(event, Finished):
+                rollouts.append(event.rollout)
+            yield event
+        rollouts.sort(key=lambda r: r.seed)
+        yield self._vote(rollouts, options, time.perf_counter() - began)
+
+    def depth(self, image: ImageSource, **changes: Any) -> Map:
+        """The depth of a picture: `values` in `unit`."""
+        return self.draw(image, "depth", **changes)
+
+    def segment(self, image: ImageSource, **changes: Any) -> Map:
+        """The objects of a picture: `labels`, 0 for background."""
+        return self.draw(image, "segmentation", **changes)
+
+    def draw(self, image: ImageSource, name: str, options: Options = Options(), **changes: Any) -> Map:
+        """A map of any modality this model draws."""
+        options = replace(options, **changes)
+        if name not in self.model.config.modalities:
+            raise ValueError(f"{self.name} does not draw {name!r}; it draws {', '.join(self.model.config.modalities)}")
+        picture = load_image(image)
+        engine = Engine(self.model, self.sequencer, self._settings(options))
+        drawing = engine.draw([picture], name, seeds=[options.seed])[0]
+        kind = modality(name)
+        values = kind.to_values(drawing.image)
+        height, width = picture.shape[:2]
+        # numbers are interpolated, labels must not be
+        how = Image.Resampling.NEAREST if np.issubdtype(values.dtype, np.integer) else Image.Resampling.BILINEAR
+        resized = np.asarray(Image.fromarray(values).resize((width, height), how))
+        return Map(name, resized, kind.unit, kind.view(drawing.image))
+
+    def _settings(self, options: Options) -> Settings:
+        flow = FlowSettings()
+        if options.flow_steps is not None:
+            flow = replace(flow, time_points=options.flow_steps + 1)
+        if options.guidance is not None:
+            flow = replace(flow, text_scale=options.guidance[0], image_scale=options.guidance[1])
+        temperature = 0.7 if options.samples > 1 and options.temperature == 0 else options.temperature
+        return Settings(Sampling(temperature, options.top_p), flow)
+
+    def _prepared(self, options: Options, prompts: int) -> tuple[Engine, Any, list[int]]:
+        if options.samples < 1:
+            raise ValueError(f"samples must be at least 1, not {options.samples}")
+        mode = policy(options.mode)
+        if options.max_turns is not None:
+            mode = replace(mode, max_turns=options.max_turns)
+        seeds = [options.seed + k for _ in range(prompts) for k in range(options.samples)]
+        return Engine(self.model, self.sequencer, self._settings(options)), mode, seeds
+
+    def _vote(self, rollouts: list[Rollout], options: Options, seconds: float) -> Answer:
+        """The most frequent answer; of numbers that are equally frequent, the middle one."""
+        answers = [plain_text(r.trace.answer or "") for r in rollouts]
+        counts = Counter(a for a in answers if a)
+        best = rollouts[0]
+        if counts:
+            most = max(counts.values())
+            tied = [i for i, a in enumerate(answers) if counts.get(a) == most]
+            tied.sort(key=lambda i: (_number(answers[i]), i))
+            best = rollouts[tied[(len(tied) - 1) // 2]]
+        answer = best.trace.answer or ""
+        value, unit = parse_number(answer) or (None, None)
+        meta = {"model": self.name, "mode": options.mode, "seed": best.seed, "seconds": round(seconds, 3)}
+        return Answer(
+            answer, value, unit, replace(best.trace, meta={**best.trace.meta, **meta}), best.reason, options.mode,
+            self.name, best.seed, sum(r.tokens for r in rollouts), seconds, dict(counts) if len(rollouts) > 1 else {},
+        )  # fmt: skip
+
+
+def _number(answer: str) -> float:
+    parsed = parse_number(answer)
+    return 0.0 if parsed is None else parsed[0]
+
+
+def prompt_of(image: np.ndarray, question: str) -> Trace:
+    """A prompt: the picture, then the question. Raises ValueError if the question is empty."""
+    if not question.strip():
+        raise ValueError("the question is empty; ask something about the picture")
+    return Trace((Picture(image), Text(question.strip())))

@@ -1,0 +1,149 @@
+"""The recipe of the tiny model: stages one after the other, each from the checkpoint of the one before, from nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from rich import print as show
+from safetensors.torch import load_file
+from tokenizers import Tokenizer
+
+from cooper.model.autoencoder import Autoencoder
+from cooper.model.presets import tiny
+from cooper.model.unified import UnifiedModel
+from cooper.scenes.targets import KINDS, SceneImages
+from cooper.scenes.tokenizer import train_tokenizer
+from cooper.sequence import Sequencer
+from cooper.training.autoencoder import AutoencoderStage, depth_error, normalised
+from cooper.training.latents import Latents
+from cooper.training.loop import Optimisation, Trainer
+from cooper.training.rows import Mix, SceneRows
+from cooper.training.unified import StageSettings, UnifiedStage
+
+#: Each stage's data and optimisation, for two cores and about two hours.
+AUTOENCODER = Optimisation(steps=4500, lr=2.5e-3, betas=(0.9, 0.99), ema=0.995)
+STAGES: dict[str, StageSettings] = {
+    # the analogue of BAGEL: captions, places, direct answers, and drawing pictures
+    "base": StageSettings(
+        Mix(tokens=480, caption=1.0, grounded=4, reconstruct=0.25),
+        Optimisation(steps=1500, lr=2e-3, matrix_lr=3e-3, decay=0.0, ema=0.99),
+        seed=1,
+    ),
+    # AMG: maps on demand; the paper's has no text loss, ours keeps some questions so that nothing is forgotten
+    "perception": StageSettings(
+        Mix(tokens=420, caption=0.3, grounded=2, maps=1.0),
+        Optimisation(steps=2500, lr=2e-3, matrix_lr=3e-3, decay=0.0, ema=0.99),
+        seed=2,
+    ),
+    # worked traces under every policy, and maps still
+    "interleaved": StageSettings(
+        Mix(
+            tokens=640, modes=(("interleaved", 0.55), ("direct", 0.2), ("text", 0.15), ("perception", 0.1)),
+            caption=0.2, grounded=1, maps=1.0, traced_targets=0.25,
+        ),
+        Optimisation(steps=3000, lr=2e-3, matrix_lr=3e-3, decay=0.6, ema=0.995),
+        seed=3,
+    ),
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Workspace:
+    """Where a training run keeps its things."""
+
+    run: Path
+    train: Path
+    """Shards to train on."""
+    validation: Path
+    """Shards of other seeds, for contact sheets and figures on the way."""
+
+    def stage(self, name: str) -> Path:
+        return self.run / name
+
+
+def train_autoencoder(space: Workspace, optimisation: Optimisation = AUTOENCODER, quiet: bool = False) -> Autoencoder:
+    """Train (or go on training, or just load) the autoencoder; its config then holds its scale and shift."""
+    images = SceneImages(space.train)
+    torch.manual_seed(0)
+    model = Autoencoder(tiny().autoencoder).initialise().to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    Trainer(model, AutoencoderStage(images, optimisation, batch_size=9), optimisation, space.stage("autoencoder")).run(
+        quiet
+    )
+    model.requires_grad_(False)
+    normalised(model, images)
+    if not quiet:
+        error = depth_error(model, SceneImages(space.validation))
+        show(f"autoencoder: AbsRel of depth after encoding and decoding {error:.4f} (100 validation scenes)")
+    return model
+
+
+def tokenizer_of(space: Workspace) -> Tokenizer:
+    """The run's tokenizer, made at first use."""
+    path = space.run / "tokenizer.json"
+    if not path.exists():
+        config = tiny()
+        train_tokenizer(SceneImages(space.train).shards, config.decoder.vocabulary, config.modalities).save(str(path))
+    return Tokenizer.from_file(str(path))
+
+
+def train_stage(
+    name: str, model: UnifiedModel, space: Workspace, latents: Callable[[SceneImages, Path], Latents],
+    settings: StageSettings, quiet: bool = False,
+) -> UnifiedModel:  # fmt: skip
+    """One stage on the unified model, in place."""
+    sequencer = Sequencer(tokenizer_of(space), model.config)
+    sets = []
+    for folder in (space.train, space.validation):
+        images = SceneImages(folder)
+        made = latents(images, folder)
+        for kind in KINDS:
+            made.make(kind, quiet=quiet)
+        sets.append(SceneRows(images, made, sequencer, settings.mix, model.config.time_shift))
+    stage = UnifiedStage(name, sets[0], sets[1], settings)
+    trainer = Trainer(
+        model, stage, settings.optimisation, space.stage(name), dtype=training_dtype(),
+        sheet_every=settings.sheet_every,
+    )  # fmt: skip
+    trainer.run(quiet)
+    return model
+
+
+def training_dtype() -> torch.dtype:
+    """bf16 where the processor multiplies it faster than fp32, else fp32."""
+    if torch.cuda.is_available():
+        return torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float32
+    return torch.bfloat16 if torch.cpu._is_avx512_bf16_supported() else torch.float32
+
+
+def stage_weights(folder: Path) -> dict[str, torch.Tensor]:
+    """The averaged weights of a stage's last checkpoint."""
+    tensors = load_file(folder / "state.safetensors")
+    return {k.removeprefix("average/"): t for k, t in tensors.items() if k.startswith("average/")}
+
+
+def train_tiny(space: Workspace, *, stages: dict[str, StageSettings] | None = None, quiet: bool = False) -> UnifiedModel:
+    """Every stage, from nothing. Interrupted, it goes on where it was."""
+    stages = STAGES if stages is None else stages
+    space.run.mkdir(parents=True, exist_ok=True)
+    autoencoder = train_autoencoder(space, quiet=quiet)
+    model = model_around(autoencoder)
+    for name, settings in stages.items():
+        train_stage(
+            name, model, space, lambda images, folder: Latents(images, folder, autoencoder, model.config.latent_patch),
+            settings, quiet,
+        )  # fmt: skip
+    return model
+
+
+def model_around(autoencoder: Autoencoder, seed: int = 0) -> UnifiedModel:
+    """A fresh tiny model with a trained autoencoder."""
+    from dataclasses import replace
+
+    model = UnifiedModel(replace(tiny(), autoencoder=autoencoder.config)).initialise(seed)
+    model.autoencoder.load_state_dict(autoencoder.state_dict())
+    return model
+
+
