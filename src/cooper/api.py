@@ -14,6 +14,7 @@ import numpy as np
 from PIL import Image
 
 from cooper.checkpoints.native import load_native
+from cooper.checkpoints.released import load_released, released_tokenizer
 from cooper.evaluation.quantities import parse_number, plain_text
 from cooper.images import ImageSource, load_image
 from cooper.inference.engine import Engine, Event, Finished, Rollout, Settings
@@ -117,14 +118,20 @@ class Cooper:
 
     @classmethod
     def load(cls, source: str | Path = "tiny") -> Cooper:
-        """The shipped model `tiny`, or a folder that holds a model. Raises ValueError if it cannot be loaded."""
+        """The shipped model `tiny`, or a folder: our own layout, or a published model's of the BAGEL family.
+
+        Raises ValueError, naming what is missing, if it cannot be loaded.
+        """
         if str(source) in SHIPPED:
             folder = Path(str(resources.files("cooper") / "assets" / str(source)))
         else:
             folder = Path(source)
             if not folder.is_dir():
                 raise ValueError(f"there is no model {str(source)!r}: give {' or '.join(SHIPPED)}, or a model's folder")
-        model, tokenizer = load_native(folder)
+        if (folder / "llm_config.json").exists():
+            model, tokenizer = load_released(folder), released_tokenizer(folder)
+        else:
+            model, tokenizer = load_native(folder)
         return cls(model, Sequencer(tokenizer, model.config), str(source))
 
     def ask(self, image: ImageSource, question: str, options: Options = Options(), **changes: Any) -> Answer:

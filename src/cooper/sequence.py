@@ -13,7 +13,7 @@ import torch
 from tokenizers import Tokenizer
 from torch import Tensor
 
-from cooper.images import fit_size, prepare
+from cooper.images import prepare, resize_to
 from cooper.layout import Clean, Noised, Piece, Seen, Words
 from cooper.model.autoencoder import patchify
 from cooper.model.config import ModelConfig
@@ -43,14 +43,25 @@ class Sequencer:
     def text(self, ids: list[int]) -> str:
         return self.tokenizer.decode(ids, skip_special_tokens=False)
 
-    def pieces(self, trace: Trace, encode: Encode, noise: Noise | None = None) -> list[Piece]:
-        """All pieces of a trace. Targets need `noise`; without it they are an error."""
+    def pieces(
+        self, trace: Trace, encode: Encode, noise: Noise | None = None,
+        shared: dict[int, list[Piece]] | None = None,
+    ) -> list[Piece]:  # fmt: skip
+        """All pieces of a trace. Targets need `noise`; without it they are an error.
+
+        Traces of one row are given one `shared` dict: a picture (the same array) then has the same pieces in all of
+        them, and is held once when they are merged.
+        """
         out: list[Piece] = []
         for segment in trace.segments:
             if isinstance(segment, Text):
-                out.append(Words(self.ids(segment.text), loss=segment.role == "model"))
+                ids = self.ids(segment.text) if segment.ids is None else segment.ids
+                out.append(Words(ids, loss=segment.role == "model", end=not segment.cut))
             elif isinstance(segment, Picture):
-                out += self.picture(segment.image, encode)
+                known = {} if shared is None else shared
+                if id(segment.image) not in known:
+                    known[id(segment.image)] = self.picture(segment.image, encode)
+                out += known[id(segment.image)]
             else:
                 out += self.drawing(segment, encode, noise)
         return out
@@ -94,7 +105,7 @@ class Sequencer:
         """An image as the vision transformer takes it: float (3, H, W) in [-1, 1]."""
         sizes = self.config.vision_sizes
         return torch.from_numpy(
-            prepare(image, fit_size(*image.shape[:2], self.config.vision.patch, sizes.longest, sizes.shortest))
+            prepare(image, resize_to(image, self.config.vision.patch, sizes.longest, sizes.shortest))
         )
 
     def latent_grid(self, image: np.ndarray) -> tuple[int, int]:
@@ -104,4 +115,4 @@ class Sequencer:
 
     def _latent_size(self, image: np.ndarray) -> tuple[int, int]:
         sizes = self.config.latent_sizes
-        return fit_size(*image.shape[:2], self.config.latent_stride, sizes.longest, sizes.shortest)
+        return resize_to(image, self.config.latent_stride, sizes.longest, sizes.shortest)

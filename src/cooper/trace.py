@@ -22,10 +22,16 @@ ROLES: tuple[Role, ...] = ("system", "user", "model", "reflection")
 
 @dataclass(frozen=True)
 class Text:
-    """A piece of text. What the `model` wrote is trained on (cross-entropy); everything else is only read."""
+    """A piece of text. What the `model` wrote is trained on (cross-entropy); everything else is only read.
+
+    `ids` are the tokens it was written with, where they are known: text that is tokenised again need not give the same
+    ones, and a replayed rollout must. A text that was `cut` ran out of tokens before its end.
+    """
 
     text: str
     role: Role = "user"
+    ids: tuple[int, ...] | None = None
+    cut: bool = False
 
 
 @dataclass(frozen=True, eq=False)
@@ -113,7 +119,10 @@ class Trace:
         rows: list[dict[str, Any]] = []
         for i, segment in enumerate(self.segments):
             if isinstance(segment, Text):
-                rows.append({"type": "text", "role": segment.role, "text": segment.text})
+                written: dict[str, Any] = {"type": "text", "role": segment.role, "text": segment.text}
+                if segment.ids is not None:
+                    written |= {"ids": list(segment.ids), "cut": segment.cut}
+                rows.append(written)
                 continue
             kind = "picture" if isinstance(segment, Picture) else segment.modality
             row: dict[str, Any] = {"type": "picture", "image": f"{i:02d}-{kind}.png"}
@@ -138,7 +147,8 @@ class Trace:
             segments: list[Segment] = []
             for row in data["segments"]:
                 if row["type"] == "text":
-                    segments.append(Text(row["text"], row["role"]))
+                    ids = tuple(row["ids"]) if "ids" in row else None
+                    segments.append(Text(row["text"], row["role"], ids, row.get("cut", False)))
                     continue
                 image = np.asarray(Image.open(_inside(folder, row["image"])).convert("RGB"))
                 if row["type"] == "picture":

@@ -7,7 +7,7 @@ What the released file holds, family by family:
         input_layernorm, post_attention_layernorm           expert `und`
         self_attn.{q,k,v,o}_proj, self_attn.{q,k}_norm
         mlp.{gate,up,down}_proj
-        the same with `_moe_gen`                            expert `gen` (suffix on the module: `q_proj_moe_gen`, `mlp_moe_gen`)
+        the same with `_moe_gen`                            expert `gen` (`q_proj_moe_gen`, `mlp_moe_gen` ...)
     vit_model.vision_model.embeddings.{patch_embedding, position_embedding}, .post_layernorm
     vit_model.vision_model.encoder.layers.N.{layer_norm1, layer_norm2, self_attn.{q,k,v,out}_proj, mlp.fc1, mlp.fc2}
     connector.fc1, connector.fc2                            vision features -> decoder

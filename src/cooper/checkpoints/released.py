@@ -16,6 +16,7 @@ from typing import Any
 
 import torch
 from safetensors import safe_open
+from tokenizers import Tokenizer
 from torch import Tensor
 
 from cooper.checkpoints.keys import from_released
@@ -82,6 +83,17 @@ def load_released(
         except Exception as error:  # safetensors raises its own type, with the tensor's name
             raise ValueError(f"{folder}: {error}") from None
     return materialise(model, state)
+
+
+def released_tokenizer(folder: str | Path, special: SpecialTokens = BAGEL_SPECIAL) -> Tokenizer:
+    """The tokenizer of a released folder (`tokenizer.json`). Raises ValueError if it is not there or another one."""
+    path = Path(folder) / "tokenizer.json"
+    if not path.exists():
+        raise ValueError(f"{folder} has no tokenizer.json; copy it there from the Qwen2 model the weights are based on")
+    tokenizer = Tokenizer.from_file(str(path))
+    if tokenizer.token_to_id("<|im_start|>") != special.begin:
+        raise ValueError(f"{path}: <|im_start|> should be token {special.begin}; is this Qwen2's tokenizer?")
+    return tokenizer
 
 
 def materialise(model: UnifiedModel, state: dict[str, Tensor]) -> UnifiedModel:

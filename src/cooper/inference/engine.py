@@ -19,7 +19,7 @@ from cooper.inference.flow import FlowSettings
 from cooper.inference.policy import Policy
 from cooper.inference.sampler import Sampling, generator
 from cooper.inference.session import Session, Written
-from cooper.layout import Piece, Words, tokens_of
+from cooper.layout import Clean, Piece, Words, tokens_of
 from cooper.modalities import Modality, by_tag, modality
 from cooper.model.autoencoder import unpatchify
 from cooper.model.unified import UnifiedModel
@@ -113,6 +113,10 @@ class _Row:
         return sum(len(turn.ids) for turn in self.turns)
 
 
+def _blank(image: np.ndarray) -> Tensor:
+    return torch.zeros(0)
+
+
 class Engine:
     """Runs traces under a policy on a model."""
 
@@ -169,7 +173,8 @@ class Engine:
             _Row(k, Trace((Picture(image), Text(wanted.call, "model"))), seed, [Written(list(call), [], True)], wanted)
             for k, (image, seed) in enumerate(zip(pictures, seeds, strict=True))
         ]
-        drawn = {e.row: e.drawing for e in self._draw(session, rows, list(range(len(rows))), 0) if isinstance(e, Looked)}
+        events = self._draw(session, rows, list(range(len(rows))), 0)
+        drawn = {event.row: event.drawing for event in events if isinstance(event, Looked)}
         return [drawn[k] for k in range(len(rows))]
 
     def _run_batch(
@@ -180,7 +185,7 @@ class Engine:
         system = [Text(policy.system, "system")] if policy.system else []
         traces = [Trace((*system, *prompt.segments), prompt.meta) for prompt in prompts]
         opened = Session.open(self.model, [self.sequencer.pieces(trace, encode) for trace in traces])
-        session = opened.fork(samples, self._capacity(policy, traces[0]))
+        session = opened.fork(samples, self._capacity(policy, traces))
         rows = [_Row(first + k, traces[k // samples], seed) for k, seed in enumerate(seeds)]
         for turn in range(policy.max_turns):
             if turn < len(policy.given):
@@ -206,19 +211,18 @@ class Engine:
                 rows[i].trace += reflection
             session.read(pieces)
 
-    def _capacity(self, policy: Policy, trace: Trace) -> int:
-        """Tokens a trace can come to after its prompt."""
-        per_map = 0
-        if policy.max_turns > 1:
-            image = next((s.image for s in trace.segments if isinstance(s, Picture)), None)
-            if image is not None:
-                drawing = Drawing("", image)
-                blank = torch.zeros(1)
-                shown = self.sequencer.drawing(drawing, lambda _: blank, None)
-                per_map = sum(tokens_of(p, self.model.config) + 2 for p in shown)
-            per_map += len(self.sequencer.ids(policy.reflection)) + 2
+    def _capacity(self, policy: Policy, traces: Sequence[Trace]) -> int:
+        """Columns that a batch can come to after its prompts: rows are padded to the longest of each stream."""
         longest = max([self.settings.turn_tokens, *(len(self.sequencer.ids(text)) for text in policy.given)])
-        return policy.max_turns * (longest + 2 + per_map)
+        between = 0
+        if policy.max_turns > 1:
+            images = {s.image.shape: s.image for trace in traces for s in trace.pictures[:1]}
+            shown = [self.sequencer.drawing(Drawing("", image), _blank, None) for image in images.values()]
+            for gen in (False, True):
+                streams = ([p for p in pieces if isinstance(p, Clean) == gen] for pieces in shown)
+                between += max((sum(tokens_of(p, self.model.config) + 2 for p in s) for s in streams), default=0)
+            between += len(self.sequencer.ids(policy.reflection)) + 2
+        return policy.max_turns * (longest + 2 + between)
 
     def _give(self, session: Session, rows: list[_Row], text: str) -> None:
         ids = list(self.sequencer.ids(text))
@@ -237,7 +241,8 @@ class Engine:
         for row, written in zip(rows, session.written, strict=True):
             if row.reason is None:
                 row.turns.append(written)
-                row.trace += Text(self.sequencer.text(written.ids), "model")
+                text = self.sequencer.text(written.ids)
+                row.trace += Text(text, "model", tuple(written.ids), cut=not written.ended)
 
     def _judge(self, row: _Row, policy: Policy, last: bool) -> tuple[Reason | None, Modality | None]:
         """Why a trace ends with its latest turn, or the map it calls for."""
@@ -262,9 +267,10 @@ class Engine:
             noise = torch.stack([torch.randn(shape, generator=generator(rows[i].seed, "map", turn)) for i in members])
             without_call = [self._without_call(rows[i]) for i in members] if flow.text_scale != 1 else None
             texts = [self._texts(rows[i].trace) for i in members] if flow.image_scale != 1 else None
-            latents = noise
             walk = session.select(members).draw(noise, grid, flow, without_call, texts)
-            for step, latents in enumerate(walk, 1):
+            latents = noise
+            for step, moved in enumerate(walk, 1):
+                latents = moved
                 for i in members:
                     yield Drew(rows[i].number, rows[i].call.name, step, flow.time_points - 1)  # type: ignore[union-attr]
             for i, drawing in zip(members, self._finish(latents, grid, [rows[i].call for i in members]), strict=True):
@@ -295,7 +301,9 @@ class Engine:
         text = row.trace.turns[-1]
         shorter = self.sequencer.ids(text[: calls_of(text)[0].start])
         ids = row.turns[-1].ids
-        keep = next((k for k, (a, b) in enumerate(zip(ids, shorter, strict=False)) if a != b), min(len(ids), len(shorter)))
+        keep = 0
+        while keep < min(len(ids), len(shorter)) and ids[keep] == shorter[keep]:
+            keep += 1
         return keep, shorter[keep:]
 
     def _texts(self, trace: Trace) -> list[Words]:

@@ -11,7 +11,7 @@ from torch import Tensor
 from cooper.inference.cache import Branches, CachedAttention, Context
 from cooper.inference.flow import FlowSettings, integrate
 from cooper.inference.sampler import Sampling
-from cooper.layout import Batch, Noised, Piece, Words, chain, collate, lay_out, tokens_of
+from cooper.layout import Batch, Noised, Piece, Words, chain, collate, lay_out
 from cooper.model.packed import embed
 from cooper.model.unified import UnifiedModel
 
@@ -38,10 +38,10 @@ class Session:
     @classmethod
     def open(cls, model: UnifiedModel, rows: Sequence[Sequence[Piece]]) -> Session:
         """New rows that have read these pieces; they cannot read on, only be forked."""
-        capacity = max(sum(tokens_of(p, model.config) + 2 for p in row) for row in rows)
-        context = Context.empty(len(rows), model.config.decoder, capacity, model.dtype, model.device)
-        session = cls(model, context)
-        session.read(rows)
+        batch = collate([lay_out(chain(row), model.config) for row in rows], model.config)
+        capacity = batch.order.shape[1]
+        session = cls(model, Context.empty(len(rows), model.config.decoder, capacity, model.dtype, model.device))
+        session._read(batch)
         return session
 
     def fork(self, copies: int, capacity: int) -> Session:
@@ -54,14 +54,16 @@ class Session:
         part.turn_column, part.turn_position = self.turn_column, self.turn_position[rows]
         return part
 
-    @torch.no_grad()
     def read(self, rows: Sequence[Sequence[Piece]]) -> None:
         """Every row reads its pieces, which may be none."""
         if not any(rows):
             return
         starts = self.context.positions.tolist()
         layouts = [lay_out(chain(row), self.model.config, start) for row, start in zip(rows, starts, strict=True)]
-        batch = collate(layouts, self.model.config)
+        self._read(collate(layouts, self.model.config))
+
+    @torch.no_grad()
+    def _read(self, batch: Batch) -> None:
         und, gen = embed(self.model, batch)
         device = self.model.device
         attend = CachedAttention(self.context, batch.allowed.to(device), write=True)
@@ -95,7 +97,8 @@ class Session:
             if all(p is None or p == special.end for p in pending):
                 break
             assert hidden is not None
-            chosen, log_p = sampling.choose(self.model.logits(hidden[:, 0]), uniform[:, min(step, uniform.shape[1] - 1)])
+            drawn = uniform[:, min(step, uniform.shape[1] - 1)]
+            chosen, log_p = sampling.choose(self.model.logits(hidden[:, 0]), drawn)
             made: list[tuple[int, int]] = []
             for r, (token, p) in enumerate(zip(chosen.tolist(), log_p.tolist(), strict=True)):
                 if pending[r] is None or pending[r] == special.end:

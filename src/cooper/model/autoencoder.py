@@ -145,10 +145,10 @@ class Autoencoder(nn.Module):
     def initialise(self) -> Autoencoder:
         """Weights to start training from: residual branches begin at zero, so that the straight path learns first."""
         for part in self.modules():
-            branch = part.conv2 if isinstance(part, ResidualBlock) else part.proj_out if isinstance(part, PixelAttention) else None
-            if branch is not None:
-                nn.init.zeros_(branch.weight)
-                nn.init.zeros_(branch.bias)  # type: ignore[arg-type]
+            if isinstance(part, (ResidualBlock, PixelAttention)):
+                last = part.conv2 if isinstance(part, ResidualBlock) else part.proj_out
+                nn.init.zeros_(last.weight)
+                nn.init.zeros_(last.bias)  # type: ignore[arg-type]
         return self
 
     def posterior(self, image: Tensor) -> tuple[Tensor, Tensor]:

@@ -24,7 +24,7 @@ def grid_positions(grid: tuple[int, int], side: int, what: str) -> Tensor:
     """Row numbers in a table of side x side positions, for a grid of (rows, columns); int64 (rows * columns,)."""
     rows, columns = grid
     if rows > side or columns > side:
-        raise ValueError(f"{what} has {rows}x{columns} tokens, the position table only {side}x{side}: use a smaller image")
+        raise ValueError(f"{what} has {rows}x{columns} tokens, its position table {side}x{side}: use a smaller image")
     return (torch.arange(rows)[:, None] * side + torch.arange(columns)).flatten()
 
 

@@ -15,8 +15,8 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
-from cooper.model.autoencoder import Autoencoder
 from cooper.modalities import modality
+from cooper.model.autoencoder import Autoencoder
 from cooper.scenes.targets import SceneImages
 from cooper.training.loop import Optimisation, Stage
 
@@ -40,7 +40,8 @@ class AutoencoderStage(Stage[Autoencoder]):
         number = max(3, self.batch_size * self.crop**2 // size**2) if whole else self.batch_size
         out = np.empty((number, size, size, 3), dtype=np.uint8)
         for i in range(number):
-            image = self.images.image(int(rng.integers(len(self.images))), self.images.kinds[i % len(self.images.kinds)])
+            kind = self.images.kinds[i % len(self.images.kinds)]
+            image = self.images.image(int(rng.integers(len(self.images))), kind)
             y, x = rng.integers(0, image.shape[0] - size + 1, 2)
             piece = image[y : y + size, x : x + size]
             out[i] = piece[:, ::-1] if rng.random() < 0.5 else piece
@@ -63,8 +64,8 @@ class AutoencoderStage(Stage[Autoencoder]):
         rows = []
         for i in range(3):
             images = to_tensor(np.stack([self.images.image(i, kind) for kind in self.images.kinds]))
-            back = from_tensor(model.decode(model.encode(images)))
-            rows.append(np.concatenate([np.concatenate([from_tensor(images)[k], back[k]], 1) for k in range(len(back))], 1))
+            pairs = zip(from_tensor(images), from_tensor(model.decode(model.encode(images))), strict=True)
+            rows.append(np.concatenate([np.concatenate(pair, axis=1) for pair in pairs], axis=1))
         return Image.fromarray(np.concatenate(rows))
 
     def trained(self, model: Autoencoder) -> dict[str, nn.Parameter]:

@@ -167,7 +167,8 @@ class Trainer(Generic[M]):
                     figures = self.update(batch)
                     row = {"step": self.step, "seconds": round(time.monotonic() - began, 2), **figures}
                     began = time.monotonic()
-                    log.write(json.dumps({k: round(v, 6) if isinstance(v, float) else v for k, v in row.items()}) + "\n")
+                    rounded = {k: round(v, 6) if isinstance(v, float) else v for k, v in row.items()}
+                    log.write(json.dumps(rounded) + "\n")
                     for name, value in figures.items():
                         board.add_scalar(f"{self.stage.name}/{name}", value, self.step)
                     shown = " ".join(f"{k} {v:.4g}" for k, v in figures.items())

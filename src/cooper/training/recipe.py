@@ -1,9 +1,9 @@
-"""The recipe of the tiny model: stages one after the other, each from the checkpoint of the one before, from nothing."""
+"""The recipe of the tiny model: stages one after the other, each from the checkpoint of the one before."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -11,10 +11,11 @@ from rich import print as show
 from safetensors.torch import load_file
 from tokenizers import Tokenizer
 
+from cooper.checkpoints.native import save_native
 from cooper.model.autoencoder import Autoencoder
 from cooper.model.presets import tiny
 from cooper.model.unified import UnifiedModel
-from cooper.scenes.targets import KINDS, SceneImages
+from cooper.scenes.targets import SceneImages
 from cooper.scenes.tokenizer import train_tokenizer
 from cooper.sequence import Sequencer
 from cooper.training.autoencoder import AutoencoderStage, depth_error, normalised
@@ -29,13 +30,13 @@ STAGES: dict[str, StageSettings] = {
     # the analogue of BAGEL: captions, places, direct answers, and drawing pictures
     "base": StageSettings(
         Mix(tokens=480, caption=1.0, grounded=4, reconstruct=0.25),
-        Optimisation(steps=1500, lr=2e-3, matrix_lr=3e-3, decay=0.0, ema=0.99),
+        Optimisation(steps=900, lr=2e-3, matrix_lr=3e-3, decay=0.0, ema=0.99),
         seed=1,
     ),
     # AMG: maps on demand; the paper's has no text loss, ours keeps some questions so that nothing is forgotten
     "perception": StageSettings(
         Mix(tokens=420, caption=0.3, grounded=2, maps=1.0),
-        Optimisation(steps=2500, lr=2e-3, matrix_lr=3e-3, decay=0.0, ema=0.99),
+        Optimisation(steps=1800, lr=2e-3, matrix_lr=3e-3, decay=0.0, ema=0.99),
         seed=2,
     ),
     # worked traces under every policy, and maps still
@@ -44,7 +45,7 @@ STAGES: dict[str, StageSettings] = {
             tokens=640, modes=(("interleaved", 0.55), ("direct", 0.2), ("text", 0.15), ("perception", 0.1)),
             caption=0.2, grounded=1, maps=1.0, traced_targets=0.25,
         ),
-        Optimisation(steps=3000, lr=2e-3, matrix_lr=3e-3, decay=0.6, ema=0.995),
+        Optimisation(steps=2600, lr=2e-3, matrix_lr=3e-3, decay=0.6, ema=0.995),
         seed=3,
     ),
 }  # fmt: skip
@@ -99,7 +100,7 @@ def train_stage(
     for folder in (space.train, space.validation):
         images = SceneImages(folder)
         made = latents(images, folder)
-        for kind in KINDS:
+        for kind in ("picture", *(model.config.modalities if settings.mix.draws_maps else ())):
             made.make(kind, quiet=quiet)
         sets.append(SceneRows(images, made, sequencer, settings.mix, model.config.time_shift))
     stage = UnifiedStage(name, sets[0], sets[1], settings)
@@ -124,9 +125,8 @@ def stage_weights(folder: Path) -> dict[str, torch.Tensor]:
     return {k.removeprefix("average/"): t for k, t in tensors.items() if k.startswith("average/")}
 
 
-def train_tiny(space: Workspace, *, stages: dict[str, StageSettings] | None = None, quiet: bool = False) -> UnifiedModel:
-    """Every stage, from nothing. Interrupted, it goes on where it was."""
-    stages = STAGES if stages is None else stages
+def train_tiny(space: Workspace, stages: dict[str, StageSettings] = STAGES, quiet: bool = False) -> UnifiedModel:
+    """Every stage, from nothing. Interrupted, it goes on where it was. The model ends up in `run/tiny`."""
     space.run.mkdir(parents=True, exist_ok=True)
     autoencoder = train_autoencoder(space, quiet=quiet)
     model = model_around(autoencoder)
@@ -135,13 +135,12 @@ def train_tiny(space: Workspace, *, stages: dict[str, StageSettings] | None = No
             name, model, space, lambda images, folder: Latents(images, folder, autoencoder, model.config.latent_patch),
             settings, quiet,
         )  # fmt: skip
+    save_native(model, tokenizer_of(space), space.run / "tiny", torch.bfloat16)
     return model
 
 
 def model_around(autoencoder: Autoencoder, seed: int = 0) -> UnifiedModel:
     """A fresh tiny model with a trained autoencoder."""
-    from dataclasses import replace
-
     model = UnifiedModel(replace(tiny(), autoencoder=autoencoder.config)).initialise(seed)
     model.autoencoder.load_state_dict(autoencoder.state_dict())
     return model

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from cooper.inference.policy import POLICIES, Policy
-from cooper.layout import Node, merge, tokens_of
+from cooper.layout import Node, Piece, merge, tokens_of
 from cooper.modalities import modality
 from cooper.scenes.captions import caption, grounded
 from cooper.scenes.prompts import DESCRIBE, RECONSTRUCT
@@ -48,8 +48,11 @@ class Mix:
     """Share of the rows in which each map is drawn on demand."""
     traced_targets: float = 0.0
     """Share of worked traces whose maps are also drawn, in their context."""
-    questions: bool = True
-    """Whether there are questions at all."""
+
+    @property
+    def draws_maps(self) -> bool:
+        """Whether rows hold maps at all, and so need their latents."""
+        return self.maps > 0 or any(POLICIES[name].calls for name, _ in self.modes)
 
 
 class SceneRows:
@@ -67,10 +70,11 @@ class SceneRows:
         cached = _Cached(self.images, self.latents, i)
         names, shares = zip(*self.mix.modes, strict=True)
         policy = POLICIES[str(rng.choice(names, p=np.array(shares) / sum(shares)))]
-        sequences = []
+        sequences: list[list[Piece]] = []
+        shared: dict[int, list[Piece]] = {}
         used = 0
         for trace in self.traces(scene, view, policy, cached, rng):
-            pieces = self.sequencer.pieces(trace, cached.encode, self._noise(rng))
+            pieces = self.sequencer.pieces(trace, cached.encode, self._noise(rng), shared)
             skip = 0 if not sequences else sum(p is q or p == q for p, q in zip(pieces, sequences[0], strict=False))
             used += sum(tokens_of(p, self.sequencer.config) + 2 for p in pieces[skip:])
             if sequences and used > self.mix.tokens:
@@ -100,11 +104,10 @@ class SceneRows:
             if mix.grounded:
                 for question, answer in grounded(scene, view, rng)[: mix.grounded]:
                     add(Text(question), Text(answer, "model"))
-        if mix.questions:
-            questions = ask_all(scene, view, rng)
-            for k in rng.permutation(len(questions)):
-                target = rng.random() < mix.traced_targets
-                traces.append(start + worked(scene, view, questions[k], policy, rng, cached.image, target))
+        questions = ask_all(scene, view, rng)
+        for k in rng.permutation(len(questions)):
+            target = rng.random() < mix.traced_targets
+            traces.append(start + worked(scene, view, questions[k], policy, rng, cached.image, target))
         return traces
 
     def _noise(self, rng: np.random.Generator) -> Callable[[int, int], tuple[float, Tensor]]:

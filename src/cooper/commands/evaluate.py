@@ -1,0 +1,105 @@
+"""`cooper eval`: measure a model."""
+
+from __future__ import annotations
+
+import json as json_
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+from rich.table import Table
+
+from cooper.api import Cooper
+from cooper.evaluation.scenes import evaluate_scenes
+
+
+@dataclass(frozen=True)
+class EvalScenes:
+    """Score a model's answers and maps on scenes of the synthetic world that it has not seen."""
+
+    mode: Literal["direct", "text", "perception", "interleaved"] = "interleaved"
+    """How questions are answered."""
+    n: int = 500
+    """Scenes."""
+    split: Literal["train", "validation", "test"] = "test"
+    """The range of seeds that scenes come from."""
+    start: int | None = None
+    """First seed; by default the split's."""
+    questions: int = 3
+    """Most questions a scene, each of another task; 12 asks all there are."""
+    model: str = "tiny"
+    """A shipped model, or a model's folder."""
+    batch: int = 32
+    """Questions, or maps, that are worked on together."""
+    size: int = 128
+    """Side of the pictures, in pixels."""
+    shards: Path | None = None
+    """Folder of rendered scenes to read instead of rendering."""
+    predictions: Path | None = None
+    """JSON Lines file to keep every answer in; run again, the evaluation goes on where it was interrupted."""
+    maps: bool = True
+    """Draw depth and segmentation of every scene, too."""
+    json: bool = False
+    """Print one JSON object."""
+
+    def run(self) -> int:
+        errors = Console(stderr=True)
+        cooper = Cooper.load(self.model)
+        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+        with Progress(*columns, console=errors, transient=True) as progress:
+            bars: dict[str, TaskID] = {}
+
+            def show(what: str, done: int, total: int) -> None:
+                if what not in bars:
+                    bars[what] = progress.add_task(what, total=total)
+                progress.update(bars[what], completed=done)
+
+            result = evaluate_scenes(
+                cooper, self.mode, self.n, self.split, self.start, self.batch, show, questions=self.questions,
+                maps=self.maps, size=self.size, shards=self.shards, predictions=self.predictions,
+            )  # fmt: skip
+        if self.json:
+            print(json_.dumps(result))
+        else:
+            report(result, Console())
+        return 0
+
+
+def report(result: dict[str, Any], console: Console) -> None:
+    """The result of `evaluate_scenes` as tables."""
+    table = Table(title=f"{result['model']}, {result['mode']}, {result['n']} scenes of {result['split']}")
+    for name in ("task", "score", "95 % interval", "questions", "drew depth", "drew objects"):
+        table.add_column(name, justify="left" if name == "task" else "right")
+    for task, row in result["tasks"].items():
+        low, high = row["interval"]
+        calls = row["calls"]
+        table.add_row(
+            task, f"{row['score']:.3f}", f"{low:.3f} .. {high:.3f}", str(row["n"]), f"{calls['depth']:.0%}",
+            f"{calls['segmentation']:.0%}",
+        )  # fmt: skip
+    table.add_section()
+    for name in ("spatial", "general", "mean", "well_formed"):
+        if result[name] is not None:
+            table.add_row(name.replace("_", "-"), f"{result[name]:.3f}")
+    console.print(table)
+    if "map_seconds" in result:
+        console.print(_maps(result))
+    console.print(f"{result['seconds']:.1f} s")
+
+
+def _maps(result: dict[str, Any]) -> Table:
+    table = Table(title=f"maps, {result['map_seconds']:.2f} s each")
+    for name in ("map", "figure", "mean", "95 % interval"):
+        table.add_column(name, justify="right" if name in ("mean", "95 % interval") else "left")
+    figures = {
+        "depth": result.get("depth", {}), "depth of objects": result.get("depth", {}).get("objects", {}),
+        "segmentation": result.get("segmentation", {}), "autoencoder, depth": result["autoencoder"],
+    }  # fmt: skip
+    for name, values in figures.items():
+        for figure in ("abs_rel", "delta1", "rmse", "miou"):
+            if figure in values:
+                low, high = values["intervals"][figure]
+                table.add_row(name, figure, f"{values[figure]:.4f}", f"{low:.4f} .. {high:.4f}")
+    return table

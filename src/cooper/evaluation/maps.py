@@ -1,0 +1,113 @@
+"""How good the maps are that a model draws on demand of scenes whose depth and objects are known."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from typing import Any, TypeAlias
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from cooper.evaluation.scores import bootstrap_interval
+from cooper.inference.engine import Engine
+from cooper.modalities import modality
+from cooper.model.autoencoder import patchify
+from cooper.model.unified import UnifiedModel
+from cooper.scenes.render import View
+from cooper.scenes.targets import class_map
+from cooper.scenes.world import Scene
+from cooper.trace import Drawing
+
+#: called with what is being done, how much of it is done, and how much there is
+OnProgress: TypeAlias = Callable[[str, int, int], None]
+
+
+def evaluate_maps(
+    engine: Engine, scenes: Sequence[tuple[Scene, View]], on_progress: OnProgress = lambda *_: None
+) -> dict[str, Any]:
+    """Means over scenes of each picture's own figures, with bootstrap intervals.
+
+    "depth" compares metres as they are, without alignment, over all pixels, and over those of objects under "objects";
+    "segmentation" is the mean IoU of objects by best assignment; "autoencoder" is the true depth encoded and decoded.
+    "map_seconds" is the time per drawn map.
+    """
+    drawn = [name for name in ("depth", "segmentation") if name in engine.model.config.modalities]
+    figures: dict[str, list[dict[str, float]]] = {name: [] for name in (*drawn, "objects", "autoencoder")}
+    seconds = 0.0
+    step = engine.settings.batch
+    for first in range(0, len(scenes), step):
+        part = scenes[first : first + step]
+        for name in drawn:
+            began = time.perf_counter()
+            drawings = engine.draw([view.rgb for _, view in part], name, seeds=[scene.seed for scene, _ in part])
+            seconds += time.perf_counter() - began
+            _score(name, decoded(engine.model, drawings), part, figures)
+        _score("autoencoder", _reconstructed(engine, [view.depth for _, view in part]), part, figures)
+        on_progress("maps", min(first + step, len(scenes)), len(scenes))
+    result: dict[str, Any] = {name: _summary(figures[name]) for name in (*drawn, "autoencoder")}
+    if "depth" in result:
+        result["depth"]["objects"] = _summary(figures["objects"])
+    result["map_seconds"] = seconds / max(len(drawn) * len(scenes), 1)
+    return result
+
+
+def decoded(model: UnifiedModel, drawings: Sequence[Drawing]) -> np.ndarray:
+    """Drawings as float32 RGB (number, height, width, 3) in 0..1, decoded from their latents.
+
+    More precise than `Drawing.image`, whose 8 bits round depth by up to 0.6 %.
+    """
+    latents = torch.from_numpy(np.stack([d.latent for d in drawings if d.latent is not None]))
+    patch = model.config.latent_patch
+    grid = latents.shape[-2] // patch, latents.shape[-1] // patch
+    with torch.no_grad():
+        return _to_rgb(model.decode(patchify(latents, patch).to(model.device), grid))
+
+
+def _reconstructed(engine: Engine, depths: Sequence[np.ndarray]) -> np.ndarray:
+    """Depth maps, encoded and decoded, as `decoded` gives them."""
+    images = [modality("depth").to_rgb(depth) for depth in depths]
+    pixels = torch.stack([engine.sequencer.for_latent(image) for image in images]).to(engine.model.device)
+    with torch.no_grad():
+        return _to_rgb(engine.model.decode(engine.model.encode(pixels), engine.sequencer.latent_grid(images[0])))
+
+
+def _to_rgb(images: Tensor) -> np.ndarray:
+    return ((images.permute(0, 2, 3, 1).float().cpu().numpy() + 1) / 2).clip(0, 1)
+
+
+def _score(
+    name: str, images: np.ndarray, scenes: Sequence[tuple[Scene, View]], figures: dict[str, list[dict[str, float]]]
+) -> None:
+    kind = modality("depth" if name == "autoencoder" else name)
+    for image, (scene, view) in zip(images, scenes, strict=True):
+        values = at_size(kind.to_values(image), *view.depth.shape)
+        if name == "segmentation":
+            figures[name].append(kind.score(values, class_map(scene, view.labels)))
+            continue
+        figures[name].append(kind.score(values, view.depth))
+        if name == "depth" and view.labels.any():
+            figures["objects"].append(kind.score(values, view.depth, view.labels > 0))
+
+
+def at_size(values: np.ndarray, height: int, width: int) -> np.ndarray:
+    """A map (h, w) at another size: numbers are interpolated, labels are not."""
+    if values.shape == (height, width):
+        return values
+    how = Image.Resampling.NEAREST if np.issubdtype(values.dtype, np.integer) else Image.Resampling.BILINEAR
+    return np.asarray(Image.fromarray(values).resize((width, height), how))
+
+
+def _summary(figures: Sequence[dict[str, float]]) -> dict[str, Any]:
+    """Means of the figures that are numbers, and under "intervals" how sure they are; empty if there are none."""
+    result: dict[str, Any] = {}
+    intervals: dict[str, list[float]] = {}
+    for name in figures[0] if figures else ():
+        values = np.array([f[name] for f in figures])
+        values = values[np.isfinite(values)]
+        if values.size:
+            result[name] = float(values.mean())
+            intervals[name] = list(bootstrap_interval(values))
+    return {**result, "intervals": intervals}

@@ -1,0 +1,69 @@
+"""What was answered, question by question, in a JSON Lines file, so that an interrupted evaluation goes on."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import torch
+from torch import nn
+
+Row: TypeAlias = dict[str, Any]
+Key: TypeAlias = tuple[int, str, str]  # scene seed, task, question
+
+
+class Predictions:
+    """Rows that have been answered, in memory and, with a `path`, in a file that grows with every `add`.
+
+    `run` says what the answers come from (mode, model, weights ...) and is part of every row. Raises ValueError if the
+    file is not such a file or holds rows of another run. A last line that was cut off is dropped.
+    """
+
+    def __init__(self, path: Path | None, run: dict[str, str]):
+        self.path, self.run = path, run
+        self.rows: dict[Key, Row] = {}
+        if path is None or not path.exists():
+            return
+        text = path.read_text(encoding="utf-8")
+        whole = text[: text.rfind("\n") + 1]
+        for number, line in enumerate(whole.splitlines(), 1):
+            self._take(line, number)
+        if whole != text:
+            temporary = path.with_name(path.name + ".tmp")
+            temporary.write_text(whole, encoding="utf-8")
+            temporary.rename(path)
+
+    def _take(self, line: str, number: int) -> None:
+        try:
+            row = json.loads(line)
+            self.rows[key_of(row)] = row
+            found = {name: row[name] for name in self.run}
+        except (json.JSONDecodeError, KeyError, TypeError):
+            raise ValueError(f"{self.path}, line {number}, is not an answer; choose another file") from None
+        for name, value in self.run.items():
+            if found[name] != value:
+                raise ValueError(f"{self.path} holds answers with {name} {found[name]!r}, not {value!r}; choose another file")
+
+    def add(self, rows: Sequence[Row]) -> None:
+        rows = [{**row, **self.run} for row in rows]
+        self.rows |= {key_of(row): row for row in rows}
+        if self.path is not None:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            with self.path.open("a", encoding="utf-8") as file:
+                file.writelines(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
+
+
+def key_of(row: Row) -> Key:
+    return row["seed"], row["task"], row["question"]
+
+
+def fingerprint(model: nn.Module) -> str:
+    """A short name of a model's weights: the same for the same numbers, whatever folder they came from."""
+    digest = hashlib.blake2b(digest_size=6)
+    for name, p in model.named_parameters():
+        digest.update(name.encode())
+        digest.update(p.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy())
+    return digest.hexdigest()

@@ -1,0 +1,177 @@
+"""How well a model answers questions about scenes it has never seen, and how good its maps of them are."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from cooper.evaluation.form import THINKS, well_formed
+from cooper.evaluation.maps import OnProgress, evaluate_maps
+from cooper.evaluation.predictions import Predictions, Row, fingerprint, key_of
+from cooper.evaluation.scores import bootstrap_interval, score_answer
+from cooper.inference.engine import Engine, Rollout, Settings
+from cooper.inference.policy import policy
+from cooper.modalities import modality
+from cooper.scenes.question import GENERAL, SPATIAL, TASKS, Question
+from cooper.scenes.questions import ask_all
+from cooper.scenes.render import Renderer, View
+from cooper.scenes.shards import open_shards
+from cooper.scenes.world import SPLITS, Scene, sample_scene
+from cooper.trace import Picture, Text, Trace
+
+if TYPE_CHECKING:
+    from cooper.api import Cooper
+
+#: Keeps the random numbers of questions apart from those that made the scene of the same seed.
+_QUESTIONS = 1
+
+
+@dataclass(frozen=True)
+class Asked:
+    """A question about the scene with the seed `seed`, which stands at `index`."""
+
+    index: int
+    seed: int
+    question: Question
+
+
+def evaluate_scenes(
+    cooper: Cooper,
+    mode: str,
+    n: int,
+    split: str = "test",
+    start: int | None = None,
+    batch: int = 32,
+    on_progress: OnProgress = lambda *_: None,
+    *,
+    questions: int = 3,
+    maps: bool = True,
+    size: int = 128,
+    shards: str | Path | None = None,
+    predictions: str | Path | None = None,
+) -> dict[str, Any]:
+    """Answer questions about the scenes of `n` seeds from `start` (default: the first of the split), and draw them.
+
+    At most `questions` questions a scene, of different tasks, so that all tasks are asked about equally often as far as
+    the scenes allow. Answers are greedy; the noise of maps comes from the scene's seed. Scenes are rendered at `size`
+    pixels, or read from a folder of `shards`. With a file of `predictions`, every answer is kept in it, and those that
+    it already holds are not asked for again. Scores are in 0..1; "seconds" is the time of this call.
+
+    Raises ValueError for an unknown mode or split, seeds outside of the split, and shards that lack a scene.
+    """
+    began = time.perf_counter()
+    way = policy(mode)
+    if n < 1 or batch < 1 or questions < 1:
+        raise ValueError(f"n, batch and questions are at least 1; got {n}, {batch} and {questions}")
+    run = {"mode": mode, "model": cooper.name, "weights": fingerprint(cooper.model)}
+    answers = Predictions(None if predictions is None else Path(predictions), run)
+    scenes = load_scenes(seeds_of(split, start, n), size, shards, on_progress)
+    asked = choose_questions(scenes, questions)
+    open_questions = [a for a in asked if (a.seed, a.question.task, a.question.text) not in answers.rows]
+    done = len(asked) - len(open_questions)
+    engine = Engine(cooper.model, cooper.sequencer, Settings(batch=batch))
+    for first in range(0, len(open_questions), batch):
+        part = open_questions[first : first + batch]
+        prompts = [Trace((Picture(scenes[a.index][1].rgb), Text(a.question.text))) for a in part]
+        rollouts = engine.run(prompts, way, seeds=[a.seed for a in part])
+        answers.add([row_of(a, rollout) for a, rollout in zip(part, rollouts, strict=True)])
+        on_progress("questions", done + first + len(part), len(asked))
+    keys = {(a.seed, a.question.task, a.question.text) for a in asked}
+    result = {"mode": mode, "n": n, **summarise([r for r in answers.rows.values() if key_of(r) in keys], mode)}
+    if maps:
+        result |= evaluate_maps(engine, scenes, on_progress)
+    return {**result, "model": cooper.name, "split": split, "seconds": time.perf_counter() - began}
+
+
+def seeds_of(split: str, start: int | None, n: int) -> range:
+    """`n` seeds of a split, from `start` or its first."""
+    if split not in SPLITS:
+        raise ValueError(f"no split is called {split!r}; choose from {', '.join(SPLITS)}")
+    whole = SPLITS[split]
+    seeds = range(whole.start if start is None else start, (whole.start if start is None else start) + n)
+    if seeds[0] not in whole or seeds[-1] not in whole:
+        raise ValueError(f"seeds of {split} are {whole[0]} to {whole[-1]}; {seeds[0]} to {seeds[-1]} lie outside")
+    return seeds
+
+
+def load_scenes(
+    seeds: range, size: int, shards: str | Path | None = None, on_progress: OnProgress = lambda *_: None
+) -> list[tuple[Scene, View]]:
+    """The scenes of the seeds and their pictures, rendered, or read from a folder of shards."""
+    scenes: list[tuple[Scene, View]] = []
+    if shards is not None:
+        stored = open_shards(shards)
+        index = {int(seed): i for i, seed in enumerate(stored.seeds[:])}
+        missing = [seed for seed in seeds if seed not in index]
+        if missing:
+            raise ValueError(f"{shards} lacks {len(missing)} of {len(seeds)} scenes, the first is {missing[0]}; make them")
+        return [stored[index[seed]] for seed in seeds]
+    with Renderer(size) as renderer:
+        for seed in seeds:
+            scene = sample_scene(seed)
+            scenes.append((scene, renderer.render(scene)))
+            on_progress("scenes", len(scenes), len(seeds))
+    return scenes
+
+
+def choose_questions(scenes: Sequence[tuple[Scene, View]], at_most: int) -> list[Asked]:
+    """`at_most` questions a scene, each of another task: of those that it offers, the tasks asked least often so far.
+
+    More scenes leave the questions about the first ones as they are.
+    """
+    counts: Counter[str] = Counter()
+    asked: list[Asked] = []
+    for index, (scene, view) in enumerate(scenes):
+        offered: dict[str, Question] = {}
+        for question in ask_all(scene, view, np.random.default_rng((_QUESTIONS, scene.seed))):
+            offered.setdefault(question.task, question)
+        # ties are broken by a turn of the list of tasks, so that no task always comes with the same others
+        tasks = sorted(offered, key=lambda task: (counts[task], (TASKS.index(task) - index) % len(TASKS)))[:at_most]
+        counts.update(tasks)
+        asked += [Asked(index, scene.seed, offered[task]) for task in tasks]
+    return asked
+
+
+def row_of(asked: Asked, rollout: Rollout) -> Row:
+    """What a line of a file of predictions holds."""
+    question, answer = asked.question, rollout.trace.answer
+    return {
+        "seed": asked.seed, "task": question.task, "question": question.text, "truth": question.answer,
+        "value": question.value, "turns": list(rollout.trace.turns), "answer": answer,
+        "score": score_answer(question.kind, answer, question.answer, question.value),
+        "calls": [d.modality for d in rollout.trace.drawings], "reason": rollout.reason,
+        "seconds": round(rollout.seconds, 3),
+    }  # fmt: skip
+
+
+def summarise(rows: Sequence[Row], mode: str) -> dict[str, Any]:
+    """Scores by task with bootstrap intervals, the share of answers for which each map was drawn, and the means.
+
+    "spatial", "general" and "mean" are means over tasks, each counting the same; None where there is no task.
+    "well_formed" is the share of all turns that have their form.
+    """
+    way = policy(mode)
+    tasks: dict[str, Any] = {}
+    for task in TASKS:
+        of_task = [row for row in rows if row["task"] == task]
+        if not of_task:
+            continue
+        scores = [row["score"] for row in of_task]
+        calls = {name: float(np.mean([name in row["calls"] for row in of_task])) for name in ("depth", "segmentation")}
+        tasks[task] = {
+            "score": float(np.mean(scores)), "n": len(of_task), "interval": list(bootstrap_interval(scores)),
+            "calls": calls,
+        }  # fmt: skip
+    tags = [modality(name).tag for name in way.calls]
+    formed = [ok for row in rows for ok in well_formed(row["turns"], tags, THINKS[mode])]
+    means = {
+        name: float(np.mean([tasks[t]["score"] for t in group if t in tasks])) if any(t in tasks for t in group) else None
+        for name, group in (("spatial", SPATIAL), ("general", GENERAL), ("mean", TASKS))
+    }
+    return {"tasks": tasks, **means, "well_formed": float(np.mean(formed))}
