@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache, cached_property
 from typing import Any
 
@@ -15,7 +15,6 @@ from torch import Tensor, nn
 
 from cooper.inference.sampler import Sampling, generator
 from cooper.layout import Batch
-from cooper.model.config import ModelConfig
 from cooper.model.presets import OWN_SPECIAL, dummy
 from cooper.model.unified import UnifiedModel
 from cooper.scenes.tokenizer import train_tokenizer
@@ -29,15 +28,19 @@ def tokenizer() -> Tokenizer:
     return train_tokenizer([], 512, ("depth", "segmentation"), number=0)  # type: ignore[arg-type]
 
 
-def random_model(config: ModelConfig | None = None, seed: int = 0) -> UnifiedModel:
-    """A model all of whose weights matter: no parameter is left at zero or one, as training begins with."""
-    model = UnifiedModel(config or dummy()).initialise(seed)
+def random_model(seed: int = 0, **changes: Any) -> UnifiedModel:
+    """The `dummy` preset, with `changes` to its config, and all of its weights such that they matter.
+
+    Training begins with norms of one, biases of zero, flat logits and no velocity; tests would not see a mistake there.
+    """
+    model = UnifiedModel(replace(dummy(), **changes)).initialise(seed)
     weights = torch.Generator().manual_seed(seed + 1)
     with torch.no_grad():
-        for parameter in model.parameters():
+        for name, parameter in model.named_parameters():
             if parameter.ndim == 1:
                 parameter.add_(torch.randn(parameter.shape, generator=weights), alpha=0.1)
-        model.latent_out.weight.normal_(0, 0.2, generator=weights)
+            elif name.endswith(("embed.weight", "head.weight", "positions.weight", "latent_out.weight")):
+                parameter.normal_(0, 0.3, generator=weights)
     return model.eval()
 
 

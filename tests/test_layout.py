@@ -30,6 +30,7 @@ from cooper.layout import (
     merge,
     tokens_of,
 )
+from cooper.model.attention import PackedAttention
 from cooper.model.packed import embed, forward, losses
 from cooper.model.presets import dummy
 from cooper.model.unified import UnifiedModel
@@ -43,7 +44,7 @@ def close(actual: Tensor, expected: Tensor) -> None:
 
 @cache
 def model() -> UnifiedModel:
-    return random_model(CONFIG)
+    return random_model()
 
 
 # ---------------------------------------------------------------- pieces, by hand and at random
@@ -248,6 +249,18 @@ def test_a_target_is_seen_by_nobody(nodes: list[Node], seed: int) -> None:
     ]
     kept = torch.from_numpy(~np.isin(row.segment, targets))
     close(packed([row])[0][kept], packed([lay_out(others, CONFIG)])[0][kept])
+
+
+def test_attention_back_ends_agree() -> None:
+    """What a CPU does in bf16 (matrix products, softmax) against `scaled_dot_product_attention`, here both in fp32."""
+    rows: list[list[Piece]] = [[seen(1), clean(2), noised(3), Words((5, 6))], [Words((7,))]]
+    allowed = collate([lay_out(chain(row), CONFIG) for row in rows], CONFIG).allowed
+    c, random = CONFIG.decoder, torch.Generator().manual_seed(0)
+    heads = (c.heads, c.kv_heads, c.kv_heads)
+    q, k, v = (torch.randn(*allowed.shape[:2], h, c.head_dim, generator=random) for h in heads)
+    plain, sdpa = PackedAttention(allowed, torch.bfloat16), PackedAttention(allowed, torch.float32)
+    assert plain.plain and not sdpa.plain
+    close(plain(0, q, k, v), sdpa(0, q, k, v))
 
 
 # ---------------------------------------------------------------- by hand

@@ -12,7 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from cooper.page import MapView, _ticks, trace_page, traces_page
+from cooper.modalities.base import MapView
+from cooper.page import _ticks, trace_page, traces_page
 from cooper.trace import Drawing, Picture, Segment, Text, Trace
 
 VOID = {"meta", "img", "br", "hr", "link", "input"}
@@ -79,8 +80,8 @@ def trace() -> Trace:
 @pytest.fixture
 def views() -> list[MapView]:
     return [
-        MapView("Depth", DEPTH, bar=[(1.5, (158, 1, 66)), (4.0, (255, 255, 191)), (6.5, (94, 79, 162))], unit="m"),
-        MapView("Segmentation", LABELS, legend=[("red ball", (230, 60, 60)), ("blue box", (70, 120, 240))]),
+        MapView("Depth", DEPTH, bar=((1.5, (158, 1, 66)), (4.0, (255, 255, 191)), (6.5, (94, 79, 162))), unit="m"),
+        MapView("Segmentation", LABELS, legend=(("red ball", (230, 60, 60)), ("blue box", (70, 120, 240)))),
     ]
 
 
@@ -142,8 +143,13 @@ def test_ticks_never_crowd(low: float, span: float) -> None:
     assert len(places) <= 8 and np.diff(places).min() > 0.09
 
 
+def test_photographs_are_shown_smaller() -> None:
+    (shown,) = Page(trace_page(Trace((Picture(np.zeros((300, 2560, 3), np.uint8)),)), title="t", maps=[])).images
+    assert shown.shape == (150, 1280, 3)
+
+
 def test_a_bar_of_one_value(trace: Trace) -> None:
-    view = MapView("Flat", DEPTH, bar=[(2.0, (1, 2, 3))], unit="m")
+    view = MapView("Flat", DEPTH, bar=((2.0, (1, 2, 3)),), unit="m")
     html = trace_page(trace, title="Room", maps=[view, view])
     assert "linear-gradient(to top, #010203 0%, #010203 0%)" in html and 'bottom: 0%">2.00 m' in html
 
@@ -168,7 +174,7 @@ def test_all_text_is_escaped() -> None:
             Text(EVIL, "system"), Picture(PICTURE), Text(EVIL, "user"), Text(turn, "model"), Drawing("depth", DEPTH),
             Text(EVIL, "reflection"),
         ]  # fmt: skip
-        view = MapView(EVIL, DEPTH, bar=[(0, (0, 0, 0)), (1, (9, 9, 9))], unit=EVIL, legend=[(EVIL, (0, 0, 0))])
+        view = MapView(EVIL, DEPTH, bar=((0, (0, 0, 0)), (1, (9, 9, 9))), unit=EVIL, legend=((EVIL, (0, 0, 0)),))
         row = (Trace(tuple(segments), {"mode": EVIL[:70], EVIL: "x"}), [view])
         for html in (trace_page(row[0], title=EVIL, maps=row[1]), traces_page([row, row], EVIL)):
             page = Page(html)

@@ -7,13 +7,13 @@ import io
 import math
 import re
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
 from html import escape
 from typing import TypeAlias
 
 import numpy as np
 from PIL import Image
 
+from cooper.modalities.base import MapView
 from cooper.page_style import STYLE
 from cooper.trace import Drawing, Picture, Text, Trace, answer_of, calls_of, thought_of
 
@@ -23,22 +23,8 @@ _THOUGHTS = re.compile(r"<think>.*?(?:</think>|$)", re.DOTALL)
 _ANSWERS = re.compile(r"<answer>.*?</answer>", re.DOTALL)
 #: What the footer shows first, and how it is called there; other short values of `Trace.meta` follow.
 _FOOTER = {"model": "model", "mode": "mode", "seed": "seed", "seconds": "time"}
-
-
-@dataclass(frozen=True, eq=False)
-class MapView:
-    """A drawing as a person looks at it: a picture and the key to read it by.
-
-    `image` is uint8 RGB (height, width, 3) as shown. `bar` holds the colours of a scale as (value, colour) in rising
-    order of the values, which are in `unit`; `legend` holds the colours of areas as (name, colour).
-    """
-
-    title: str
-    image: np.ndarray
-    bar: Sequence[tuple[float, RGB]] | None = None
-    unit: str | None = None
-    legend: Sequence[tuple[str, RGB]] | None = None
-
+#: Longest side of an image on the page, pixels; photographs are larger, and would make a page of many megabytes.
+_LONGEST = 1280
 
 #: How the drawings of a trace are shown: one view per drawing in their order, or a function that makes one.
 Views: TypeAlias = Sequence[MapView] | Callable[[Drawing], MapView]
@@ -220,7 +206,9 @@ def _narrow(image: np.ndarray) -> str:
 
 def _image(image: np.ndarray, name: str) -> str:
     file = io.BytesIO()
-    Image.fromarray(image).save(file, "PNG", optimize=True)
+    shown = Image.fromarray(image)
+    shown.thumbnail((_LONGEST, _LONGEST))
+    shown.save(file, "PNG", optimize=True)
     data = base64.b64encode(file.getvalue()).decode("ascii")
-    height, width = image.shape[:2]
+    width, height = shown.size
     return f'<img alt="{escape(name)}" width="{width}" height="{height}" src="data:image/png;base64,{data}">'

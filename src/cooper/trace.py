@@ -121,7 +121,9 @@ class Trace:
             if isinstance(segment, Text):
                 written: dict[str, Any] = {"type": "text", "role": segment.role, "text": segment.text}
                 if segment.ids is not None:
-                    written |= {"ids": list(segment.ids), "cut": segment.cut}
+                    written["ids"] = list(segment.ids)
+                if segment.cut:
+                    written["cut"] = True
                 rows.append(written)
                 continue
             kind = "picture" if isinstance(segment, Picture) else segment.modality
@@ -144,28 +146,35 @@ class Trace:
         folder = Path(folder)
         try:
             data = json.loads((folder / "trace.json").read_text(encoding="utf-8"))
-            segments: list[Segment] = []
-            for row in data["segments"]:
-                if row["type"] == "text":
-                    ids = tuple(row["ids"]) if "ids" in row else None
-                    segments.append(Text(row["text"], row["role"], ids, row.get("cut", False)))
-                    continue
-                image = np.asarray(Image.open(_inside(folder, row["image"])).convert("RGB"))
-                if row["type"] == "picture":
-                    segments.append(Picture(image))
-                else:
-                    path = row.get("latent")
-                    latent = np.load(_inside(folder, path), allow_pickle=False) if path else None
-                    segments.append(Drawing(row["modality"], image, latent, row["target"], row["shown"]))
-            return cls(tuple(segments), data["meta"])
-        except (OSError, KeyError, TypeError, json.JSONDecodeError) as error:
-            raise ValueError(f"{folder} does not hold a trace (trace.json and its images): {error}") from None
+            if not isinstance(data["meta"], dict):
+                raise ValueError("its meta is no object")
+            return cls(tuple(_segment(folder, row) for row in data["segments"]), data["meta"])
+        except (OSError, KeyError, TypeError, ValueError, EOFError, SyntaxError, Image.DecompressionBombError) as error:
+            why = (str(error).splitlines() or [type(error).__name__])[0]
+            raise ValueError(f"{folder} does not hold a trace (trace.json and its images): {why}") from None
+
+
+def _segment(folder: Path, row: dict[str, Any]) -> Segment:
+    """A segment from its row in `trace.json`."""
+    if row["type"] == "text":
+        if row["role"] not in ROLES or not isinstance(row["text"], str):
+            raise ValueError(f"a text has a string and a role of {', '.join(ROLES)}")
+        ids = tuple(int(i) for i in row["ids"]) if "ids" in row else None
+        return Text(row["text"], row["role"], ids, bool(row.get("cut", False)))
+    if row["type"] not in ("picture", "drawing"):
+        raise ValueError(f"no segment is of type {row['type']!r}")
+    image = np.asarray(Image.open(_inside(folder, row["image"]), formats=("PNG",)).convert("RGB"))
+    if row["type"] == "picture":
+        return Picture(image)
+    path = row.get("latent")
+    latent = np.load(_inside(folder, path), allow_pickle=False) if path else None
+    return Drawing(row["modality"], image, latent, row["target"], row["shown"])
 
 
 def _inside(folder: Path, name: str) -> Path:
     path = folder / name
     if path.resolve().parent != folder.resolve():
-        raise ValueError(f"{folder}/trace.json names a file outside its folder: {name}")
+        raise ValueError(f"it names a file outside its folder: {name}")
     return path
 
 

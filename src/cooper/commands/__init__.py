@@ -1,0 +1,1 @@
+"""The commands behind `cooper`, a frozen dataclass each: fields are arguments, `run()` does it."""

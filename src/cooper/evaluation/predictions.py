@@ -45,7 +45,7 @@ class Predictions:
             raise ValueError(f"{self.path}, line {number}, is not an answer; choose another file") from None
         for name, value in self.run.items():
             if found[name] != value:
-                raise ValueError(f"{self.path} holds answers with {name} {found[name]!r}, not {value!r}; choose another file")
+                raise ValueError(f"{self.path} is of {name} {found[name]!r}, not {value!r}; choose another file")
 
     def add(self, rows: Sequence[Row]) -> None:
         rows = [{**row, **self.run} for row in rows]
@@ -65,5 +65,5 @@ def fingerprint(model: nn.Module) -> str:
     digest = hashlib.blake2b(digest_size=6)
     for name, p in model.named_parameters():
         digest.update(name.encode())
-        digest.update(p.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy())
+        digest.update(p.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy().tobytes())
     return digest.hexdigest()

@@ -110,7 +110,7 @@ def load_scenes(
         index = {int(seed): i for i, seed in enumerate(stored.seeds[:])}
         missing = [seed for seed in seeds if seed not in index]
         if missing:
-            raise ValueError(f"{shards} lacks {len(missing)} of {len(seeds)} scenes, the first is {missing[0]}; make them")
+            raise ValueError(f"{shards} lacks {len(missing)} scenes, the first is {missing[0]}; make them")
         return [stored[index[seed]] for seed in seeds]
     with Renderer(size) as renderer:
         for seed in seeds:
@@ -170,8 +170,10 @@ def summarise(rows: Sequence[Row], mode: str) -> dict[str, Any]:
         }  # fmt: skip
     tags = [modality(name).tag for name in way.calls]
     formed = [ok for row in rows for ok in well_formed(row["turns"], tags, THINKS[mode])]
-    means = {
-        name: float(np.mean([tasks[t]["score"] for t in group if t in tasks])) if any(t in tasks for t in group) else None
-        for name, group in (("spatial", SPATIAL), ("general", GENERAL), ("mean", TASKS))
-    }
-    return {"tasks": tasks, **means, "well_formed": float(np.mean(formed))}
+    groups = {"spatial": SPATIAL, "general": GENERAL, "mean": TASKS}
+    means = {name: _mean([tasks[t]["score"] for t in group if t in tasks]) for name, group in groups.items()}
+    return {"tasks": tasks, **means, "well_formed": _mean(formed)}
+
+
+def _mean(values: Sequence[float]) -> float | None:
+    return float(np.mean(values)) if values else None

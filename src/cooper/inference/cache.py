@@ -108,8 +108,9 @@ class Context:
         return replace(self, links=(*self.links[:-1], replace(link, visible=seen & ~hidden)), positions=positions)
 
     def select(self, rows: list[int]) -> Context:
-        """Some rows, in ascending order, as a context that grows apart from this one. Rows' own blocks are copied;
-        a shared one stays shared where each of its rows keeps equally many readers."""
+        """Some rows, in ascending order. Rows that follow one another are views of the same blocks, others are copied;
+        so either this context or the selected one may grow on, not both. A shared block stays shared where each of its
+        rows keeps equally many readers."""
         if rows == list(range(self.rows)):
             return self
         links = []

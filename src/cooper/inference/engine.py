@@ -140,6 +140,8 @@ class Engine:
         self, prompts: Sequence[Trace], policy: Policy, *, samples: int = 1, seeds: Sequence[int] | None = None
     ) -> Iterator[Event]:
         """As `run`, event by event."""
+        if samples < 1:
+            raise ValueError(f"samples must be at least 1, not {samples}")
         total = len(prompts) * samples
         seeds = list(range(total)) if seeds is None else list(seeds)
         if len(seeds) != total:
@@ -193,6 +195,8 @@ class Engine:
             else:
                 yield from self._write(session, rows, turn)
             for row in rows:
+                if row.reason is not None:
+                    continue
                 row.reason, row.call = self._judge(row, policy, last=turn == policy.max_turns - 1)
                 if row.reason is not None:
                     seconds = time.perf_counter() - began
@@ -246,8 +250,6 @@ class Engine:
 
     def _judge(self, row: _Row, policy: Policy, last: bool) -> tuple[Reason | None, Modality | None]:
         """Why a trace ends with its latest turn, or the map it calls for."""
-        if row.reason is not None:
-            return row.reason, None
         text = row.trace.turns[-1]
         if not row.turns[-1].ended:
             return "length", None
@@ -255,7 +257,7 @@ class Engine:
             return "answered", None
         calls = calls_of(text)
         called = by_tag(calls[0].tag, policy.calls) if calls else None
-        if called is None:
+        if called is None or not row.trace.pictures:  # without a picture there is nothing to draw a map of
             return "malformed", None
         return ("turns", None) if last else (None, called)
 
@@ -280,10 +282,7 @@ class Engine:
     def _by_grid(self, rows: list[_Row], going: list[int]) -> dict[tuple[int, int], list[int]]:
         grids: dict[tuple[int, int], list[int]] = {}
         for i in going:
-            pictures = rows[i].trace.pictures
-            if not pictures:
-                raise ValueError("a map was called for, but the prompt has no picture to draw it of")
-            grids.setdefault(self.sequencer.latent_grid(pictures[0].image), []).append(i)
+            grids.setdefault(self.sequencer.latent_grid(rows[i].trace.pictures[0].image), []).append(i)
         return grids
 
     def _finish(self, tokens: Tensor, grid: tuple[int, int], calls: list[Modality | None]) -> list[Drawing]:
@@ -307,4 +306,6 @@ class Engine:
         return keep, shorter[keep:]
 
     def _texts(self, trace: Trace) -> list[Words]:
-        return [Words(self.sequencer.ids(s.text)) for s in trace.segments if isinstance(s, Text)]
+        return [
+            Words(self.sequencer.ids(s.text) if s.ids is None else s.ids) for s in trace.segments if isinstance(s, Text)
+        ]

@@ -143,12 +143,19 @@ class Autoencoder(nn.Module):
         self.decoder = Decoder(config)
 
     def initialise(self) -> Autoencoder:
-        """Weights to start training from: residual branches begin at zero, so that the straight path learns first."""
+        """Weights to start training from: every layer keeps the size of its signal, and residual branches begin at
+        zero, so that there is a well-conditioned linear path from end to end.
+
+        PyTorch's default shrinks the signal at every layer but not the biases, which then dominate every group norm:
+        such an autoencoder draws shapes and no colours for thousands of steps.
+        """
+        for part in self.modules():
+            if isinstance(part, nn.Conv2d):
+                nn.init.normal_(part.weight, 0, (part.weight[0].numel()) ** -0.5)
+                nn.init.zeros_(part.bias)  # type: ignore[arg-type]
         for part in self.modules():
             if isinstance(part, (ResidualBlock, PixelAttention)):
-                last = part.conv2 if isinstance(part, ResidualBlock) else part.proj_out
-                nn.init.zeros_(last.weight)
-                nn.init.zeros_(last.bias)  # type: ignore[arg-type]
+                nn.init.zeros_((part.conv2 if isinstance(part, ResidualBlock) else part.proj_out).weight)
         return self
 
     def posterior(self, image: Tensor) -> tuple[Tensor, Tensor]:

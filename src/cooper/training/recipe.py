@@ -25,18 +25,18 @@ from cooper.training.rows import Mix, SceneRows
 from cooper.training.unified import StageSettings, UnifiedStage
 
 #: Each stage's data and optimisation, for two cores and about two hours.
-AUTOENCODER = Optimisation(steps=4500, lr=2.5e-3, betas=(0.9, 0.99), ema=0.995)
+AUTOENCODER = Optimisation(steps=1900, lr=3e-3, betas=(0.9, 0.99), ema=0.995)
 STAGES: dict[str, StageSettings] = {
     # the analogue of BAGEL: captions, places, direct answers, and drawing pictures
     "base": StageSettings(
         Mix(tokens=480, caption=1.0, grounded=4, reconstruct=0.25),
-        Optimisation(steps=900, lr=2e-3, matrix_lr=3e-3, decay=0.0, ema=0.99),
+        Optimisation(steps=1000, lr=2e-3, matrix_lr=3e-3, decay=0.0, ema=0.99),
         seed=1,
     ),
     # AMG: maps on demand; the paper's has no text loss, ours keeps some questions so that nothing is forgotten
     "perception": StageSettings(
         Mix(tokens=420, caption=0.3, grounded=2, maps=1.0),
-        Optimisation(steps=1800, lr=2e-3, matrix_lr=3e-3, decay=0.0, ema=0.99),
+        Optimisation(steps=2400, lr=2e-3, matrix_lr=3e-3, decay=0.0, ema=0.99),
         seed=2,
     ),
     # worked traces under every policy, and maps still
@@ -45,7 +45,7 @@ STAGES: dict[str, StageSettings] = {
             tokens=640, modes=(("interleaved", 0.55), ("direct", 0.2), ("text", 0.15), ("perception", 0.1)),
             caption=0.2, grounded=1, maps=1.0, traced_targets=0.25,
         ),
-        Optimisation(steps=2600, lr=2e-3, matrix_lr=3e-3, decay=0.6, ema=0.995),
+        Optimisation(steps=3500, lr=2e-3, matrix_lr=3e-3, decay=0.6, ema=0.995),
         seed=3,
     ),
 }  # fmt: skip

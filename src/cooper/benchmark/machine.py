@@ -1,0 +1,86 @@
+"""The machine a figure was measured on, and how to measure on it."""
+
+from __future__ import annotations
+
+import os
+import platform
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+from torch.utils.flop_counter import FlopCounterMode
+
+DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
+_PEAK_SIZE = 1024
+
+
+def describe() -> dict[str, Any]:
+    """Processor, cores this process may use, and versions."""
+    return {
+        "cpu": _processor(), "cores": _cores(), "torch": torch.__version__, "python": platform.python_version(),
+        "omp_wait_policy": os.environ.get("OMP_WAIT_POLICY"),
+    }  # fmt: skip
+
+
+def _processor() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        lines = []
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.processor() or platform.machine()
+
+
+def _cores() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+@contextmanager
+def threads(number: int) -> Iterator[None]:
+    """Let PyTorch compute on so many threads."""
+    if number < 1:
+        raise ValueError(f"PyTorch computes on at least 1 thread, not {number}")
+    before = torch.get_num_threads()
+    torch.set_num_threads(number)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+def matmul_peak(dtype: torch.dtype, seconds: float = 0.2) -> float:
+    """The best GFLOP/s of products of 1024 x 1024 matrices within about `seconds`, on the current threads."""
+    a = torch.randn(_PEAK_SIZE, _PEAK_SIZE).to(dtype)
+    b = torch.randn(_PEAK_SIZE, _PEAK_SIZE).to(dtype)
+    a @ b
+    best, until = float("inf"), time.perf_counter() + seconds
+    while time.perf_counter() < until:
+        best = min(best, timed(lambda: a @ b))
+    return 2 * _PEAK_SIZE**3 / best / 1e9
+
+
+def timed(run: Callable[[], object]) -> float:
+    """Seconds that a call takes."""
+    began = time.perf_counter()
+    run()
+    return time.perf_counter() - began
+
+
+def gflop(run: Callable[[], object]) -> float:
+    """GFLOP of the matrix products and convolutions of a call (two per multiplication with addition)."""
+    with FlopCounterMode(display=False) as counter:
+        run()
+    return counter.get_total_flops() / 1e9
+
+
+def randomised(model: nn.Module, seed: int = 0) -> None:
+    """Give weights that are zero before training small random numbers, so that nothing in a measurement is idle."""
+    generator = torch.Generator().manual_seed(seed)
+    with torch.no_grad():
+        for p in model.parameters():
+            if p.ndim > 1 and not p.any():
+                p.normal_(0, p[0].numel() ** -0.5, generator=generator)

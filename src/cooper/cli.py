@@ -1,0 +1,161 @@
+"""The `cooper` command: which command is meant, and what becomes of its errors. The commands are in `cooper.commands`.
+
+Exit codes: 0 done, 2 the user's mistake (one line on standard error says which), 130 interrupted.
+"""
+
+from __future__ import annotations
+
+import os
+
+# Beside any other busy process, spinning OpenMP threads cost a factor of ten; read when torch is imported.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+
+import contextlib  # noqa: E402
+import importlib  # noqa: E402
+import io  # noqa: E402
+import itertools  # noqa: E402
+import re  # noqa: E402
+import sys  # noqa: E402
+from collections.abc import Callable, Sequence  # noqa: E402
+from dataclasses import dataclass  # noqa: E402
+from typing import Any, Protocol  # noqa: E402
+
+import tyro  # noqa: E402
+
+
+class Command(Protocol):
+    """A frozen dataclass whose fields are the command's arguments."""
+
+    def run(self) -> int:
+        """Do it; returns the exit code. Raises ValueError, OSError or ImportError for what the user can mend."""
+
+
+@dataclass(frozen=True)
+class Leaf:
+    """A command: where its class is, imported only if it is the one that was asked for, and what it does."""
+
+    module: str
+    name: str
+    about: str
+
+
+@dataclass(frozen=True)
+class Group:
+    """Commands that share their first word."""
+
+    about: str
+    members: dict[str, Leaf | Group]
+
+
+COMMANDS = Group(
+    "A model that looks, draws what it needs to see, thinks, and answers. `cooper --version` prints the version.",
+    {
+        "ask": Leaf("ask", "Ask", "Ask a question about a picture."),
+        "depth": Leaf("draw", "Depth", "Draw the depth of a picture."),
+        "segment": Leaf("draw", "Segment", "Draw the objects of a picture."),
+        "scenes": Group(
+            "Render scenes of the synthetic world, with ground truth and questions.",
+            {
+                "render": Leaf("scenes", "Render", "Render one scene, with all that is known about it."),
+                "make": Leaf("scenes", "Make", "Render many scenes into shards to train on."),
+                "sheet": Leaf("scenes", "Sheet", "Render a contact sheet of scenes."),
+            },
+        ),
+        "train": Group("Train a model.", {"tiny": Leaf("train", "Tiny", "Train the tiny model from nothing.")}),
+        "eval": Group(
+            "Measure a model.", {"scenes": Leaf("evaluate", "EvalScenes", "Score answers and maps on scenes.")}
+        ),
+        "bench": Group(
+            "Measure speed.",
+            {
+                "engine": Leaf("bench", "BenchEngine", "Speed of reading, writing and drawing."),
+                "answer": Leaf("bench", "BenchAnswer", "Seconds for one scripted answer and for a group, by part."),
+            },
+        ),
+    },
+)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command in `argv` (default: the program's arguments); returns the exit code."""
+    argv = list(sys.argv[1:] if argv is None else argv)
+    try:
+        if argv == ["--version"]:
+            from cooper import __version__
+
+            print(f"cooper {__version__}")
+            return 0
+        return _parse(argv).run()
+    except SystemExit as done:  # help has been printed, or a parsing error
+        return done.code if isinstance(done.code, int) else 0
+    except KeyboardInterrupt:
+        return _complain("interrupted", 130)
+    except BrokenPipeError:  # whoever read our output has read enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 141
+    except (ValueError, ImportError) as error:
+        return _complain(str(error))
+    except OSError as error:
+        where = f"{error.filename}: " if error.filename is not None else ""
+        return _complain(f"{where}{error.strerror or error}")
+
+
+def _complain(what: str, code: int = 2) -> int:
+    print(f"cooper: {' '.join(what.split())}", file=sys.stderr)
+    return code
+
+
+def _parse(argv: list[str]) -> Command:
+    """The command with its arguments. Raises SystemExit after help, ValueError for arguments that do not fit."""
+    node: Leaf | Group = COMMANDS
+    words = ["cooper"]
+    while isinstance(node, Group) and argv and argv[0] in node.members:
+        node, words, argv = node.members[argv[0]], [*words, argv[0]], argv[1:]
+    prog = " ".join(words)
+    if isinstance(node, Leaf):
+        kind = getattr(importlib.import_module(f"cooper.commands.{node.module}"), node.name)
+        return _strictly(prog, lambda: tyro.cli(kind, prog=prog, args=argv, config=_CONFIG))
+    if argv and not argv[0].startswith("-"):
+        raise ValueError(f"there is no command {prog} {argv[0]}; choose from {', '.join(node.members)}")
+    # only help can come of this: tyro lists the commands without importing them
+    choices = {name: _nothing(member.about) for name, member in node.members.items()}
+    about = node.about
+    return _strictly(
+        prog,
+        lambda: tyro.extras.subcommand_cli_from_dict(choices, prog=prog, description=about, args=argv or ["--help"]),
+    )
+
+
+#: Flags have no `--no-...` twin, and a field that may be None is left out to be None.
+_CONFIG = (tyro.conf.FlagCreatePairsOff, tyro.conf.DisallowNone)
+
+
+def _nothing(about: str) -> Callable[[], None]:
+    def nothing() -> None:
+        pass
+
+    nothing.__doc__ = about
+    return nothing
+
+
+def _strictly(prog: str, parse: Callable[[], Any]) -> Any:
+    """`parse()`, with tyro's box around an error made a ValueError of one line."""
+    printed = io.StringIO()
+    try:
+        with contextlib.redirect_stderr(printed):
+            return parse()
+    except SystemExit as done:
+        if not done.code:
+            raise
+        raise ValueError(f"{_said(printed.getvalue())} (see {prog} --help)") from None
+
+
+def _said(box: str) -> str:
+    """What an error's box says: its lines after the title, up to the next rule."""
+    lines = [line.strip("│ ") for line in re.sub(r"\x1b\[[0-9;]*m", "", box).splitlines()[1:]]
+    said = itertools.dropwhile(_is_rule, lines)
+    return " ".join(itertools.takewhile(lambda line: not _is_rule(line), said)).strip()
+
+
+def _is_rule(line: str) -> bool:
+    return not line.strip("─-╰╯ ")

@@ -1,0 +1,176 @@
+"""`cooper ask`: a question about a picture, with the chain shown as it is made."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+from tyro.conf import Positional, arg
+
+from cooper.commands.options import (
+    Flag,
+    FlowSteps,
+    Guidance,
+    OutFile,
+    OutFolder,
+    PicturePath,
+    check_asking,
+    check_drawing,
+)
+from cooper.commands.outputs import check_file, check_folder, new_file, new_folder
+
+if TYPE_CHECKING:
+    import numpy as np
+    from rich.console import Console
+
+    from cooper.api import Answer, Cooper, Options
+    from cooper.trace import Trace
+
+
+@dataclass(frozen=True)
+class Ask:
+    """Ask a question about a picture. The model thinks, draws maps where it needs them, and answers."""
+
+    picture: PicturePath
+    """Path of the picture (PNG, JPEG, WebP, BMP, TIFF, GIF), or - for standard input."""
+    question: Annotated[Positional[str], arg(metavar="QUESTION")]
+    """What to ask about it."""
+    model: str = "tiny"
+    """The shipped model "tiny", or the folder of a model."""
+    mode: str = "interleaved"
+    """How to answer: direct, text (thinks), perception (draws, then answers) or interleaved (draws where it helps)."""
+    max_turns: Annotated[int | None, arg(metavar="N", help_behavior_hint="(default: the mode's)")] = None
+    """Most texts the model may write; a map can be drawn between two."""
+    flow_steps: FlowSteps = None
+    """Calls of the model per map: more is slower and cleaner."""
+    guidance: Guidance = None
+    """Scales of text and image guidance while drawing; 1 is none."""
+    temperature: float = 0.0
+    """Randomness of the text; 0 always takes the likeliest token."""
+    top_p: float = 1.0
+    """Choose among the likeliest tokens that make up this share."""
+    seed: int = 0
+    """Seed of all randomness: the same seed gives the same chain."""
+    samples: int = 1
+    """Answers to sample and vote on; above 1, a temperature of 0 becomes 0.7."""
+    out: OutFolder = None
+    """Folder for the chain: maps as PNG (as drawn, and coloured) and .npy (values), and trace.json."""
+    html: OutFile = None
+    """Write the chain as one self-contained web page."""
+    json: Flag = False
+    """Print one JSON object in place of the chain."""
+
+    def run(self) -> int:
+        from cooper.images import load_image
+        from cooper.inference.policy import policy
+
+        check_asking(self.question, self.max_turns, self.temperature, self.top_p, self.samples)
+        check_drawing(self.flow_steps, self.guidance)
+        policy(self.mode)
+        if self.out is not None:
+            check_folder(self.out)
+        if self.html is not None:
+            check_file(self.html, "--html", self.picture)
+        picture = load_image(self.picture)
+
+        answer = self._silent(picture) if self.json else self._shown(picture)
+        maps: list[str | None] = []
+        if self.out is not None:
+            with new_folder(self.out) as folder:
+                maps += [str(self.out / name) for name in save_chain(answer.trace, folder)]
+        if self.html is not None:
+            with new_file(self.html) as file:
+                file.write_text(self._page(answer), encoding="utf-8")
+        if self.json:
+            print(json.dumps(answer.to_dict(maps)))
+        return 0
+
+    def _options(self) -> Options:
+        from cooper.api import Options
+
+        return Options(
+            mode=self.mode, max_turns=self.max_turns, flow_steps=self.flow_steps, guidance=self.guidance,
+            temperature=self.temperature, top_p=self.top_p, seed=self.seed, samples=self.samples,
+        )  # fmt: skip
+
+    def _silent(self, picture: np.ndarray) -> Answer:
+        from cooper.api import Cooper
+
+        return Cooper.load(self.model).ask(picture, self.question, self._options())
+
+    def _shown(self, picture: np.ndarray) -> Answer:
+        from cooper.commands.terminal import open_console
+
+        console = open_console()
+        with console.status(f"loading {self.model}"):
+            from cooper.api import Cooper
+
+            model = Cooper.load(self.model)
+        return self._streamed(model, picture, console) if self.samples == 1 else self._voted(model, picture, console)
+
+    def _streamed(self, model: Cooper, picture: np.ndarray, console: Console) -> Answer:
+        """One chain, shown while it is made."""
+        from cooper.api import Answer
+        from cooper.commands.chain import ChainView
+
+        view = ChainView(console, model.sequencer.text)
+        try:
+            for event in model.stream(picture, self.question, self._options()):
+                if isinstance(event, Answer):
+                    view.answer(event)
+                    return event
+                view.show(event)
+        finally:
+            view.close()
+        raise AssertionError("a stream ends with its answer")
+
+    def _voted(self, model: Cooper, picture: np.ndarray, console: Console) -> Answer:
+        """Many chains: how far they are, then the one that won, and the votes."""
+        from cooper.api import Answer
+        from cooper.commands.chain import ChainView, waiting
+        from cooper.inference.engine import Drew, Finished
+
+        with waiting(console) as progress:
+            bar = progress.add_task("thinking", total=self.samples)
+            for event in model.stream(picture, self.question, self._options()):
+                if isinstance(event, Answer):
+                    break
+                doing = f"drawing {event.modality}" if isinstance(event, Drew) else "thinking"
+                progress.update(bar, advance=isinstance(event, Finished), description=doing)
+        assert isinstance(event, Answer), "a stream ends with its answer"
+        view = ChainView(console, model.sequencer.text)
+        view.replay(event.trace)
+        view.answer(event)
+        return event
+
+    def _page(self, answer: Answer) -> str:
+        from cooper.modalities import modality
+        from cooper.page import trace_page
+
+        title = "standard input" if self.picture == "-" else Path(self.picture).name
+        return trace_page(answer.trace, title=title, maps=lambda d: modality(d.modality).view(d.image))
+
+
+def save_chain(trace: Trace, folder: Path) -> list[str]:
+    """Write a trace and, per map, its coloured view and its values; returns the names of the views.
+
+    `Trace.save` writes trace.json and NN-depth.png, the map as it was drawn; beside it come NN-depth-view.png, coloured
+    for people, and NN-depth.npy: float32 metres for depth, int32 labels for segmentation.
+    """
+    import numpy as np
+    from PIL import Image
+
+    from cooper.modalities import modality
+    from cooper.trace import Drawing
+
+    trace.save(folder)
+    names = []
+    for i, segment in enumerate(trace.segments):
+        if isinstance(segment, Drawing):
+            kind, stem = modality(segment.modality), f"{i:02d}-{segment.modality}"
+            Image.fromarray(kind.view(segment.image).image).save(folder / f"{stem}-view.png")
+            np.save(folder / f"{stem}.npy", kind.to_values(segment.image))
+            names.append(f"{stem}-view.png")
+    return names

@@ -1,0 +1,119 @@
+"""`cooper bench`: how fast this machine runs a model."""
+
+from __future__ import annotations
+
+import json as json_
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from rich.console import Console
+from rich.table import Table
+
+from cooper.benchmark.answer import bench_answer
+from cooper.benchmark.engine import bench_engine
+from cooper.benchmark.script import PARTS, random_model
+from cooper.checkpoints.native import load_native
+
+Dtype = Literal["fp32", "bf16"]
+
+
+@dataclass(frozen=True)
+class BenchEngine:
+    """Reading, writing and drawing by themselves, at several batch sizes."""
+
+    preset: str = "tiny"
+    """Size of the model; its weights are random."""
+    model: Path | None = None
+    """Folder of a model to measure instead of a preset."""
+    threads: int | None = None
+    """Threads to compute on; by default as many as PyTorch takes."""
+    repeats: int = 3
+    """Runs of which the median counts."""
+    dtype: Dtype = "fp32"
+    json: bool = False
+    """Print one JSON object."""
+
+    def run(self) -> int:
+        model = random_model(self.preset) if self.model is None else load_native(self.model)[0]
+        name = self.preset if self.model is None else str(self.model)
+        with Console(stderr=True).status("measuring") as status:
+            result = bench_engine(
+                model, name, self.threads or torch.get_num_threads(), self.dtype, self.repeats, status.update
+            )
+        _print(result, self.json, _engine_tables)
+        return 0
+
+
+@dataclass(frozen=True)
+class BenchAnswer:
+    """One scripted answer with one map, and eight rollouts of one question, on random weights of a fixed size."""
+
+    preset: str = "bench"
+    """Size of the model."""
+    threads: tuple[int, ...] = (1, 2)
+    """Numbers of threads to try."""
+    repeats: int = 5
+    """Runs of which the median counts."""
+    dtype: tuple[Dtype, ...] = ("fp32", "bf16")
+    """Data types to try."""
+    json: bool = False
+    """Print one JSON object."""
+
+    def run(self) -> int:
+        with Console(stderr=True).status("measuring") as status:
+            result = bench_answer(self.preset, self.threads, self.dtype, self.repeats, status.update)
+        _print(result, self.json, _answer_tables)
+        return 0
+
+
+def _print(result: dict[str, Any], json: bool, tables: Any) -> None:
+    if json:
+        print(json_.dumps(result))
+        return
+    console, machine = Console(), result["machine"]
+    console.print(f"{machine['cpu']}, {machine['cores']} cores, torch {machine['torch']}")
+    for table in tables(result):
+        console.print(table)
+
+
+def _engine_tables(result: dict[str, Any]) -> list[Table]:
+    title = f"{result['model']}, {result['dtype']}, {result['threads']} threads, peak {result['peak_gflops']} GFLOP/s"
+    speeds = _table(title, "what", "batch", "tokens/s", "of peak")
+    for what in ("prefill", "decode"):
+        for row in result[what]:
+            speeds.add_row(what, str(row["batch"]), f"{row['tokens_per_second']:.0f}", f"{row['peak_share']:.1%}")
+    maps = _table("maps", "time points", "guidance", "batch", "seconds a map", "of peak")
+    for row in result["maps"]:
+        maps.add_row(
+            str(row["time_points"]), row["guidance"], str(row["batch"]), f"{row['seconds_per_map']:.4f}",
+            f"{row['peak_share']:.1%}",
+        )  # fmt: skip
+    rest = _table("eight rollouts of one question", "what", "figure")
+    for part in ("rollouts", "cache"):
+        for name, value in result[part].items():
+            rest.add_row(name.replace("_", " "), str(value))
+    return [speeds, maps, rest]
+
+
+def _answer_tables(result: dict[str, Any]) -> list[Table]:
+    tables = []
+    for name, title in (("one", "one answer"), ("eight", "eight rollouts of one question")):
+        columns = [f"{run['dtype']}, {run['threads']} thr." for run in result["runs"]]
+        table = _table(f"{title}, {result['preset']}: seconds", "part", *columns)
+        for part in PARTS:
+            table.add_row(part, *(f"{run[name]['parts'][part]:.3f}" for run in result["runs"]))
+        table.add_section()
+        table.add_row("together", *(f"{run[name]['seconds']:.3f}" for run in result["runs"]))
+        table.add_row("of peak", *(f"{run[name]['peak_share']:.1%}" for run in result["runs"]))
+        tables.append(table)
+    return tables
+
+
+def _table(title: str, first: str, *others: str) -> Table:
+    table = Table(title=title)
+    table.add_column(first)
+    for name in others:
+        table.add_column(name, justify="right")
+    return table

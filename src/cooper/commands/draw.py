@@ -1,0 +1,139 @@
+"""`cooper depth` and `cooper segment`: one map of a picture, without a question."""
+
+from __future__ import annotations
+
+import json
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from cooper.commands.options import Flag, FlowSteps, Guidance, OutFile, PicturePath, check_drawing
+from cooper.commands.outputs import check_file, new_file
+
+if TYPE_CHECKING:
+    from cooper.api import Map
+
+
+@dataclass(frozen=True)
+class _Draw:
+    picture: PicturePath
+    """Path of the picture (PNG, JPEG, WebP, BMP, TIFF, GIF), or - for standard input."""
+    out: OutFile = None
+    """FILE.npy for the values, FILE.png for colours, at the picture's size; both if it has neither ending."""
+    model: str = "tiny"
+    """The shipped model "tiny", or the folder of a model."""
+    flow_steps: FlowSteps = None
+    """Calls of the model per map: more is slower and cleaner."""
+    guidance: Guidance = None
+    """Scales of text and image guidance; 1 is none."""
+    seed: int = 0
+    """Seed of the noise the map is drawn from."""
+    json: Flag = False
+    """Print one JSON object in place of the summary."""
+
+    modality: ClassVar[str]
+
+    def run(self) -> int:
+        from cooper.images import load_image
+
+        check_drawing(self.flow_steps, self.guidance)
+        files = self._files()
+        for file in files:
+            check_file(file, picture=self.picture)
+        picture = load_image(self.picture)
+
+        from cooper.api import Cooper, Options
+        from cooper.commands.terminal import open_console, show_map
+
+        console = open_console()
+        model = Cooper.load(self.model)
+        began = time.perf_counter()
+        options = Options(flow_steps=self.flow_steps, guidance=self.guidance, seed=self.seed)
+        made = model.draw(picture, self.modality, options)
+        seconds = time.perf_counter() - began
+        for file in files:
+            with new_file(file) as temporary:
+                _write(made, temporary)
+        if self.json:
+            height, width = made.values.shape
+            about = {
+                "modality": made.modality, "width": width, "height": height, "unit": made.unit, **self._figures(made),
+                "model": model.name, "seed": self.seed, "files": [str(file) for file in files],
+                "seconds": round(seconds, 3),
+            }  # fmt: skip
+            print(json.dumps(about))
+        else:
+            if console.is_terminal:
+                show_map(console, made.view)
+            print(self._summary(made))
+        return 0
+
+    def _files(self) -> list[Path]:
+        if self.out is None:
+            return []
+        if self.out.suffix in (".npy", ".png"):
+            return [self.out]
+        if self.out.suffix or not self.out.name:
+            raise ValueError(f"--out {self.out} ends in neither .npy (values) nor .png (colours); name a file with one")
+        return [self.out.with_suffix(".npy"), self.out.with_suffix(".png")]
+
+    def _figures(self, made: Map) -> dict[str, Any]:
+        raise NotImplementedError
+
+    def _summary(self, made: Map) -> str:
+        raise NotImplementedError
+
+
+@dataclass(frozen=True)
+class Depth(_Draw):
+    """Draw the depth of a picture: metres along the optical axis (float32 in a .npy file)."""
+
+    modality: ClassVar[str] = "depth"
+
+    def _figures(self, made: Map) -> dict[str, Any]:
+        import numpy as np
+
+        low, middle, high = (float(v) for v in np.quantile(made.values, (0, 0.5, 1)))
+        return {"min": round(low, 4), "median": round(middle, 4), "max": round(high, 4)}
+
+    def _summary(self, made: Map) -> str:
+        figures = self._figures(made)
+        low, middle, high = (f"{figures[key]:.2f} {made.unit}" for key in ("min", "median", "max"))
+        return f"depth from {low} to {high}, median {middle}"
+
+
+@dataclass(frozen=True)
+class Segment(_Draw):
+    """Draw the objects of a picture: one number per kind of object, 0 for background (int32 in a .npy file)."""
+
+    modality: ClassVar[str] = "segmentation"
+
+    def _figures(self, made: Map) -> dict[str, Any]:
+        import numpy as np
+
+        from cooper.modalities import modality
+
+        names = [name for name, _ in modality("segmentation").classes]  # type: ignore[attr-defined]
+        labels, pixels = np.unique(made.labels[made.labels > 0], return_counts=True)
+        found = zip(labels.tolist(), pixels.tolist(), strict=True)
+        return {"objects": [{"name": names[label - 1], "label": label, "pixels": n} for label, n in found]}
+
+    def _summary(self, made: Map) -> str:
+        objects = self._figures(made)["objects"]
+        shares = [f"{o['name']} {o['pixels'] / made.labels.size:.1%}" for o in objects]
+        return f"{len(objects)} object{'' if len(objects) == 1 else 's'}{': ' if objects else ''}{', '.join(shares)}"
+
+
+def _write(made: Map, file: Path) -> None:
+    """Values as .npy; colours as .png, at the size of the values."""
+    import numpy as np
+    from PIL import Image
+
+    if file.suffix == ".npy":
+        np.save(file, made.values)
+        return
+    height, width = made.values.shape
+    # colours of areas must not be mixed
+    how = Image.Resampling.NEAREST if made.view.legend is not None else Image.Resampling.BILINEAR
+    Image.fromarray(made.view.image).resize((width, height), how).save(file)

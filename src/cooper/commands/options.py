@@ -1,0 +1,40 @@
+"""Options that several commands share, and what is checked of them before anything slow begins."""
+
+from __future__ import annotations
+
+from math import isfinite
+from pathlib import Path
+from typing import Annotated, TypeAlias
+
+from tyro.conf import Positional, arg
+
+PicturePath: TypeAlias = Annotated[Positional[str], arg(metavar="PICTURE")]
+FlowSteps: TypeAlias = Annotated[int | None, arg(metavar="N", help_behavior_hint="(default: the model's)")]
+Guidance: TypeAlias = Annotated[
+    tuple[float, float] | None, arg(metavar="TEXT IMAGE", help_behavior_hint="(default: the model's)")
+]
+OutFolder: TypeAlias = Annotated[Path | None, arg(metavar="DIR", help_behavior_hint="")]
+OutFile: TypeAlias = Annotated[Path | None, arg(metavar="FILE", help_behavior_hint="")]
+Flag: TypeAlias = Annotated[bool, arg(help_behavior_hint="")]
+
+
+def check_drawing(flow_steps: int | None, guidance: tuple[float, float] | None) -> None:
+    """Raises ValueError for what no map can be drawn with."""
+    if flow_steps is not None and flow_steps < 1:
+        raise ValueError(f"--flow-steps must be at least 1, not {flow_steps}")
+    if guidance is not None and not all(isfinite(scale) and scale >= 0 for scale in guidance):
+        raise ValueError(f"--guidance takes two scales of 0 or more (1 is none), not {guidance[0]:g} {guidance[1]:g}")
+
+
+def check_asking(question: str, max_turns: int | None, temperature: float, top_p: float, samples: int) -> None:
+    """Raises ValueError for what nothing can be asked with."""
+    if not question.strip():
+        raise ValueError("the question is empty; ask something about the picture")
+    if max_turns is not None and max_turns < 1:
+        raise ValueError(f"--max-turns must be at least 1, not {max_turns}")
+    if not (isfinite(temperature) and temperature >= 0):
+        raise ValueError(f"--temperature must be 0 or more, not {temperature:g}")
+    if not 0 < top_p <= 1:
+        raise ValueError(f"--top-p lies above 0 and at most at 1, not {top_p:g}")
+    if samples < 1:
+        raise ValueError(f"--samples must be at least 1, not {samples}")

@@ -1,0 +1,69 @@
+"""Where results go: checked before the work begins, written under a temporary name, then renamed."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+
+def check_folder(path: Path, option: str = "--out") -> None:
+    """Raises ValueError unless `path` is a folder that can be written to, or can be made."""
+    if path.exists() and not path.is_dir():
+        raise ValueError(f"{path} is a file; {option} names a folder")
+    _check_writable(path, option)
+
+
+def check_file(path: Path, option: str = "--out", picture: str | None = None) -> None:
+    """Raises ValueError unless a file can be written at `path`, and that file is not the picture that is read."""
+    if path.is_dir():
+        raise ValueError(f"{path} is a folder; {option} names a file")
+    if path.exists() and not path.is_file():
+        raise ValueError(f"{path} is not an ordinary file; {option} names one to write")
+    if picture and path.exists() and os.path.exists(picture) and path.samefile(picture):
+        raise ValueError(f"{option} {path} would overwrite the picture; give another name")
+    _check_writable(path.parent, option)
+
+
+def _check_writable(folder: Path, option: str) -> None:
+    there = next(p for p in (folder.absolute(), *folder.absolute().parents) if p.exists())
+    if not there.is_dir():
+        raise ValueError(f"{there} is a file, not a folder; {option} cannot lie in it")
+    try:
+        tempfile.TemporaryFile(dir=there).close()  # permissions alone do not tell: disks are full or read-only
+    except OSError as error:
+        raise ValueError(f"{there} cannot be written to ({error.strerror}); choose another {option}") from None
+
+
+@contextmanager
+def new_file(path: Path) -> Iterator[Path]:
+    """A path to write to, renamed to `path` at the end; after an error nothing is left."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.stem}.{os.getpid()}.tmp{path.suffix}")
+    try:
+        yield temporary
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def new_folder(path: Path) -> Iterator[Path]:
+    """A folder to write files to, renamed to `path` at the end; after an error nothing is left.
+
+    If `path` is there already, the files are moved into it, over those of the same names.
+    """
+    temporary = path / f".{os.getpid()}.tmp" if path.is_dir() else path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    temporary.mkdir(parents=True)
+    try:
+        yield temporary
+        if path.is_dir():
+            for file in temporary.iterdir():
+                file.replace(path / file.name)
+        else:
+            temporary.rename(path)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)

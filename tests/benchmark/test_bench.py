@@ -1,0 +1,85 @@
+"""The benchmarks run on any size, and report what they promise."""
+
+from __future__ import annotations
+
+import json
+from functools import partial
+
+import pytest
+import torch
+
+from cooper.benchmark import answer as answer_module
+from cooper.benchmark import engine as engine_module
+from cooper.benchmark.answer import ROLLOUT_FLOW, bench_answer
+from cooper.benchmark.machine import describe, gflop, matmul_peak, randomised, threads
+from cooper.benchmark.script import PARTS, Endless, Script, play, random_model
+from cooper.commands.bench import BenchAnswer, BenchEngine
+from cooper.inference.flow import FlowSettings
+
+LENGTHS = {"system": 5, "question": 4, "turn": 6, "call": 2, "reflection": 3}
+SHORT = Script(FlowSettings(3), 64, **LENGTHS)
+
+
+def test_a_script_has_the_same_course_alone_and_in_a_group() -> None:
+    model = random_model("dummy")
+    randomised(model)
+    together = play(model, SHORT, range(3))
+    assert list(together.seconds) == list(PARTS) and together.total > 0
+    assert [len(row) for row in together.tokens] == [12, 12, 12]
+    assert together.tokens == [play(model, SHORT, [seed]).tokens[0] for seed in range(3)]
+    assert together.tokens[0] != together.tokens[1]
+
+
+def test_a_turn_without_end() -> None:
+    logits = torch.tensor([[0.0, 50.0, 1.0]])
+    assert Endless(1.0, end=1).choose(logits, torch.tensor([0.5]))[0].item() != 1
+    assert Endless(0.0, end=1).choose(logits, torch.tensor([0.5]))[0].item() == 2
+
+
+def test_bench_answer(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    assert ROLLOUT_FLOW.time_points == 30
+    monkeypatch.setattr(answer_module, "ROLLOUT_FLOW", FlowSettings(3, 3.0, 4.0, 2.0))
+    monkeypatch.setattr(answer_module, "Script", partial(Script, **LENGTHS))
+    result = bench_answer("dummy", (1,), ("fp32",), 1)
+    run = result["runs"][0]
+    for name in ("one", "eight"):
+        assert list(run[name]["parts"]) == list(PARTS)
+        assert run[name]["seconds"] == pytest.approx(sum(run[name]["parts"].values()), abs=1e-3)
+        assert 0 < run[name]["peak_share"] < 1
+        assert result["best"]["fastest"][name] == {"seconds": run[name]["seconds"], "dtype": "fp32", "threads": 1}
+    assert run["eight"]["cache_bytes"] < 8 * run["one"]["cache_bytes"]
+    assert BenchAnswer("dummy", (1,), 1, ("fp32",)).run() == 0
+    assert "eight rollouts" in capsys.readouterr().out
+    with pytest.raises(ValueError, match="at least one repeat"):
+        bench_answer("dummy", repeats=0)
+    with pytest.raises(ValueError, match="choose from tiny"):
+        bench_answer("huge")
+
+
+def test_bench_engine(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setattr(engine_module, "BATCHES", (1, 2))
+    monkeypatch.setattr(engine_module, "TIME_POINTS", (3,))
+    monkeypatch.setattr(engine_module, "DECODED", 4)
+    monkeypatch.setattr(engine_module, "Script", partial(Script, **LENGTHS))
+    assert BenchEngine("dummy", threads=1, repeats=1, json=True).run() == 0
+    result = json.loads(capsys.readouterr().out)
+    assert [row["batch"] for row in result["prefill"]] == [row["batch"] for row in result["decode"]] == [1, 2]
+    assert {(row["batch"], row["guidance"]) for row in result["maps"]} == {
+        (batch, guidance) for batch in (1, 8) for guidance in ("none", "4.0/2.0")
+    }
+    assert all(row["seconds_per_map"] > 0 for row in result["maps"])
+    assert result["rollouts"]["same_tokens"] and result["rollouts"]["ratio"] > 1
+    assert result["cache"]["rollouts_bytes"] < result["cache"]["rollouts_bytes_if_copied"]
+    assert BenchEngine("dummy", threads=1, repeats=1).run() == 0
+    assert "prefill" in capsys.readouterr().out
+
+
+def test_the_machine() -> None:
+    assert describe()["cores"] >= 1
+    with threads(1):
+        assert torch.get_num_threads() == 1
+        assert matmul_peak(torch.float32, 0.01) > 0
+    a = torch.randn(10, 20)
+    assert gflop(lambda: a @ a.T) == pytest.approx(2 * 10 * 20 * 10 / 1e9)
+    with pytest.raises(ValueError, match="at least 1 thread"), threads(0):
+        pass

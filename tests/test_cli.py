@@ -1,0 +1,436 @@
+"""The `cooper` command as a user meets it: what it prints and writes, and one clear line for every mistake."""
+
+from __future__ import annotations
+
+import importlib.util
+import io
+import json
+import os
+import re
+import struct
+import subprocess
+import sys
+import zlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from rich.console import Console
+from tests.helpers import Scripted, random_model, tokenizer
+
+from cooper.checkpoints.native import save_native
+from cooper.cli import main
+from cooper.modalities import modality
+from cooper.trace import Trace
+
+DRAW = "<think>I need the depth.</think><depth-estimation>draw the depth</depth-estimation>"
+SEGMENT = "<think>And the objects.</think><segmentation>draw the objects</segmentation>"
+ANSWER = "<think>It is at 1.8 m.</think><answer>\\boxed{1.8 m}</answer>"
+QUESTION = "How far is the red ball?"
+needs_mujoco = pytest.mark.skipif(importlib.util.find_spec("mujoco") is None, reason="needs the extra [scenes]")
+
+
+@pytest.fixture(scope="session")
+def model(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """The folder of a small untrained model."""
+    folder = tmp_path_factory.mktemp("models") / "dummy"
+    save_native(random_model(), tokenizer(), folder, torch.float32)
+    return str(folder)
+
+
+@pytest.fixture(autouse=True)
+def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty working folder but for a picture, room.png."""
+    monkeypatch.chdir(tmp_path)
+    pixels = np.random.default_rng(0).integers(0, 256, (48, 64, 3), dtype=np.uint8)
+    Image.fromarray(pixels).save("room.png")
+    return tmp_path
+
+
+@pytest.fixture
+def write(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
+    """Makes the model write these turns, for the first seeds, whatever its weights say."""
+
+    def write(*turns: str) -> None:
+        ids = [tokenizer().encode(turn, add_special_tokens=False).ids for turn in turns]
+        script = dict.fromkeys(range(4), ids)
+        monkeypatch.setattr("cooper.api.Sampling", lambda t, p: Scripted(t, p, script=script))
+
+    return write
+
+
+@dataclass(frozen=True)
+class Ran:
+    code: int
+    out: str
+    err: str
+
+
+@pytest.fixture
+def cooper(capsys: pytest.CaptureFixture[str]) -> Callable[..., Ran]:
+    """Runs the command in this process."""
+
+    def cooper(*argv: str) -> Ran:
+        capsys.readouterr()
+        code = main(argv)
+        captured = capsys.readouterr()
+        return Ran(code, captured.out, captured.err)
+
+    return cooper
+
+
+Cooper = Callable[..., Ran]
+Write = Callable[..., None]
+
+
+def files(folder: Path) -> list[str]:
+    return sorted(str(path.relative_to(folder)) for path in folder.rglob("*"))
+
+
+def test_ask_prints_the_chain_as_plain_text(cooper: Cooper, write: Write, model: str, place: Path) -> None:
+    write(DRAW, SEGMENT, ANSWER)
+    ran = cooper("ask", "room.png", QUESTION, "--model", model)
+    lines = ran.out.splitlines()
+    assert (ran.code, ran.err) == (0, "")
+    assert [lines[0], lines[2], lines[4], lines[5]] == [
+        "I need the depth.", "And the objects.", "It is at 1.8 m.", "Answer: 1.8 m",
+    ]  # fmt: skip
+    assert re.fullmatch(r"\[depth: \d+\.\d to \d+\.\d m\]", lines[1]) and lines[3].startswith("[segmentation: ")
+    assert ran.out.replace("\n", "").isprintable()
+    assert files(place) == ["room.png"]
+
+
+def test_ask_json_has_exactly_its_keys(cooper: Cooper, write: Write, model: str) -> None:
+    write(DRAW, ANSWER)
+    ran = cooper("ask", "room.png", QUESTION, "--model", model, "--seed", "3", "--json")
+    answer = json.loads(ran.out)
+    assert ran.out.count("\n") == 1 and ran.err == ""
+    assert list(answer) == ["answer", "value", "unit", "mode", "model", "seed", "turns", "tokens", "seconds"]
+    assert (answer["answer"], answer["value"], answer["unit"]) == ("1.8 m", 1.8, "m")
+    assert (answer["mode"], answer["model"], answer["seed"]) == ("interleaved", model, 3)
+    assert answer["turns"] == [
+        {"text": DRAW, "call": "depth", "map": None}, {"text": ANSWER, "call": None, "map": None},
+    ]  # fmt: skip
+    assert isinstance(answer["tokens"], int) and isinstance(answer["seconds"], float)
+
+
+def test_ask_out_holds_the_whole_chain(cooper: Cooper, write: Write, model: str, place: Path) -> None:
+    write(DRAW, SEGMENT, ANSWER)
+    answer = json.loads(cooper("ask", "room.png", QUESTION, "--model", model, "--out", "new/chain", "--json").out)
+    folder = place / "new" / "chain"
+    assert [turn["map"] for turn in answer["turns"]] == [
+        "new/chain/04-depth-view.png", "new/chain/07-segmentation-view.png", None,
+    ]  # fmt: skip
+    trace = Trace.load(folder)
+    assert trace.turns == (DRAW, SEGMENT, ANSWER)
+    np.testing.assert_array_equal(np.asarray(Image.open(folder / "04-depth.png")), trace.drawings[0].image)
+    size = trace.drawings[0].image.shape[:2]
+    depth, labels = np.load(folder / "04-depth.npy"), np.load(folder / "07-segmentation.npy")
+    assert (depth.dtype, depth.shape, labels.dtype, labels.shape) == (np.float32, size, np.int32, size)
+    assert 0.5 <= depth.min() and depth.max() <= 12
+    assert not [name for name in files(place) if "tmp" in name]
+
+    before = (folder / "trace.json").read_text()
+    (folder / "mine.txt").write_text("kept")
+    write(DRAW, ANSWER)
+    assert cooper("ask", "room.png", QUESTION, "--model", model, "--out", str(folder)).code == 0
+    assert (folder / "trace.json").read_text() != before and (folder / "mine.txt").read_text() == "kept"
+
+
+def test_ask_html_is_one_whole_page(cooper: Cooper, write: Write, model: str, place: Path) -> None:
+    write(DRAW, SEGMENT, ANSWER)
+    assert cooper("ask", "room.png", QUESTION, "--model", model, "--html", "pages/chain.html").code == 0
+    html = (place / "pages" / "chain.html").read_text(encoding="utf-8")
+    assert html.startswith("<!doctype html>") and html.rstrip().endswith("</html>")
+    assert html.count("data:image/png;base64,") == 3 and "<script" not in html
+    for part in (QUESTION, "I need the depth.", "<strong>1.8 m</strong>", "room.png", 'class="bar"'):
+        assert part in html
+    assert files(place / "pages") == ["chain.html"]
+
+
+def test_ask_votes(cooper: Cooper, write: Write, model: str) -> None:
+    write(DRAW, ANSWER)
+    out = cooper("ask", "room.png", QUESTION, "--model", model, "--samples", "3").out.splitlines()
+    assert out[0] == "I need the depth." and out[-2:] == ["Answer: 1.8 m", "Votes: 1.8 m (3)"]
+
+
+@pytest.mark.parametrize(
+    ("turns", "options", "ending"),
+    [
+        (("Hm.",), (), "Hm.\nNo answer: the last turn neither answers nor calls for a map that may be drawn."),
+        ((DRAW,), ("--max-turns", "1"), "No answer: the last turn calls for another map."),
+        (("<think>" + 200 * "far ",), (), "No answer: it ran out of tokens."),
+        (("<draw>it</draw>",), (), "<draw>it</draw>\nNo answer: the last turn neither answers"),
+    ],
+)
+def test_ask_says_why_there_is_no_answer(
+    turns: tuple[str, ...], options: tuple[str, ...], ending: str, cooper: Cooper, write: Write, model: str
+) -> None:
+    write(*turns)
+    ran = cooper("ask", "room.png", QUESTION, "--model", model, *options)
+    assert ran.code == 0 and ending in ran.out
+
+
+def test_what_a_model_writes_cannot_steer_the_terminal(cooper: Cooper, write: Write, model: str) -> None:
+    write("<think>\x1b[2J\x07 a</think><answer>\x1b[31mé</answer>")
+    ran = cooper("ask", "room.png", QUESTION, "--model", model)
+    assert "\x1b" not in ran.out and "\x07" not in ran.out and "é" in ran.out
+
+
+def test_an_untrained_model_answers_too(cooper: Cooper, model: str) -> None:
+    for mode in ("direct", "text", "perception", "interleaved"):
+        argv = ("ask", "room.png", QUESTION, "--model", model, "--mode", mode, "--temperature", "1", "--top-p", "0.9")
+        first, second = cooper(*argv, "--seed", "5"), cooper(*argv, "--seed", "5")
+        assert first.code == 0 and first.out == second.out != ""
+
+
+def test_a_terminal_is_shown_colours_maps_and_a_bar(
+    cooper: Cooper, write: Write, model: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def run(**settings: Any) -> str:
+        screen = io.StringIO()
+        console = Console(file=screen, width=50, highlight=False, soft_wrap=True, _environ={}, **settings)
+        monkeypatch.setattr("cooper.commands.terminal.open_console", lambda: console)
+        monkeypatch.setattr(Console, "encoding", "utf-8")
+        write(f"<think>{14 * 'far '}</think>{modality('depth').call}", SEGMENT, ANSWER)
+        assert cooper("ask", "room.png", QUESTION, "--model", model).code == 0
+        return screen.getvalue()
+
+    full = run(force_terminal=True, color_system="truecolor")
+    assert full.count("▀") > 200 and "\x1b[38;2;" in full and "drawing depth" in full and "11/11" in full
+    plain = re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", full)
+    shown = plain.replace("\r", "\n").replace(model, "").splitlines()
+    assert "far far" in plain and max(map(len, shown)) <= 50
+    assert "Answer: 1.8 m" in plain and "■" in plain and "interleaved" in plain
+    poor = run(force_terminal=True, color_system=None)
+    assert "▀" not in poor and "[depth: " in poor
+
+
+def test_standard_input(cooper: Cooper, write: Write, model: str, place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write(ANSWER)
+    stdin = io.TextIOWrapper(io.BytesIO((place / "room.png").read_bytes()))
+    monkeypatch.setattr(sys, "stdin", stdin)
+    ran = cooper("ask", "-", QUESTION, "--model", model, "--html", "page.html")
+    assert ran.out.endswith("Answer: 1.8 m\n") and "standard input" in (place / "page.html").read_text()
+
+
+def test_depth(cooper: Cooper, model: str, place: Path) -> None:
+    ran = cooper("depth", "room.png", "--model", model, "--out", "map")
+    assert re.fullmatch(r"depth from \d+\.\d\d m to \d+\.\d\d m, median \d+\.\d\d m\n", ran.out)
+    values = np.load(place / "map.npy")
+    assert (values.dtype, values.shape) == (np.float32, (48, 64))
+    assert Image.open(place / "map.png").size == (64, 48)
+    about = json.loads(cooper("depth", "room.png", "--model", model, "--out", "only.npy", "--json").out)
+    assert about["files"] == ["only.npy"] and about["unit"] == "m" and about["modality"] == "depth"
+    assert about["min"] == pytest.approx(values.min(), abs=1e-3) and (about["width"], about["height"]) == (64, 48)
+    assert files(place) == ["map.npy", "map.png", "only.npy", "room.png"]
+
+
+def test_segment(cooper: Cooper, model: str, place: Path) -> None:
+    ran = cooper("segment", "room.png", "--model", model, "--out", "map.npy")
+    labels = np.load(place / "map.npy")
+    assert (labels.dtype, labels.shape) == (np.int32, (48, 64)) and ran.out.count("\n") == 1
+    objects = json.loads(cooper("segment", "room.png", "--model", model, "--json").out)["objects"]
+    assert {o["label"]: o["pixels"] for o in objects} == {
+        int(k): int((labels == k).sum()) for k in np.unique(labels) if k
+    }
+    assert ran.out.startswith(f"{len(objects)} object") and all(o["name"] in ran.out for o in objects)
+    assert files(place) == ["map.npy", "room.png"]
+
+
+MISTAKES: dict[str, tuple[list[str], str]] = {
+    "missing picture": (["ask", "nope.png", "q"], "nope.png does not exist"),
+    "folder": (["ask", "folder", "q"], "is a folder"),
+    "empty file": (["ask", "empty.png", "q"], "is empty"),
+    "not a picture": (["ask", "text.png", "q"], "is not a picture"),
+    "broken picture": (["ask", "cut.png", "q"], "damaged or cut off"),
+    "too large": (["ask", "huge.png", "q"], "million allowed"),
+    "empty path": (["ask", "", "q"], "path of the picture is empty"),
+    "empty question": (["ask", "room.png", ""], "the question is empty"),
+    "blank question": (["ask", "room.png", " \n"], "the question is empty"),
+    "no question": (["ask", "room.png"], "QUESTION"),
+    "no arguments": (["ask"], "PICTURE"),
+    "mode": (["ask", "room.png", "q", "--mode", "dream"], "direct, text, perception, interleaved"),
+    "turns": (["ask", "room.png", "q", "--max-turns", "0"], "--max-turns must be at least 1"),
+    "steps": (["ask", "room.png", "q", "--flow-steps", "0"], "--flow-steps must be at least 1"),
+    "guidance": (["ask", "room.png", "q", "--guidance", "-1", "2"], "not -1 2"),
+    "guidance of one": (["ask", "room.png", "q", "--guidance", "2"], "--guidance"),
+    "temperature": (["ask", "room.png", "q", "--temperature", "-0.1"], "--temperature must be 0 or more"),
+    "no number": (["ask", "room.png", "q", "--temperature", "nan"], "--temperature must be 0 or more"),
+    "hot": (["ask", "room.png", "q", "--temperature", "hot"], "--temperature"),
+    "top-p": (["ask", "room.png", "q", "--top-p", "0"], "--top-p"),
+    "samples": (["ask", "room.png", "q", "--samples", "0"], "--samples must be at least 1"),
+    "unknown option": (["ask", "room.png", "q", "--colour", "red"], "--colour"),
+    "one word too many": (["ask", "room.png", "how", "far"], "far"),
+    "unknown model": (["ask", "room.png", "q", "--model", "huge"], "no model 'huge'"),
+    "not a model": (["ask", "room.png", "q", "--model", "folder"], "not a model folder"),
+    "out is a file": (["ask", "room.png", "q", "--out", "text.png"], "text.png is a file"),
+    "out below a file": (["ask", "room.png", "q", "--out", "text.png/maps"], "is a file, not a folder"),
+    "html is a folder": (["ask", "room.png", "q", "--html", "folder"], "is a folder"),
+    "html is a device": (["ask", "room.png", "q", "--html", "/dev/null"], "not an ordinary file"),
+    "html over the picture": (["ask", "room.png", "q", "--html", "folder/../room.png"], "overwrite the picture"),
+    "map over the picture": (["depth", "room.png", "--out", "room.png"], "overwrite the picture"),
+    "map of another kind": (["segment", "room.png", "--out", "map.jpg"], "neither .npy"),
+    "map is a folder": (["depth", "room.png", "--out", "."], "--out"),
+    "map steps": (["depth", "room.png", "--flow-steps", "-3"], "--flow-steps"),
+    "unknown command": (["paint", "room.png"], "choose from ask"),
+    "unknown second word": (["scenes", "paint"], "choose from render"),
+    "unknown flag": (["--loud"], "--loud"),
+    "seed of no split": (["scenes", "render", "--seed", "-1", "--out", "new"], "seeds are 0 to"),
+    "seed of another split": (["scenes", "make", "--n", "2", "--out", "new", "--start", "20000000"], "--split test"),
+    "unknown split": (["scenes", "make", "--n", "2", "--out", "new", "--split", "exam"], "exam"),
+    "no scenes": (["scenes", "make", "--n", "0", "--out", "new"], "at least 1"),
+    "shards in a file": (["scenes", "make", "--n", "2", "--out", "text.png"], "is a file"),
+    "sheet of another kind": (["scenes", "sheet", "--out", "sheet.gif"], ".png"),
+    "empty sheet": (["scenes", "sheet", "--out", "sheet.png", "--n", "0"], "--n must be"),
+    "run in a file": (["train", "tiny", "--run", "text.png", "--scenes", "new"], "text.png is a file; --run"),
+}
+
+
+@pytest.fixture
+def bad_files(place: Path) -> None:
+    (place / "folder").mkdir()
+    (place / "empty.png").touch()
+    (place / "text.png").write_text("no picture")
+    (place / "cut.png").write_bytes((place / "room.png").read_bytes()[:2000])
+    chunks = (b"IHDR", struct.pack(">IIBBBBB", 20_000, 20_000, 8, 2, 0, 0, 0)), (b"IDAT", b""), (b"IEND", b"")
+    huge = b"".join(struct.pack(">I", len(d)) + k + d + struct.pack(">I", zlib.crc32(k + d)) for k, d in chunks)
+    (place / "huge.png").write_bytes(b"\x89PNG\r\n\x1a\n" + huge)
+
+
+@pytest.mark.usefixtures("bad_files")
+@pytest.mark.parametrize("case", MISTAKES)
+def test_a_mistake_gets_one_line(
+    case: str, cooper: Cooper, model: str, place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    argv, expected = MISTAKES[case]
+    if "--model" not in argv:  # the mistake must be found before the model is loaded, or even looked for
+        monkeypatch.setattr("cooper.api.Cooper.load", lambda _: pytest.fail("the model was loaded"))
+    before = files(place)
+    ran = cooper(*argv)
+    assert ran.code == 2 and ran.out == ""
+    assert ran.err.startswith("cooper: ") and ran.err.count("\n") == 1 and expected in ran.err
+    assert "Traceback" not in ran.err
+    assert files(place) == before
+
+
+def test_failures_while_writing_leave_nothing(
+    cooper: Cooper, write: Write, model: str, place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: Any, **__: Any) -> None:
+        raise OSError(28, "No space left on device", "map")
+
+    monkeypatch.setattr(np, "save", full)
+    write(DRAW, ANSWER)
+    for argv in (["ask", "room.png", QUESTION, "--out", "new"], ["depth", "room.png", "--out", "new.npy"]):
+        ran = cooper(*argv, "--model", model)
+        assert (ran.code, ran.err) == (2, "cooper: map: No space left on device\n")
+    assert files(place) == ["room.png"]
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
+def test_a_folder_without_permission(cooper: Cooper, model: str, place: Path) -> None:
+    (place / "locked").mkdir(mode=0o500)
+    for argv in (["--out", "locked/new"], ["--html", "locked/page.html"], ["--out", "locked"]):
+        ran = cooper("ask", "room.png", "q", "--model", model, *argv)
+        assert ran.code == 2 and "cannot be written to" in ran.err
+
+
+def test_interrupt(cooper: Cooper, model: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupted(*_: Any) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("cooper.api.Cooper.load", interrupted)
+    ran = cooper("ask", "room.png", QUESTION, "--model", model)
+    assert (ran.code, ran.out, ran.err) == (130, "", "cooper: interrupted\n")
+
+
+def test_help_and_version(cooper: Cooper) -> None:
+    from cooper import __version__
+
+    assert cooper("--version") == Ran(0, f"cooper {__version__}\n", "")
+    top = cooper("--help")
+    assert (top.code, top.err) == (0, "") and "segment" in top.out and "--version" in top.out
+    assert cooper().out == top.out
+    for command, option in (
+        (("ask",), "--max-turns"), (("depth",), "--flow-steps"), (("scenes",), "render"), (("eval",), "scenes"),
+        (("scenes", "make"), "--workers"), (("train", "tiny"), "--n-train"), (("bench",), "engine"),
+    ):  # fmt: skip
+        ran = cooper(*command, "--help")
+        assert ran.code == 0 and option in ran.out and ran.err == ""
+
+
+def test_help_starts_without_torch() -> None:
+    code = "import sys; from cooper.cli import main; main(['ask', '--help']); sys.exit('torch' in sys.modules)"
+    subprocess.run([sys.executable, "-c", code], check=True, stdout=subprocess.DEVNULL)
+
+
+def test_a_reader_who_leaves_early_is_no_error(model: str) -> None:
+    argv = [sys.executable, "-m", "cooper", "--help"]
+    process = subprocess.Popen(argv, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    assert process.stdout is not None and process.stderr is not None
+    process.stdout.close()
+    assert process.stderr.read() == b"" and process.wait() in (0, 141)
+    process.stderr.close()
+
+
+@needs_mujoco
+def test_scenes_render(cooper: Cooper, place: Path) -> None:
+    ran = cooper("scenes", "render", "--seed", "7", "--out", "seven", "--size", "64")
+    assert ran.code == 0 and ran.out.startswith("scene 7: ")
+    folder = place / "seven"
+    assert files(folder) == ["depth.npy", "depth.png", "labels.png", "rgb.png", "scene.json"]
+    scene = json.loads((folder / "scene.json").read_text())
+    assert np.asarray(Image.open(folder / "rgb.png")).shape == (64, 64, 3)
+    depth, labels = np.load(folder / "depth.npy"), np.asarray(Image.open(folder / "labels.png"))
+    assert (depth.dtype, depth.shape, labels.shape) == (np.float32, (64, 64), (64, 64))
+    assert set(np.unique(labels)) <= {0, *(o["id"] for o in scene["objects"])}
+    assert scene["seed"] == 7 and np.shape(scene["camera"]["intrinsics"]) == (3, 3)
+    assert np.shape(scene["camera"]["pose"]) == (4, 4) and scene["questions"]
+    for thing in scene["objects"]:
+        assert len(thing["size"]) == len(thing["position"]) == 3 and 0 <= thing["visible"] <= 1
+        assert thing["name"] == f"{thing['color']} {thing['shape']}"
+    for question in scene["questions"]:
+        assert question["text"].endswith(("?", ".")) and question["answer"] and question["task"]
+    before = {name: (folder / name).read_bytes() for name in files(folder)}
+    assert cooper("scenes", "render", "--seed", "7", "--out", "seven", "--size", "64").code == 0
+    assert {name: (folder / name).read_bytes() for name in files(folder)} == before
+    assert cooper("scenes", "render", "--seed", "7", "--out", "new", "--size", "3").code == 2
+    assert not (place / "new").exists()
+
+
+@needs_mujoco
+def test_scenes_make(cooper: Cooper, place: Path) -> None:
+    argv = ("scenes", "make", "--n", "3", "--out", "shards", "--split", "validation", "--size", "32", "--workers", "1")
+    assert cooper(*argv).out.splitlines()[-1] == "3 scenes in 1 shard in shards"
+    (shard,) = (place / "shards").iterdir()
+    made = shard.stat().st_mtime_ns
+    assert np.load(shard)["seeds"].tolist() == [10_000_000, 10_000_001, 10_000_002]
+    assert cooper(*argv).code == 0 and shard.stat().st_mtime_ns == made
+    assert "not 16" in cooper(*argv[:-4], "--size", "16").err
+
+
+@needs_mujoco
+def test_scenes_sheet(cooper: Cooper, place: Path) -> None:
+    assert cooper("scenes", "sheet", "--out", "sheet.png", "--n", "4", "--seed", "9", "--size", "32").code == 0
+    sheet = Image.open(place / "sheet.png")
+    assert sheet.width > 3 * 32 and np.asarray(sheet).std() > 20
+
+
+@needs_mujoco
+def test_train_makes_the_scenes_it_lacks(cooper: Cooper, place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    spaces: list[Any] = []
+    monkeypatch.setattr("cooper.training.recipe.train_tiny", spaces.append)
+    argv = ("train", "tiny", "--run", "run", "--scenes", "scenes", "--n-train", "2", "--n-validation", "1")
+    assert cooper(*argv, "--workers", "1").code == 0
+    (space,) = spaces
+    assert space.run == Path("run")
+    assert files(place / "scenes") == [
+        "train", "train/scenes-00000000-2.npz", "validation", "validation/scenes-10000000-1.npz",
+    ]  # fmt: skip
+    assert (space.train, space.validation) == (Path("scenes/train"), Path("scenes/validation"))

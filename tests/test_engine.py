@@ -1,0 +1,245 @@
+"""The engine: what a trace becomes does not depend on its batch, nothing is read twice, and the cache suffices."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from tests.helpers import Scripted, decoder_calls, picture, random_model, sequencer, tokens_of_call
+
+from cooper.inference.cache import Context
+from cooper.inference.engine import Drew, Engine, Finished, Looked, Rollout, Settings, Wrote
+from cooper.inference.flow import FlowSettings
+from cooper.inference.policy import Policy
+from cooper.inference.sampler import Sampling
+from cooper.inference.session import Session
+from cooper.layout import Piece, Words, tokens_of
+from cooper.modalities import modality
+from cooper.trace import Drawing, Text, Trace
+
+DEPTH, SEGMENTATION = (f"<think>look</think>{modality(name).call}" for name in ("depth", "segmentation"))
+ANSWER = "<think>near</think><answer>\\boxed{1.2}</answer>"
+POLICY = Policy("test", "Draw, think, answer.", ("depth", "segmentation"), max_turns=3)
+FLOW = FlowSettings(time_points=4)
+
+MODEL = random_model()
+SEQUENCER = sequencer(MODEL)
+
+
+def ids(text: str) -> list[int]:
+    return list(SEQUENCER.ids(text))
+
+
+#: what the model says, by seed: all kinds of traces, with turns that are sampled freely (None) among them
+SCRIPT: dict[int, list[list[int] | None]] = {
+    11: [ids(ANSWER)],
+    12: [None],
+    13: [ids(DEPTH), None],
+    14: [ids(DEPTH), ids(SEGMENTATION), None],
+    15: [ids(SEGMENTATION), ids(DEPTH), ids(ANSWER)],
+    16: [ids(SEGMENTATION), ids("no answer")],
+}
+#: prompts of all sizes: pictures of several shapes, several texts, one question before its picture
+PROMPTS = {
+    11: Trace((picture(1), Text("How far is the red ball?"))),
+    12: Trace((Text("Say something " * 12),)),
+    13: Trace((picture(2, 32, 32), Text("near?"))),
+    14: Trace((picture(3, 64, 64), Text("Which one is nearer, and why would that be so?"))),
+    15: Trace((Text("How many?"), picture(4, 100, 40), Text("Count."))),
+    16: Trace((picture(5, 64, 48), picture(6, 40, 90), Text("What changed?"))),
+}
+
+
+def settings(temperature: float, batch: int = 32, **changes: object) -> Settings:
+    sampling = Scripted(temperature, script=SCRIPT, turn_tokens=24)
+    return replace(Settings(sampling, FLOW, turn_tokens=24, batch=batch), **changes)  # type: ignore[arg-type]
+
+
+def assert_same(a: Rollout, b: Rollout) -> None:
+    assert (a.reason, a.seed) == (b.reason, b.seed)
+    assert [turn.ids for turn in a.turns] == [turn.ids for turn in b.turns]
+    drawings = list(zip(a.trace.drawings, b.trace.drawings, strict=True))
+    for d, e in drawings:
+        assert d.modality == e.modality and d.latent is not None and e.latent is not None
+        np.testing.assert_allclose(d.latent, e.latent, atol=1e-4)
+        assert np.abs(d.image.astype(int) - e.image).max() <= 1, "at most a rounding apart"
+    for k, (one, other) in enumerate(zip(a.turns, b.turns, strict=True)):
+        # a pixel that was rounded the other way is another picture to look at, if only just
+        same_pixels = all((d.image == e.image).all() for d, e in drawings[:k])
+        np.testing.assert_allclose(
+            one.log_probabilities, other.log_probabilities, rtol=0, atol=1e-4 if same_pixels else 1e-2
+        )
+
+
+# ---------------------------------------------------------------- batches
+
+
+@pytest.fixture(scope="module", params=[0.0, 1.0], ids=["greedy", "sampled"])
+def temperature(request: pytest.FixtureRequest) -> float:
+    return request.param
+
+
+@pytest.fixture(scope="module")
+def alone(temperature: float) -> dict[int, Rollout]:
+    engine = Engine(MODEL, SEQUENCER, settings(temperature))
+    return {seed: engine.run([prompt], POLICY, seeds=[seed])[0] for seed, prompt in PROMPTS.items()}
+
+
+@pytest.mark.parametrize("order", [[11, 12, 13, 14, 15, 16], [16, 14, 12, 15, 13, 11], [13, 14]])
+@pytest.mark.parametrize("batch", [32, 4, 1])
+def test_a_trace_does_not_depend_on_its_batch(
+    temperature: float, alone: dict[int, Rollout], order: list[int], batch: int
+) -> None:
+    engine = Engine(MODEL, SEQUENCER, settings(temperature, batch))
+    for rollout in engine.run([PROMPTS[seed] for seed in order], POLICY, seeds=order):
+        assert_same(rollout, alone[rollout.seed])
+    assert [len(alone[seed].trace.drawings) for seed in PROMPTS] == [0, 0, 1, 2, 2, 1], "the script was followed"
+
+
+def test_guided_drawings_do_not_depend_on_the_batch() -> None:
+    flow = FlowSettings(4, 3.0, text_scale=4.0, image_scale=2.0, interval=(0.4, 1.0))
+    engine = Engine(MODEL, SEQUENCER, settings(1.0, flow=flow))
+    seeds = [13, 11, 14, 15, 16]
+    for rollout in engine.run([PROMPTS[seed] for seed in seeds], POLICY, seeds=seeds):
+        assert_same(rollout, engine.run([PROMPTS[rollout.seed]], POLICY, seeds=[rollout.seed])[0])
+
+
+def test_the_seed_alone_makes_the_difference() -> None:
+    engine = Engine(MODEL, SEQUENCER, Settings(Sampling(1.0), FLOW, turn_tokens=12))
+    one, same, other = engine.run([PROMPTS[13]] * 3, POLICY, seeds=[1, 1, 2])
+    assert one.turns[0].ids == same.turns[0].ids != other.turns[0].ids
+
+
+@pytest.mark.parametrize("maps_through", ["both", "vision"])
+def test_a_fork_equals_a_prefill_of_its_own(maps_through: str) -> None:
+    model = random_model(maps_through=maps_through)
+    engine = Engine(model, sequencer(model), settings(1.0))
+    prompts, seeds = [PROMPTS[14], PROMPTS[13]], [14, 15, 13, 16, 12, 11]
+    together = engine.run(prompts, POLICY, samples=3, seeds=seeds)
+    for i, rollout in enumerate(together):
+        assert_same(rollout, engine.run([prompts[i // 3]], POLICY, seeds=[seeds[i]])[0])
+
+
+def test_maps_on_demand_do_not_depend_on_the_batch() -> None:
+    engine = Engine(MODEL, SEQUENCER, Settings(flow=FLOW))
+    images = [picture(seed, height, 64).image for seed, height in ((1, 32), (2, 64), (3, 32))]
+    for image, seed, drawing in zip(images, (7, 8, 9), engine.draw(images, "depth", seeds=[7, 8, 9]), strict=True):
+        (single,) = engine.draw([image], "depth", seeds=[seed])
+        assert drawing.modality == "depth" and drawing.latent is not None and single.latent is not None
+        np.testing.assert_allclose(drawing.latent, single.latent, atol=1e-4)
+
+
+# ---------------------------------------------------------------- work and memory
+
+
+@pytest.mark.parametrize("maps_through", ["both", "vision"])
+@pytest.mark.parametrize(("seed", "samples"), [(11, 1), (15, 1), (15, 3)])
+def test_every_token_goes_through_the_decoder_once(maps_through: str, seed: int, samples: int) -> None:
+    """A prompt once for all its rollouts, a turn as it is written, a map once a flow step and as it is looked at."""
+    model = random_model(maps_through=maps_through)
+    steps = sequencer(model)
+    seeds = [seed + 100 * k for k in range(samples)]
+    sampling = Scripted(script={s: SCRIPT[seed] for s in seeds}, turn_tokens=24)
+    engine = Engine(model, steps, Settings(sampling, FLOW, turn_tokens=24))
+    with decoder_calls(model) as calls:
+        rollouts = engine.run([PROMPTS[seed]], POLICY, samples=samples, seeds=seeds)
+
+    def tokens(pieces: list[Piece]) -> int:
+        return sum(tokens_of(piece, model.config) + 2 for piece in pieces)
+
+    encode = steps.encoder(model)
+    expected = tokens(steps.pieces(Trace((Text(POLICY.system or ""), *PROMPTS[seed].segments)), encode))
+    for rollout in rollouts:
+        assert rollout.reason == "answered"
+        expected += sum(len(turn.ids) + 2 for turn in rollout.turns)
+        for drawing in rollout.trace.drawings:
+            rows, columns = steps.latent_grid(drawing.image)
+            expected += (FLOW.time_points - 1) * (rows * columns + 2)
+            expected += tokens(steps.pieces(Trace((drawing, Text(POLICY.reflection))), encode))
+    assert sum(map(tokens_of_call, calls)) == expected
+
+
+def test_a_fork_copies_nothing() -> None:
+    session = Session.open(MODEL, [[Words((5, 6, 7))], [Words((8,))]])
+    forked = session.fork(8, capacity=10)
+    shared, own = (link.block for link in forked.context.links)
+    assert shared is session.context.links[0].block and shared.rows == 2 and own.rows == 16
+    assert forked.context.bytes - session.context.bytes == own.bytes
+    c = MODEL.config.decoder
+    assert own.bytes == 2 * c.layers * 16 * c.kv_heads * 10 * c.head_dim * 4, "keys and values, fp32, once"
+
+
+def test_a_full_cache_is_a_clear_error() -> None:
+    context = Context.empty(1, MODEL.config.decoder, 4, torch.float32, torch.device("cpu"))
+    with pytest.raises(ValueError, match="allocated for 4 tokens and 5 more do not fit"):
+        Session(MODEL, context).read([[Words((5, 6, 7))]])
+
+
+@pytest.mark.parametrize("maps_through", ["both", "vision"])
+def test_the_longest_traces_fit_the_cache(maps_through: str) -> None:
+    """Every turn as long as it may be, every map drawn, pictures of the most and the fewest tokens side by side."""
+    model = random_model(maps_through=maps_through)
+    call, limit = ids(DEPTH), 30
+    turn = [*ids("so " * limit)[: limit - 1 - len(call)], *call]
+    assert len(turn) == limit - 1
+    script = {seed: [turn, turn, turn[::-1]] for seed in range(4)}
+    engine = Engine(
+        model, sequencer(model), Settings(Scripted(script=script, turn_tokens=limit), FLOW, turn_tokens=limit)
+    )
+    sizes = [(32, 32), (64, 64), (64, 32), (32, 64)]
+    prompts = [Trace((picture(i, *size), Text("near? " * 8 * i + "far?"))) for i, size in enumerate(sizes)]
+    for rollout in engine.run(prompts, POLICY):
+        assert rollout.tokens == 3 * (limit - 1) and len(rollout.trace.drawings) == 2
+
+
+# ---------------------------------------------------------------- events and mistakes
+
+
+def test_events_tell_the_whole_story() -> None:
+    engine = Engine(MODEL, SEQUENCER, settings(0.0))
+    seeds = list(PROMPTS)
+    events = list(engine.stream(list(PROMPTS.values()), POLICY, seeds=seeds))
+    finished = {event.row: event.rollout for event in events if isinstance(event, Finished)}
+    assert sorted(finished) == list(range(len(seeds)))
+    for row, rollout in finished.items():
+        own = [event for event in events if event.row == row]
+        assert isinstance(own[-1], Finished) and rollout.seed == seeds[row]
+        assert [e.token for e in own if isinstance(e, Wrote)] == [token for turn in rollout.turns for token in turn.ids]
+        drawings = [event.drawing for event in own if isinstance(event, Looked)]
+        assert all(a is b for a, b in zip(drawings, rollout.trace.drawings, strict=True))
+        steps = [(event.modality, event.step, event.steps) for event in own if isinstance(event, Drew)]
+        assert steps == [(drawing.modality, step, 3) for drawing in drawings for step in (1, 2, 3)]
+
+
+def test_a_rollout_is_an_immutable_trace_in_order() -> None:
+    (rollout,) = Engine(MODEL, SEQUENCER, settings(0.0)).run([PROMPTS[15]], POLICY, seeds=[15])
+    roles = [s.role if isinstance(s, Text) else type(s).__name__ for s in rollout.trace.segments]
+    turn = ["model", "Drawing", "reflection"]
+    assert roles == ["system", "user", "Picture", "user", *turn, *turn, "model"]
+    assert rollout.trace.turns == (SEGMENTATION, DEPTH, ANSWER) and rollout.trace.answer == "1.2"
+    for drawing in rollout.trace.drawings:
+        assert isinstance(drawing, Drawing) and not drawing.target and drawing.shown and drawing.latent is not None
+        height, width = drawing.image.shape[:2]
+        assert drawing.latent.shape == (MODEL.config.autoencoder.latent, height // 8, width // 8)
+    assert len(PROMPTS[15].segments) == 3, "the prompt is as it was"
+
+
+@pytest.mark.parametrize(
+    ("prompts", "options", "message"),
+    [
+        ([Trace((picture(1),))], {}, "a prompt needs a question"),
+        ([Trace()], {}, "a prompt needs a question"),
+        ([PROMPTS[11]], {"seeds": [1, 2]}, "need 1 seeds, not 2"),
+        ([PROMPTS[11]] * 2, {"samples": 2, "seeds": [1, 2]}, "need 4 seeds, not 2"),
+        ([PROMPTS[11]], {"samples": 0}, "sample"),
+    ],
+)
+def test_mistakes_are_clear_errors(prompts: list[Trace], options: dict, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        Engine(MODEL, SEQUENCER).run(prompts, POLICY, **options)
+
+
+def test_no_prompts_give_no_rollouts() -> None:
+    assert Engine(MODEL, SEQUENCER).run([], POLICY) == []
