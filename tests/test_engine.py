@@ -171,6 +171,15 @@ def test_a_fork_copies_nothing() -> None:
     assert own.bytes == 2 * c.layers * 16 * c.kv_heads * 10 * c.head_dim * 4, "keys and values, fp32, once"
 
 
+def test_rows_that_go_on_keep_sharing_their_prompt() -> None:
+    forked = Session.open(MODEL, [[Words((5, 6, 7))], [Words((8,))]]).fork(4, capacity=10).context
+    prompt = forked.links[0].block
+    for rows, prompts in (([0, 2, 3], 1), ([5, 6], 1), ([1, 2, 4, 7], 2)):
+        shared, own = (link.block for link in forked.select(rows).links)
+        assert shared.rows == prompts and own.rows == len(rows)
+        assert shared.k.untyped_storage().data_ptr() == prompt.k.untyped_storage().data_ptr(), "a view, not a copy"
+
+
 def test_a_full_cache_is_a_clear_error() -> None:
     context = Context.empty(1, MODEL.config.decoder, 4, torch.float32, torch.device("cpu"))
     with pytest.raises(ValueError, match="allocated for 4 tokens and 5 more do not fit"):

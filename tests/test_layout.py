@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import cache
+from unittest.mock import patch
 
 import numpy as np
 import pytest
@@ -12,6 +13,7 @@ from hypothesis import strategies as st
 from tests.helpers import decoder_calls, in_sequence, random_model
 from torch import Tensor
 
+from cooper import chunks
 from cooper.inference.cache import CachedAttention, Context
 from cooper.inference.flow import FlowSettings, schedule
 from cooper.inference.session import Session
@@ -30,7 +32,7 @@ from cooper.layout import (
     merge,
     tokens_of,
 )
-from cooper.model.attention import PackedAttention
+from cooper.model.attention import ChunkedAttention, DenseAttention
 from cooper.model.packed import embed, forward, losses
 from cooper.model.presets import dummy
 from cooper.model.unified import UnifiedModel
@@ -81,12 +83,9 @@ sequences = st.lists(pieces, min_size=1, max_size=6)
 
 @st.composite
 def trees(draw: st.DrawFn) -> list[Node]:
-    """A row: every node follows any earlier one that may be looked at, or none."""
-    nodes: list[Node] = []
-    for piece in draw(st.lists(pieces, min_size=1, max_size=8)):
-        parents = [-1, *(i for i, node in enumerate(nodes) if not isinstance(node.piece, Noised))]
-        nodes.append(Node(piece, draw(st.sampled_from(parents[-3:]))))
-    return nodes
+    """A row: every node follows the one before it, or one of those shortly before that, or none."""
+    row = draw(st.lists(st.tuples(pieces, st.sampled_from([1, 1, 1, 2, 3, 9])), min_size=3, max_size=8))
+    return [Node(piece, max(i - back, -1)) for i, (piece, back) in enumerate(row)]
 
 
 # ---------------------------------------------------------------- running them
@@ -136,6 +135,7 @@ def test_packed_trees_equal_cached_forks(forest: list[list[Node]]) -> None:
             before = sessions[node.parent]
             if isinstance(node.piece, Noised):
                 cached = draw_once(before, node.piece)
+                sessions[i] = before
             else:
                 sessions[i] = before.fork(1, 40)
                 (cached,) = read(sessions[i], [[node.piece]])
@@ -251,16 +251,17 @@ def test_a_target_is_seen_by_nobody(nodes: list[Node], seed: int) -> None:
     close(packed([row])[0][kept], packed([lay_out(others, CONFIG)])[0][kept])
 
 
-def test_attention_back_ends_agree() -> None:
-    """What a CPU does in bf16 (matrix products, softmax) against `scaled_dot_product_attention`, here both in fp32."""
-    rows: list[list[Piece]] = [[seen(1), clean(2), noised(3), Words((5, 6))], [Words((7,))]]
-    allowed = collate([lay_out(chain(row), CONFIG) for row in rows], CONFIG).allowed
+@settings(max_examples=40)
+@given(st.lists(trees(), min_size=1, max_size=3), st.sampled_from([1, 12, 96]))
+def test_attention_back_ends_agree(forest: list[list[Node]], smallest: int) -> None:
+    """What a CPU does, dense parts of any size, against `scaled_dot_product_attention` under the whole mask."""
+    with patch.object(chunks, "SMALLEST", smallest):
+        batch = collate([lay_out(nodes, CONFIG) for nodes in forest], CONFIG)
     c, random = CONFIG.decoder, torch.Generator().manual_seed(0)
     heads = (c.heads, c.kv_heads, c.kv_heads)
-    q, k, v = (torch.randn(*allowed.shape[:2], h, c.head_dim, generator=random) for h in heads)
-    plain, sdpa = PackedAttention(allowed, torch.bfloat16), PackedAttention(allowed, torch.float32)
-    assert plain.plain and not sdpa.plain
-    close(plain(0, q, k, v), sdpa(0, q, k, v))
+    q, k, v = (torch.randn(*batch.valid.shape, h, c.head_dim, generator=random) for h in heads)
+    chunked, dense = ChunkedAttention(batch.chunks, torch.float32), DenseAttention(batch.allowed)
+    close(chunked(0, q, k, v)[batch.valid], dense(0, q, k, v)[batch.valid])
 
 
 # ---------------------------------------------------------------- by hand

@@ -95,6 +95,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 141
     except (ValueError, ImportError) as error:
         return _complain(str(error))
+    except (MemoryError, RuntimeError) as error:
+        if isinstance(error, RuntimeError) and "memory" not in str(error):
+            raise  # our own mistake
+        return _complain("not enough memory for this; use fewer samples or turns, or a smaller model")
     except OSError as error:
         where = f"{error.filename}: " if error.filename is not None else ""
         return _complain(f"{where}{error.strerror or error}")

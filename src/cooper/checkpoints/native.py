@@ -41,9 +41,12 @@ def load_native(folder: str | Path, dtype: torch.dtype = torch.float32) -> tuple
     try:
         config = ModelConfig.from_dict(json.loads((folder / "config.json").read_text(encoding="utf-8")))
         tensors = load_file(folder / "model.safetensors")
-        tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
-    except (json.JSONDecodeError, SafetensorError) as error:
+    except (ValueError, AttributeError, SafetensorError) as error:
         raise ValueError(f"{folder} is damaged: {error}") from None
+    try:
+        tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
+    except Exception as error:  # tokenizers raises nothing more particular
+        raise ValueError(f"{folder / 'tokenizer.json'} is damaged: {error}") from None
     with torch.device("meta"):
         model = UnifiedModel(config)
     return materialise(model, {k: t.to(dtype) for k, t in tensors.items()}), tokenizer

@@ -39,9 +39,8 @@ class BenchEngine:
         model = random_model(self.preset) if self.model is None else load_native(self.model)[0]
         name = self.preset if self.model is None else str(self.model)
         with Console(stderr=True).status("measuring") as status:
-            result = bench_engine(
-                model, name, self.threads or torch.get_num_threads(), self.dtype, self.repeats, status.update
-            )
+            threads = torch.get_num_threads() if self.threads is None else self.threads
+            result = bench_engine(model, name, threads, self.dtype, self.repeats, status.update)
         _print(result, self.json, _engine_tables)
         return 0
 

@@ -1,4 +1,4 @@
-"""How an answer, a depth map and a segmentation are scored. Pure functions of numbers, text and arrays."""
+"""How an answer is scored, and how sure a mean of scores is. Pure functions of numbers and text."""
 
 from __future__ import annotations
 
@@ -8,12 +8,9 @@ from collections.abc import Sequence
 from typing import Literal
 
 import numpy as np
-from scipy.optimize import linear_sum_assignment
 
 from cooper.evaluation.quantities import parse_number, plain_text, to_metres
 
-#: Depth predictions are kept in this range, in metres, where a protocol clamps them.
-DEPTH_RANGE = (1e-3, 10.0)
 _ARTICLES = ("a", "an", "the")
 
 
@@ -86,77 +83,3 @@ def bootstrap_interval(
         means[start : start + rows] = values[generator.integers(0, values.size, (rows, values.size))].mean(axis=1)
     low, high = np.quantile(means, [(1 - confidence) / 2, (1 + confidence) / 2])
     return float(low), float(high)
-
-
-def depth_metrics(
-    predicted: np.ndarray,
-    true: np.ndarray,
-    valid: np.ndarray | None = None,
-    align: Literal["none", "scale_shift"] = "none",
-    clamp: tuple[float, float] | None = None,
-) -> dict[str, float]:
-    """The usual depth errors over the valid pixels of one picture: predicted, true, valid are (height, width), metres.
-
-    Pixels whose true depth is not positive and finite are never valid. "scale_shift" first fits a * predicted + b to
-    the true depth by least squares; `clamp` (`DEPTH_RANGE` in the published protocol) then limits the prediction.
-    Without it only what is under 1 mm is raised to 1 mm, since logarithms are taken.
-
-    abs_rel, sq_rel (metres), rmse (metres), rmse_log and log10 as usual; silog is 100 times the standard deviation
-    of the difference of natural logarithms; delta1..3 are the shares of pixels off by less than a factor 1.25,
-    1.25^2, 1.25^3.
-    Raises ValueError if shapes differ, no pixel is valid or a prediction is not finite.
-    """
-    usable = np.isfinite(true) & (true > 0)
-    if valid is not None:
-        _check_shapes("valid", valid, true)
-        usable &= valid.astype(bool)
-    _check_shapes("predicted", predicted, true)
-    if not usable.any():
-        raise ValueError("no pixel has a valid true depth; leave this picture out")
-    p, t = predicted[usable].astype(np.float64), true[usable].astype(np.float64)
-    if not np.isfinite(p).all():
-        raise ValueError(f"{np.count_nonzero(~np.isfinite(p))} predicted depths are not finite; mark them as not valid")
-    if align == "scale_shift":
-        (scale, shift), *_ = np.linalg.lstsq(np.stack([p, np.ones_like(p)], axis=1), t, rcond=None)
-        p = scale * p + shift
-    elif align != "none":
-        raise ValueError(f'align is "none" or "scale_shift", not {align!r}')
-    p = np.clip(p, *clamp) if clamp is not None else np.maximum(p, DEPTH_RANGE[0])
-
-    error, log_error = p - t, np.log(p) - np.log(t)
-    ratio = np.maximum(p / t, t / p)
-    return {
-        "abs_rel": float(np.mean(np.abs(error) / t)),
-        "sq_rel": float(np.mean(error**2 / t)),
-        "rmse": float(np.sqrt(np.mean(error**2))),
-        "rmse_log": float(np.sqrt(np.mean(log_error**2))),
-        "log10": float(np.mean(np.abs(log_error)) / math.log(10)),
-        "silog": float(100 * np.std(log_error)),
-        "delta1": float(np.mean(ratio < 1.25)),
-        "delta2": float(np.mean(ratio < 1.25**2)),
-        "delta3": float(np.mean(ratio < 1.25**3)),
-    }
-
-
-def segmentation_iou(predicted_labels: np.ndarray, true_labels: np.ndarray, min_pixels: int = 1) -> float:
-    """Mean IoU of the true objects of one picture, under the one-to-one assignment that makes it largest.
-
-    Both maps are integers (height, width); 0 is background and is no object, the other numbers need not agree
-    between the maps. A true object left without a prediction counts 0. True objects of fewer than `min_pixels` pixels
-    are not scored (their pixels still count as wrong for a prediction that covers them). NaN if none is left.
-    """
-    _check_shapes("predicted_labels", predicted_labels, true_labels)
-    true_names, true_index, true_sizes = np.unique(true_labels.ravel(), return_inverse=True, return_counts=True)
-    names, index, sizes = np.unique(predicted_labels.ravel(), return_inverse=True, return_counts=True)
-    overlap = np.bincount(true_index * len(names) + index, minlength=len(true_names) * len(names))
-    overlap = overlap.reshape(len(true_names), len(names))
-    iou = overlap / (true_sizes[:, None] + sizes[None, :] - overlap)
-    iou = iou[(true_names != 0) & (true_sizes >= min_pixels)][:, names != 0]
-    if not len(iou):
-        return math.nan
-    return float(iou[linear_sum_assignment(iou, maximize=True)].sum() / len(iou))
-
-
-def _check_shapes(name: str, array: np.ndarray, true: np.ndarray) -> None:
-    if array.shape != true.shape:
-        raise ValueError(f"{name} has the shape {array.shape}, the truth {true.shape}; resize one to the other")

@@ -12,8 +12,8 @@ from typing import Literal
 
 import numpy as np
 
-from cooper.evaluation.scores import depth_metrics
 from cooper.modalities.base import MapView, Modality, as_float
+from cooper.modalities.metrics import depth_metrics
 
 
 @dataclass(frozen=True)

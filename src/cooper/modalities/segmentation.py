@@ -11,8 +11,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from cooper.evaluation.scores import segmentation_iou
 from cooper.modalities.base import MapView, Modality, as_float
+from cooper.modalities.metrics import segmentation_iou
 
 Colour = tuple[int, int, int]
 

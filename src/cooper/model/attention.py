@@ -2,35 +2,71 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from cooper.chunks import Chunks, Part
+from cooper.model.transformer import Attend
 
-class PackedAttention:
-    """Dense attention under a mask (B, N, N), True where a token may attend.
+if TYPE_CHECKING:
+    from cooper.layout import Batch
 
-    On a CPU in bf16, two matrix products and a softmax train 1.5 times faster than `scaled_dot_product_attention`;
-    elsewhere the latter is used.
+
+def packed_attention(batch: Batch, dtype: torch.dtype, device: torch.device) -> Attend:
+    """The back end that is fastest where the batch is: dense parts on a CPU, where masked blocks are not skipped."""
+    if device.type == "cpu":
+        return ChunkedAttention(batch.chunks, dtype)
+    return DenseAttention(batch.allowed.to(device))
+
+
+class DenseAttention:
+    """`scaled_dot_product_attention` under a mask (B, N, N), True where a token may attend."""
+
+    def __init__(self, allowed: Tensor):
+        self.allowed = allowed[:, None]
+
+    def __call__(self, layer: int, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+        q, k, v = (x.transpose(1, 2) for x in (q, k, v))
+        out = F.scaled_dot_product_attention(q, k, v, attn_mask=self.allowed, enable_gqa=True)
+        return out.transpose(1, 2).flatten(2)
+
+
+class ChunkedAttention:
+    """The same, part by part (`cooper.chunks`), as matrix products and a softmax.
+
+    On a CPU in bf16 these train 1.5 times faster than `scaled_dot_product_attention`.
     """
 
-    def __init__(self, allowed: Tensor, dtype: torch.dtype):
-        self.plain = dtype == torch.bfloat16 and allowed.device.type == "cpu"
-        self.allowed = allowed[:, None]
-        if self.plain:
-            forbidden = torch.zeros(allowed.shape, dtype=dtype).masked_fill_(~allowed, float("-inf"))
-            self.bias = forbidden[:, None, None]
+    def __init__(self, chunks: Chunks, dtype: torch.dtype):
+        self.back = chunks.back
+        self.parts = [(part, _bias(part, dtype)) for part in chunks.parts]
 
     def __call__(self, layer: int, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
         b, n, h, d = q.shape
-        if not self.plain:
-            out = F.scaled_dot_product_attention(
-                q.transpose(1, 2), k.transpose(1, 2), v.transpose(1, 2), attn_mask=self.allowed, enable_gqa=True
-            )
-            return out.transpose(1, 2).flatten(2)
-        groups = h // k.shape[2]
-        q = (q * d**-0.5).unflatten(2, (-1, groups)).permute(0, 2, 3, 1, 4).flatten(2, 3)  # B, k, groups * N, D
-        scores = (q @ k.permute(0, 2, 3, 1)).unflatten(2, (groups, n))
-        weights = torch.softmax(scores + self.bias, dim=-1)
-        out = weights.flatten(2, 3) @ v.transpose(1, 2)
-        return out.unflatten(2, (groups, n)).permute(0, 3, 1, 2, 4).flatten(2)
+        heads = k.shape[2]
+        q, k, v = (x.flatten(2).flatten(0, 1) for x in (q * d**-0.5, k, v))
+        outs = []
+        for part, bias in self.parts:
+            at = _take(q, part.queries).unflatten(-1, (heads, h // heads, d))  # B, K, C, k, g, D
+            keys = _take(k, part.keys).unflatten(-1, (heads, d)).permute(0, 1, 3, 4, 2)  # B, K, k, D, L
+            values = _take(v, part.keys).unflatten(-1, (heads, d)).transpose(2, 3)  # B, K, k, L, D
+            size = part.queries.shape[2]
+            scores = at.permute(0, 1, 3, 4, 2, 5).flatten(3, 4) @ keys  # B, K, k, g * C, L
+            weights = torch.softmax(scores.unflatten(3, (-1, size)) + bias, dim=-1).flatten(3, 4)
+            out = (weights @ values).unflatten(3, (-1, size))  # B, K, k, g, C, D
+            outs.append(out.permute(0, 1, 4, 2, 3, 5).reshape(b, -1, h * d))
+        return _take(torch.cat(outs, dim=1).flatten(0, 1), self.back)
+
+
+def _take(x: Tensor, places: Tensor) -> Tensor:
+    """Rows of x (B * N, width) at `places` (...), as (..., width)."""
+    return x.index_select(0, places.flatten()).view(*places.shape, x.shape[-1])
+
+
+def _bias(part: Part, dtype: torch.dtype) -> Tensor:
+    """B, K, 1, 1, C, L: zero where a token may attend, minus infinity elsewhere."""
+    bias = torch.zeros(part.allowed.shape, dtype=dtype).masked_fill_(~part.allowed, float("-inf"))
+    return bias[:, :, None, None]

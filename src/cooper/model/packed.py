@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from cooper.layout import NO_LABEL, Batch
-from cooper.model.attention import PackedAttention
+from cooper.model.attention import packed_attention
 from cooper.model.unified import UnifiedModel
 
 
@@ -33,7 +33,7 @@ def embed(model: UnifiedModel, batch: Batch) -> tuple[Tensor, Tensor | None]:
 def forward(model: UnifiedModel, batch: Batch) -> tuple[Tensor, Tensor | None]:
     """Hidden states of both streams for whole rows."""
     und, gen = embed(model, batch)
-    attend = PackedAttention(batch.allowed.to(model.device), und.dtype)
+    attend = packed_attention(batch, und.dtype, model.device)
     und_out, gen_out = model.decoder(und, gen, batch.positions.to(model.device), attend)
     assert und_out is not None
     return und_out, gen_out

@@ -18,30 +18,35 @@ from torch import Tensor, nn
 from cooper.modalities import modality
 from cooper.model.autoencoder import Autoencoder
 from cooper.scenes.targets import SceneImages
-from cooper.training.loop import Optimisation, Stage
+from cooper.training.loop import Optimisation, Share, Stage
 
 
 class AutoencoderStage(Stage[Autoencoder]):
-    """Batches hold `batch` images, a third of each kind: pictures, depth maps, segmentations."""
+    """Batches hold `batch` images, a third of each kind: pictures, depth maps, segmentations.
 
-    name = "autoencoder"
+    With `decoder_only` the encoder stays as it is, and with it every latent: a decoder can be improved at any time.
+    """
 
     def __init__(
         self, images: SceneImages, optimisation: Optimisation, *, batch_size: int = 16, crop: int = 64,
         whole_from: float = 0.75, kl: float = 3e-5, square: float = 4.0, chroma: float = 10.0, seed: int = 0,
+        decoder_only: bool = False,
     ):  # fmt: skip
+        self.name = "decoder" if decoder_only else "autoencoder"
+        self.decoder_only = decoder_only
         self.images, self.optimisation = images, optimisation
         self.batch_size, self.crop, self.whole_from, self.kl = batch_size, crop, whole_from, kl
         self.square, self.chroma, self.seed = square, chroma, seed
 
-    def batch(self, step: int) -> Tensor:
-        rng = np.random.default_rng((self.seed, step))
+    def batch(self, step: int, share: Share) -> Tensor:
+        rng = np.random.default_rng((self.seed, step, share.rank))
         whole = step >= self.whole_from * self.optimisation.steps
         size = self.images.size if whole else self.crop
-        number = max(3, self.batch_size * self.crop**2 // size**2) if whole else self.batch_size
+        kinds = len(self.images.kinds)
+        number = max(kinds, (self.batch_size * self.crop**2 // size**2 if whole else self.batch_size) // share.world)
         out = np.empty((number, size, size, 3), dtype=np.uint8)
         for i in range(number):
-            kind = self.images.kinds[i % len(self.images.kinds)]
+            kind = self.images.kinds[i % kinds]
             scene = int(rng.integers(len(self.images)))
             image = self.images.image(scene, kind)
             y, x = self._corner(scene, size, rng)
@@ -88,16 +93,19 @@ class AutoencoderStage(Stage[Autoencoder]):
         return Image.fromarray(np.concatenate(rows))
 
     def trained(self, model: Autoencoder) -> dict[str, nn.Parameter]:
-        return dict(model.named_parameters())
+        return {k: p for k, p in model.named_parameters() if k.startswith("decoder.") or not self.decoder_only}
 
 
 def normalised(model: Autoencoder, images: SceneImages, number: int = 192) -> Autoencoder:
-    """The same autoencoder with scale and shift such that latents of its images have mean 0 and deviation 1."""
+    """The same autoencoder with scale and shift such that latents of its images have mean 0 and deviation 1.
+
+    They are rounded, so that they do not depend on how many threads summed them up.
+    """
     rng = np.random.default_rng(0)
     picks = [images.image(int(i), images.kinds[k % 3]) for k, i in enumerate(rng.integers(len(images), size=number))]
     with torch.no_grad():
         z = torch.cat([model.posterior(to_tensor(np.stack(picks[i : i + 16])))[0] for i in range(0, number, 16)])
-    model.config = replace(model.config, scale=float(1 / z.std()), shift=float(z.mean()))
+    model.config = replace(model.config, scale=round(float(1 / z.std()), 4), shift=round(float(z.mean()), 4))
     return model
 
 

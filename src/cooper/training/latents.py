@@ -20,9 +20,9 @@ from cooper.training.autoencoder import to_tensor
 
 
 def fingerprint(autoencoder: Autoencoder) -> str:
-    """Ten letters that stand for the weights and the config."""
+    """Ten letters that stand for the encoder's weights and the config."""
     digest = hashlib.blake2b(repr(autoencoder.config).encode(), digest_size=5)
-    for p in autoencoder.parameters():
+    for p in autoencoder.encoder.parameters():
         digest.update(p.detach().float().cpu().contiguous().numpy().tobytes())
     return digest.hexdigest()
 

@@ -1,8 +1,10 @@
 """The training loop all stages share: steps, schedule, EMA, logs, contact sheets, checkpoints, resume.
 
 A stage says what a batch is and what its loss is (`Stage`). A batch is a pure function of seed and step, so a run that
-was interrupted goes on exactly where its last checkpoint was. Weights are kept in fp32; where the compute dtype is
-lower, a copy in that dtype does the forward and backward passes (autocast costs a cast at every operation).
+was interrupted goes on exactly where its last checkpoint was. Started by `torchrun`, each process takes its share of
+every batch and the gradients are averaged; on a CPU two processes of one thread are faster than one process of two.
+Weights are kept in fp32; where the compute dtype is lower, a copy in that dtype does the forward and backward passes
+(autocast costs a cast at every operation).
 """
 
 from __future__ import annotations
@@ -10,6 +12,7 @@ from __future__ import annotations
 import copy
 import json
 import math
+import os
 import time
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
@@ -17,6 +20,7 @@ from pathlib import Path
 from typing import Any, Generic, TypeVar
 
 import torch
+import torch.distributed as dist
 from PIL import Image
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from safetensors import safe_open
@@ -56,14 +60,29 @@ class Optimisation:
         return warm * (0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * progress)))
 
 
+@dataclass(frozen=True)
+class Share:
+    """Which of several processes this is."""
+
+    rank: int = 0
+    world: int = 1
+
+    @classmethod
+    def mine(cls) -> Share:
+        return cls(dist.get_rank(), dist.get_world_size()) if dist.is_initialized() else cls()
+
+
 class Stage(ABC, Generic[M]):
     """What is particular to a stage."""
 
     name: str
 
     @abstractmethod
-    def batch(self, step: int) -> Any:
-        """The batch of a step: a pure function of the stage's seed and the step. Runs in a worker process."""
+    def batch(self, step: int, share: Share) -> Any:
+        """A process's share of the batch of a step: a pure function of the stage's seed and the arguments.
+
+        Runs in a worker process.
+        """
 
     @abstractmethod
     def loss(self, model: M, batch: Any) -> tuple[Tensor, dict[str, float]]:
@@ -79,14 +98,14 @@ class Stage(ABC, Generic[M]):
 
 
 class _Steps(Dataset):
-    def __init__(self, stage: Stage, start: int, steps: int):
-        self.stage, self.start, self.steps = stage, start, steps
+    def __init__(self, stage: Stage, start: int, steps: int, share: Share):
+        self.stage, self.start, self.steps, self.share = stage, start, steps, share
 
     def __len__(self) -> int:
         return self.steps - self.start
 
     def __getitem__(self, index: int) -> Any:
-        return self.stage.batch(self.start + index)
+        return self.stage.batch(self.start + index, self.share)
 
 
 def _first(items: list[Any]) -> Any:
@@ -112,6 +131,7 @@ class Trainer(Generic[M]):
         self.compute = model if dtype == torch.float32 else copy.deepcopy(model).to(dtype)
         self.compute_names = stage.trained(self.compute)
         self.optimisers = self._optimisers()
+        self.share = Share.mine()
         self.step = 0
 
     def _optimisers(self) -> list[torch.optim.Optimizer]:
@@ -149,16 +169,18 @@ class Trainer(Generic[M]):
         from torch.utils.tensorboard import SummaryWriter
 
         loader = DataLoader(
-            _Steps(self.stage, self.step, self.optimisation.steps), batch_size=1, collate_fn=_first,
+            _Steps(self.stage, self.step, self.optimisation.steps, self.share), batch_size=1, collate_fn=_first,
             num_workers=self.workers, prefetch_factor=4 if self.workers else None,
         )  # fmt: skip
         columns = (
             TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(),
             TimeRemainingColumn(), TextColumn("{task.fields[figures]}"),
         )  # fmt: skip
-        board = SummaryWriter(self.folder / "tensorboard")
+        first = self.share.rank == 0
+        board = SummaryWriter(self.folder / "tensorboard") if first else None
+        log_file = self.folder / "log.jsonl" if first else Path(os.devnull)
         saved = began = time.monotonic()
-        with Progress(*columns, disable=quiet) as progress, (self.folder / "log.jsonl").open("a") as log:
+        with Progress(*columns, disable=quiet or not first) as progress, log_file.open("a", buffering=1) as log:
             bar = progress.add_task(
                 self.stage.name, total=self.optimisation.steps, completed=self.step, figures=""
             )
@@ -170,18 +192,19 @@ class Trainer(Generic[M]):
                     rounded = {k: round(v, 6) if isinstance(v, float) else v for k, v in row.items()}
                     log.write(json.dumps(rounded) + "\n")
                     for name, value in figures.items():
-                        board.add_scalar(f"{self.stage.name}/{name}", value, self.step)
+                        if board is not None:
+                            board.add_scalar(f"{self.stage.name}/{name}", value, self.step)
                     shown = " ".join(f"{k} {v:.4g}" for k, v in figures.items())
                     progress.update(bar, completed=self.step, figures=shown)
                     if self.step % self.sheet_every == 0 or self.finished:
                         self.draw_sheet()
                     if time.monotonic() - saved > self.save_every:
-                        log.flush()
                         self.save()
                         saved = time.monotonic()
             finally:
                 self.save()
-                board.close()
+                if board is not None:
+                    board.close()
 
     def update(self, batch: Any) -> dict[str, float]:
         """One step of optimisation."""
@@ -197,6 +220,8 @@ class Trainer(Generic[M]):
                 grad = self.compute_names[name].grad
                 p.grad = None if grad is None else grad.float()
                 self.compute_names[name].grad = None
+        if self.share.world > 1:
+            self._average_gradients()
         norm = float(nn.utils.clip_grad_norm_(list(self.names.values()), self.optimisation.clip))
         if math.isfinite(norm):
             for optimiser in self.optimisers:
@@ -212,6 +237,14 @@ class Trainer(Generic[M]):
         self.step += 1
         return {"loss": float(loss.detach()), "grad_norm": norm, **figures}
 
+    def _average_gradients(self) -> None:
+        """The mean of all processes' gradients; one that a process does not have counts as zero."""
+        flat = torch.cat([(torch.zeros_like(p) if p.grad is None else p.grad).flatten() for p in self.names.values()])
+        dist.all_reduce(flat)
+        flat /= self.share.world
+        for p, grad in zip(self.names.values(), flat.split([p.numel() for p in self.names.values()]), strict=True):
+            p.grad = grad.view_as(p)
+
     def use_average(self) -> None:
         """Put the averaged weights into the model."""
         with torch.no_grad():
@@ -219,6 +252,8 @@ class Trainer(Generic[M]):
                 p.copy_(self.average[name])
 
     def draw_sheet(self) -> None:
+        if self.share.rank:
+            return
         folder = self.folder / "sheets"
         folder.mkdir(exist_ok=True)
         kept = {k: p.detach().clone() for k, p in self.names.items()}
@@ -230,6 +265,8 @@ class Trainer(Generic[M]):
 
     def save(self) -> None:
         """Write weights, averages and the optimisers' state; a half-written file never replaces a whole one."""
+        if self.share.rank:
+            return
         tensors = {f"weights/{k}": p.detach().contiguous() for k, p in self.names.items()}
         tensors |= {f"average/{k}": t.contiguous() for k, t in self.average.items()}
         by_id = {id(p): k for k, p in self.names.items()}

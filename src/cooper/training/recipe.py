@@ -26,26 +26,28 @@ from cooper.training.unified import StageSettings, UnifiedStage
 
 #: Each stage's data and optimisation, for two cores and about two hours.
 AUTOENCODER = Optimisation(steps=1900, lr=3e-3, betas=(0.9, 0.99), ema=0.995)
+#: more training of the decoder alone, on whole pictures; latents stay as they are
+DECODER = Optimisation(steps=1500, lr=1.5e-3, betas=(0.9, 0.99), ema=0.995)
 STAGES: dict[str, StageSettings] = {
     # the analogue of BAGEL: captions, places, direct answers, and drawing pictures
     "base": StageSettings(
         Mix(tokens=480, caption=1.0, grounded=4, reconstruct=0.25),
-        Optimisation(steps=1000, lr=2e-3, matrix_lr=3e-3, decay=0.0, ema=0.99),
+        Optimisation(steps=500, lr=2e-3, matrix_lr=3e-3, decay=0.0, ema=0.99),
         seed=1,
     ),
     # AMG: maps on demand; the paper's has no text loss, ours keeps some questions so that nothing is forgotten
     "perception": StageSettings(
-        Mix(tokens=420, caption=0.3, grounded=2, maps=1.0),
-        Optimisation(steps=2400, lr=2e-3, matrix_lr=3e-3, decay=0.0, ema=0.99),
+        Mix(tokens=540, caption=0.3, grounded=1, maps=1.0, noises=2),
+        Optimisation(steps=1000, lr=2e-3, matrix_lr=3e-3, decay=0.0, ema=0.99),
         seed=2,
     ),
     # worked traces under every policy, and maps still
     "interleaved": StageSettings(
         Mix(
             tokens=640, modes=(("interleaved", 0.55), ("direct", 0.2), ("text", 0.15), ("perception", 0.1)),
-            caption=0.2, grounded=1, maps=1.0, traced_targets=0.25,
+            caption=0.2, grounded=1, maps=1.0, noises=2, traced_targets=0.25,
         ),
-        Optimisation(steps=3500, lr=2e-3, matrix_lr=3e-3, decay=0.6, ema=0.995),
+        Optimisation(steps=1200, lr=2e-3, matrix_lr=3e-3, decay=0.7, ema=0.995),
         seed=3,
     ),
 }  # fmt: skip
@@ -73,8 +75,10 @@ def train_autoencoder(space: Workspace, optimisation: Optimisation = AUTOENCODER
     Trainer(model, AutoencoderStage(images, optimisation, batch_size=9), optimisation, space.stage("autoencoder")).run(
         quiet
     )
-    model.requires_grad_(False)
     normalised(model, images)
+    polish = AutoencoderStage(images, DECODER, batch_size=12, whole_from=0.3, chroma=2.0, seed=1, decoder_only=True)
+    Trainer(model, polish, DECODER, space.stage("decoder")).run(quiet)
+    model.requires_grad_(False)
     if not quiet:
         error = depth_error(model, SceneImages(space.validation))
         show(f"autoencoder: AbsRel of depth after encoding and decoding {error:.4f} (100 validation scenes)")

@@ -46,6 +46,8 @@ class Mix:
     """Share of the rows in which the picture itself is drawn."""
     maps: float = 0.0
     """Share of the rows in which each map is drawn on demand."""
+    noises: int = 1
+    """Noise times at which each of these maps is drawn; the picture they share is most of the cost."""
     traced_targets: float = 0.0
     """Share of worked traces whose maps are also drawn, in their context."""
 
@@ -95,7 +97,7 @@ class SceneRows:
 
         if policy.system is None:
             if rng.random() < mix.maps:
-                for name in self.sequencer.config.modalities:
+                for name in self.sequencer.config.modalities * mix.noises:
                     add(Text(modality(name).call), Drawing(name, cached.image(name), target=True, shown=False))
             if rng.random() < mix.reconstruct:
                 add(Text(RECONSTRUCT), Drawing("picture", cached.image("picture"), target=True, shown=False))

@@ -12,7 +12,7 @@ from cooper.inference.engine import Engine
 from cooper.layout import Batch, collate, lay_out
 from cooper.model.packed import losses
 from cooper.model.unified import UnifiedModel
-from cooper.training.loop import Optimisation, Stage
+from cooper.training.loop import Optimisation, Share, Stage
 from cooper.training.rows import Mix, SceneRows
 
 
@@ -37,12 +37,12 @@ class UnifiedStage(Stage[UnifiedModel]):
         self.name, self.rows, self.held_out, self.settings = name, rows, held_out, settings
         self.optimisation = settings.optimisation
 
-    def batch(self, step: int) -> Batch:
-        rng = np.random.default_rng((self.settings.seed, step))
+    def batch(self, step: int, share: Share) -> Batch:
+        rng = np.random.default_rng((self.settings.seed, step, share.rank))
         size, total = self.settings.rows, len(self.rows)
         # every epoch goes through all scenes in an order of its own
         first = step * size
-        picks = [self._order(k // total)[k % total] for k in range(first, first + size)]
+        picks = [self._order(k // total)[k % total] for k in range(first + share.rank, first + size, share.world)]
         config = self.rows.sequencer.config
         return collate([lay_out(self.rows.nodes(int(i), rng), config) for i in picks], config)
 
