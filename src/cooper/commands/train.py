@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import os
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated
 
@@ -23,20 +24,23 @@ class Tiny:
     """Scenes to train on."""
     n_validation: int = 1000
     """Scenes of other seeds, for contact sheets and figures on the way."""
-    workers: int = 2
-    """Processes that render scenes."""
+    processes: int = field(default_factory=lambda: min(2, os.cpu_count() or 1))
+    """Processes that render scenes, and then train together."""
 
     def run(self) -> int:
         from cooper.scenes.shards import make_shards
         from cooper.scenes.world import SPLITS
 
+        if self.processes < 1:
+            raise ValueError(f"--processes must be at least 1, not {self.processes}")
         check_folder(self.run_folder, "--run")
         check_folder(self.scenes, "--scenes")
         folders = {name: self.scenes / name for name in ("train", "validation")}
         for (name, folder), n in zip(folders.items(), (self.n_train, self.n_validation), strict=True):
-            make_shards(folder, SPLITS[name].start, n, workers=self.workers)
+            make_shards(folder, SPLITS[name].start, n, workers=self.processes)
 
         from cooper.training.recipe import Workspace, train_tiny
 
-        train_tiny(Workspace(self.run_folder, folders["train"], folders["validation"]))
+        space = Workspace(self.run_folder, folders["train"], folders["validation"])
+        print(f"the model is in {train_tiny(space, processes=self.processes)}")
         return 0

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import os
+import uuid
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import torch
+import torch.distributed as dist
 from rich import print as show
 from safetensors.torch import load_file
 from tokenizers import Tokenizer
@@ -20,7 +24,7 @@ from cooper.scenes.tokenizer import train_tokenizer
 from cooper.sequence import Sequencer
 from cooper.training.autoencoder import AutoencoderStage, depth_error, normalised
 from cooper.training.latents import Latents
-from cooper.training.loop import Optimisation, Trainer
+from cooper.training.loop import Optimisation, Share, Trainer
 from cooper.training.rows import Mix, SceneRows
 from cooper.training.unified import StageSettings, UnifiedStage
 
@@ -88,9 +92,14 @@ def train_autoencoder(space: Workspace, optimisation: Optimisation = AUTOENCODER
 def tokenizer_of(space: Workspace) -> Tokenizer:
     """The run's tokenizer, made at first use."""
     path = space.run / "tokenizer.json"
-    if not path.exists():
-        config = tiny()
-        train_tokenizer(SceneImages(space.train).shards, config.decoder.vocabulary, config.modalities).save(str(path))
+    config = tiny()
+
+    def make() -> None:
+        if not path.exists():
+            shards = SceneImages(space.train).shards
+            train_tokenizer(shards, config.decoder.vocabulary, config.modalities).save(str(path))
+
+    once(make)
     return Tokenizer.from_file(str(path))
 
 
@@ -105,7 +114,7 @@ def train_stage(
         images = SceneImages(folder)
         made = latents(images, folder)
         for kind in ("picture", *(model.config.modalities if settings.mix.draws_maps else ())):
-            made.make(kind, quiet=quiet)
+            once(partial(made.make, kind, quiet=quiet))
         sets.append(SceneRows(images, made, sequencer, settings.mix, model.config.time_shift))
     stage = UnifiedStage(name, sets[0], sets[1], settings)
     trainer = Trainer(
@@ -129,18 +138,49 @@ def stage_weights(folder: Path) -> dict[str, torch.Tensor]:
     return {k.removeprefix("average/"): t for k, t in tensors.items() if k.startswith("average/")}
 
 
-def train_tiny(space: Workspace, stages: dict[str, StageSettings] = STAGES, quiet: bool = False) -> UnifiedModel:
-    """Every stage, from nothing. Interrupted, it goes on where it was. The model ends up in `run/tiny`."""
+def train_tiny(
+    space: Workspace, stages: dict[str, StageSettings] = STAGES, processes: int = 1, quiet: bool = False
+) -> Path:
+    """Every stage, from nothing. Interrupted, it goes on where it was. Returns the model's folder, `run/tiny`."""
     space.run.mkdir(parents=True, exist_ok=True)
+    if processes == 1:
+        return _all_stages(space, stages, quiet)
+    meeting = space.run / f".meeting-{uuid.uuid4().hex}"  # where the processes find each other
+    try:
+        torch.multiprocessing.spawn(_process, (processes, str(meeting), space, stages, quiet), processes)
+    finally:
+        meeting.unlink(missing_ok=True)
+    return space.run / "tiny"
+
+
+def _process(
+    rank: int, world: int, meeting: str, space: Workspace, stages: dict[str, StageSettings], quiet: bool
+) -> None:
+    torch.set_num_threads(max(1, (os.cpu_count() or 1) // world))
+    dist.init_process_group("gloo", init_method=f"file://{meeting}", rank=rank, world_size=world)
+    try:
+        _all_stages(space, stages, quiet or rank > 0)
+    finally:
+        dist.destroy_process_group()
+
+
+def _all_stages(space: Workspace, stages: dict[str, StageSettings], quiet: bool) -> Path:
     autoencoder = train_autoencoder(space, quiet=quiet)
     model = model_around(autoencoder)
+    patch = model.config.latent_patch
     for name, settings in stages.items():
-        train_stage(
-            name, model, space, lambda images, folder: Latents(images, folder, autoencoder, model.config.latent_patch),
-            settings, quiet,
-        )  # fmt: skip
-    save_native(model, tokenizer_of(space), space.run / "tiny", torch.bfloat16)
-    return model
+        train_stage(name, model, space, lambda i, folder: Latents(i, folder, autoencoder, patch), settings, quiet)
+    out, tokenizer = space.run / "tiny", tokenizer_of(space)
+    once(lambda: save_native(model, tokenizer, out, torch.bfloat16))
+    return out
+
+
+def once(work: Callable[[], None]) -> None:
+    """Do something in the first of several processes only; the others wait for it."""
+    if Share.mine().rank == 0:
+        work()
+    if dist.is_initialized():
+        dist.barrier()
 
 
 def model_around(autoencoder: Autoencoder, seed: int = 0) -> UnifiedModel:
