@@ -6,6 +6,7 @@ Shapes: image (B, 3, H, W) in [-1, 1]; latent (B, latent, H / downsample, W / do
 
 from __future__ import annotations
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -142,7 +143,7 @@ class Autoencoder(nn.Module):
         self.encoder = Encoder(config)
         self.decoder = Decoder(config)
 
-    def initialise(self) -> Autoencoder:
+    def initialise(self, generator: torch.Generator | None = None) -> Autoencoder:
         """Weights to start training from: every layer keeps the size of its signal, and residual branches begin at
         zero, so that there is a well-conditioned linear path from end to end.
 
@@ -151,7 +152,7 @@ class Autoencoder(nn.Module):
         """
         for part in self.modules():
             if isinstance(part, nn.Conv2d):
-                nn.init.normal_(part.weight, 0, (part.weight[0].numel()) ** -0.5)
+                nn.init.normal_(part.weight, 0, part.weight[0].numel() ** -0.5, generator=generator)
                 nn.init.zeros_(part.bias)  # type: ignore[arg-type]
         for part in self.modules():
             if isinstance(part, (ResidualBlock, PixelAttention)):

@@ -95,13 +95,13 @@ class UnifiedModel(nn.Module):
         return self.autoencoder.decode(unpatchify(tokens.to(ae_dtype), grid, self.config.latent_patch)).float()
 
     def initialise(self, seed: int = 0) -> UnifiedModel:
-        """Weights to start training from: tables N(0, 0.02), matrices N(0, 1 / inputs), those that write to the
+        """Weights to start training from, a pure function of the seed: tables N(0, 0.02), matrices N(0, 1 / inputs), those that write to the
         residual stream smaller with depth, and a velocity of zero (the released model's choice)."""
         generator = torch.Generator().manual_seed(seed)
         with torch.no_grad():
             for name, p in self.named_parameters():
                 if name.startswith("autoencoder"):
-                    continue  # keeps the convolutions' own initialisation
+                    continue
                 if name.endswith("bias"):
                     p.zero_()
                 elif p.ndim == 2:
@@ -111,6 +111,7 @@ class UnifiedModel(nn.Module):
                         std /= math.sqrt(2 * self.config.decoder.layers)
                     p.normal_(0, std, generator=generator)
             self.latent_out.weight.zero_()
+        self.autoencoder.initialise(generator)
         return self
 
 

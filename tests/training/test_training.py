@@ -1,0 +1,276 @@
+"""Rows that teach what is meant, and a loop that can be stopped, resumed and shared."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+import torch.distributed as dist
+from tests.helpers import random_model, sequencer
+from torch import Tensor, nn
+
+from cooper.inference.policy import POLICIES
+from cooper.layout import NO_LABEL, Noised, Seen, Words, lay_out
+from cooper.model.autoencoder import Autoencoder
+from cooper.model.presets import dummy
+from cooper.scenes.shards import make_shards
+from cooper.scenes.targets import KINDS, SceneImages
+from cooper.training.autoencoder import AutoencoderStage, normalised, to_tensor
+from cooper.training.latents import Latents, fingerprint
+from cooper.training.loop import Optimisation, Share, Stage, Trainer
+from cooper.training.rows import Mix, SceneRows
+from cooper.training.unified import StageSettings, UnifiedStage
+
+pytest.importorskip("mujoco")
+
+
+@pytest.fixture(scope="module")
+def images(tmp_path_factory: pytest.TempPathFactory) -> SceneImages:
+    folder = tmp_path_factory.mktemp("shards")
+    make_shards(folder, 0, 6, size=64, workers=1, quiet=True)
+    return SceneImages(folder)
+
+
+@pytest.fixture(scope="module")
+def latents(images: SceneImages, tmp_path_factory: pytest.TempPathFactory) -> Latents:
+    model = random_model()
+    made = Latents(images, tmp_path_factory.mktemp("latents"), model.autoencoder, model.config.latent_patch)
+    for kind in KINDS:
+        made.make(kind, batch=4, quiet=True)
+    return made
+
+
+def rows_of(images: SceneImages, latents: Latents, **mix: Any) -> SceneRows:
+    return SceneRows(images, latents, sequencer(random_model()), Mix(**mix))
+
+
+def test_latents_are_those_of_the_images(images: SceneImages, latents: Latents) -> None:
+    model = random_model()
+    for kind in KINDS:
+        expected = model.encode(to_tensor(images.image(3, kind)[None]))[0]
+        assert torch.allclose(latents.tokens(3, kind), expected, atol=2e-3, rtol=2e-3)  # kept in float16
+
+
+def test_latents_go_on_where_they_stopped(images: SceneImages, latents: Latents, tmp_path: Path) -> None:
+    again = Latents(images, tmp_path, latents.autoencoder, latents.patch)
+    shown = []
+
+    def stopping(i: int, kind: str) -> np.ndarray:
+        shown.append(i)
+        if i == 4:
+            raise KeyboardInterrupt
+        return images.image(i, kind)
+
+    stopper = type("Stopping", (), {"image": staticmethod(stopping), "kinds": KINDS})
+    again.images = stopper  # type: ignore[assignment]
+    with pytest.raises(KeyboardInterrupt):
+        again.make("depth", batch=2, quiet=True)
+    assert not again.path("depth").exists()
+    again.images = images
+    again.make("depth", batch=2, quiet=True)
+    assert np.array_equal(np.load(again.path("depth")), np.load(latents.path("depth")))
+
+
+def test_latents_of_another_encoder_have_another_place(images: SceneImages, latents: Latents) -> None:
+    other = random_model(seed=5).autoencoder
+    assert fingerprint(other) != fingerprint(latents.autoencoder)
+    polished = random_model().autoencoder
+    with torch.no_grad():
+        for p in polished.decoder.parameters():
+            p.add_(1.0)
+    assert fingerprint(polished) == fingerprint(latents.autoencoder), "latents do not depend on the decoder"
+
+
+@pytest.mark.parametrize("mode", list(POLICIES))
+def test_a_row_holds_its_picture_once(images: SceneImages, latents: Latents, mode: str) -> None:
+    rows = rows_of(images, latents, tokens=900, modes=((mode, 1.0),), caption=1.0, grounded=2, maps=1.0)
+    for i in range(len(rows)):
+        nodes = rows.nodes(i, np.random.default_rng(i))
+        pictures = [n for n in nodes if isinstance(n.piece, Seen) and n.parent in (0, 1)]
+        assert len(pictures) == 1, "the trunk is shared by all that is asked about the picture"
+        assert len(nodes) > 6
+
+
+def test_a_target_sees_in_training_what_it_sees_when_it_is_drawn(images: SceneImages, latents: Latents) -> None:
+    rows = rows_of(images, latents, tokens=900, maps=1.0, noises=2)
+    layout = lay_out(rows.nodes(0, np.random.default_rng(0)), dummy())
+    targets = [i for i, n in enumerate(layout.nodes) if isinstance(n.piece, Noised)]
+    assert len(targets) == 4
+    for i in targets:
+        seen = [type(layout.nodes[j].piece).__name__ for j in np.flatnonzero(layout.sees[i])]
+        assert seen == ["Clean", "Seen", "Words", "Noised"], "the picture, the call, and itself"
+        assert not layout.sees[:, i][[j for j in range(len(layout.nodes)) if j != i]].any()
+
+
+def test_only_what_the_model_writes_is_learned(images: SceneImages, latents: Latents) -> None:
+    rows = rows_of(images, latents, tokens=900, modes=(("interleaved", 1.0),))
+    tokenizer = rows.sequencer
+    for i in range(len(rows)):
+        layout = lay_out(rows.nodes(i, np.random.default_rng(i)), dummy())
+        for k, node in enumerate(layout.nodes):
+            labels = layout.labels[layout.segment == k]
+            if isinstance(node.piece, Words) and node.piece.loss:
+                text = tokenizer.text(list(node.piece.ids))
+                assert text.startswith("<think>") and text.endswith(("</answer>", "</depth-estimation>", "</segmentation>"))
+                assert list(labels[:-1]) == [*node.piece.ids, dummy().special.end] and labels[-1] == NO_LABEL
+            else:
+                assert (labels == NO_LABEL).all()
+
+
+class Line(Stage[nn.Linear]):
+    """Fit y = 2 x: a stage of a moment."""
+
+    name = "line"
+
+    def batch(self, step: int, share: Share) -> Tensor:
+        return torch.randn(8 // share.world, 1, generator=torch.Generator().manual_seed(1000 * step + share.rank))
+
+    def loss(self, model: nn.Linear, batch: Tensor) -> tuple[Tensor, dict[str, float]]:
+        batch = batch.to(model.weight.dtype)
+        loss = (model(batch) - 2 * batch).float().square().mean()
+        return loss, {"error": float(loss.detach())}
+
+    def trained(self, model: nn.Linear) -> dict[str, nn.Parameter]:
+        return dict(model.named_parameters())
+
+    def sheet(self, model: nn.Linear) -> Any:
+        from PIL import Image
+
+        return Image.new("RGB", (4, 4))
+
+
+def line(folder: Path, steps: int, dtype: torch.dtype = torch.float32, stop: int | None = None) -> Trainer:
+    torch.manual_seed(0)
+    trainer = Trainer(
+        nn.Linear(1, 1), Line(), Optimisation(steps, lr=0.05, warmup=2, decay=0.5, ema=0.8), folder, dtype=dtype, workers=0
+    )
+    if stop is not None:
+        update = trainer.update
+
+        def stopping(batch: Any) -> dict[str, float]:
+            if trainer.step == stop:
+                raise KeyboardInterrupt
+            return update(batch)
+
+        trainer.update = stopping  # type: ignore[method-assign]
+        with pytest.raises(KeyboardInterrupt):
+            trainer.run(quiet=True)
+    else:
+        trainer.run(quiet=True)
+    return trainer
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_a_run_that_was_stopped_ends_where_it_would_have(tmp_path: Path, dtype: torch.dtype) -> None:
+    whole = line(tmp_path / "whole", 40, dtype)
+    line(tmp_path / "halves", 40, dtype, stop=17)
+    halves = line(tmp_path / "halves", 40, dtype)
+    for a, b in zip(whole.model.parameters(), halves.model.parameters(), strict=True):
+        assert torch.equal(a, b)
+    steps = [json.loads(row)["step"] for row in (tmp_path / "halves" / "log.jsonl").read_text().splitlines()]
+    assert steps == list(range(1, 41))
+
+
+def test_training_learns_and_ends_with_the_average(tmp_path: Path) -> None:
+    trainer = line(tmp_path, 200)
+    assert trainer.model.weight.item() == pytest.approx(2, abs=0.1)
+    assert torch.equal(trainer.model.weight, trainer.average["weight"])
+    assert (tmp_path / "sheets" / "000200.png").exists()
+
+
+def test_a_checkpoint_of_another_model_is_refused(tmp_path: Path) -> None:
+    line(tmp_path, 3)
+    other = Trainer(nn.Linear(2, 1), Line(), Optimisation(3), tmp_path, workers=0)
+    with pytest.raises(ValueError, match="of another model"):
+        other.run(quiet=True)
+
+
+def test_a_gradient_that_is_not_finite_changes_nothing(tmp_path: Path) -> None:
+    trainer = Trainer(nn.Linear(1, 1), Line(), Optimisation(3), tmp_path, workers=0)
+    before = trainer.model.weight.detach().clone()
+    trainer.update(torch.full((8, 1), float("inf")))
+    assert torch.equal(trainer.model.weight, before)
+
+
+def test_the_rate_warms_up_and_falls() -> None:
+    o = Optimisation(100, warmup=10, decay=0.5)
+    assert o.rate(0) == pytest.approx(0.1) and o.rate(9) == o.rate(49) == 1.0
+    assert o.rate(99) == pytest.approx(0.01, abs=2e-3) and replace(o, decay=0.0).rate(99) == 1.0
+
+
+def _together(rank: int, meeting: str, folder: str) -> None:
+    torch.set_num_threads(1)
+    dist.init_process_group("gloo", init_method=f"file://{meeting}", rank=rank, world_size=2)
+    trainer = line(Path(folder), 5)
+    torch.save(trainer.model.weight.detach(), f"{folder}-{rank}")
+    dist.destroy_process_group()
+
+
+def test_two_processes_train_as_one_on_their_batches_together(tmp_path: Path) -> None:
+    torch.multiprocessing.spawn(_together, (str(tmp_path / "meeting"), str(tmp_path / "two")), 2)
+    a, b = (torch.load(tmp_path / f"two-{rank}", weights_only=True) for rank in (0, 1))
+    assert torch.equal(a, b)
+
+    class Both(Line):
+        def batch(self, step: int, share: Share) -> Tensor:
+            return torch.cat([Line.batch(self, step, Share(rank, 2)) for rank in (0, 1)])
+
+    torch.manual_seed(0)
+    one = Trainer(
+        nn.Linear(1, 1), Both(), Optimisation(5, lr=0.05, warmup=2, decay=0.5, ema=0.8), tmp_path / "one", workers=0
+    )
+    one.run(quiet=True)
+    assert torch.allclose(one.model.weight, a, atol=1e-6)
+
+
+@pytest.fixture
+def stage(images: SceneImages, latents: Latents) -> Iterator[UnifiedStage]:
+    rows = rows_of(images, latents, tokens=500, modes=(("interleaved", 0.6), ("direct", 0.4)), maps=1.0, caption=1.0)
+    settings = StageSettings(rows.mix, Optimisation(30, lr=2e-3, matrix_lr=3e-3, warmup=3, ema=0.9), rows=2)
+    yield UnifiedStage("all", rows, rows, settings)
+
+
+def test_the_model_learns_text_and_maps(stage: UnifiedStage, tmp_path: Path) -> None:
+    model = random_model()
+    frozen = {k: p.detach().clone() for k, p in model.named_parameters() if k.startswith("autoencoder.")}
+    Trainer(model, stage, stage.optimisation, tmp_path, workers=0, sheet_every=1000).run(quiet=True)
+    log = [json.loads(row) for row in (tmp_path / "log.jsonl").read_text().splitlines()]
+    for figure in ("text", "flow"):
+        values = [row[figure] for row in log if figure in row]
+        assert np.mean(values[-5:]) < 0.9 * np.mean(values[:3]), figure
+    assert all(torch.equal(p, frozen[k]) for k, p in model.named_parameters() if k in frozen)
+    assert (tmp_path / "sheets" / "000030.png").exists()
+
+
+def test_batches_are_pure_and_epochs_see_every_scene(stage: UnifiedStage) -> None:
+    a, b = stage.batch(3, Share()), stage.batch(3, Share())
+    assert torch.equal(a.und_ids, b.und_ids) and torch.equal(a.latents, b.latents)  # type: ignore[arg-type]
+    assert sorted(int(stage._order(7)[k]) for k in range(6)) == list(range(6))
+    parts = [stage.batch(3, Share(rank, 2)) for rank in (0, 1)]
+    assert sum(len(p.und_ids) for p in parts) == len(a.und_ids)
+
+
+def test_an_autoencoder_learns_colour_first_of_all(images: SceneImages, tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    model = Autoencoder(dummy().autoencoder).initialise()
+    optimisation = Optimisation(40, lr=3e-3, warmup=5, betas=(0.9, 0.99), ema=0.8)
+    stage = AutoencoderStage(images, optimisation, batch_size=6, crop=32)
+    Trainer(model, stage, optimisation, tmp_path, workers=0).run(quiet=True)
+    log = [json.loads(row) for row in (tmp_path / "log.jsonl").read_text().splitlines()]
+    assert np.mean([r["loss"] for r in log[-5:]]) < 0.7 * np.mean([r["loss"] for r in log[:3]])
+    normalised(model, images, number=12)
+    with torch.no_grad():
+        z = torch.cat([model.encode(to_tensor(images.image(i, kind)[None])) for i in range(6) for kind in KINDS])
+    assert abs(float(z.mean())) < 0.3 and 0.6 < float(z.std()) < 1.6
+
+
+def test_the_decoder_can_be_trained_alone(images: SceneImages) -> None:
+    model = Autoencoder(dummy().autoencoder)
+    stage = AutoencoderStage(images, Optimisation(1), decoder_only=True)
+    assert {name.split(".")[0] for name in stage.trained(model)} == {"decoder"} and stage.name == "decoder"
