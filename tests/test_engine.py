@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from itertools import zip_longest
 
 import numpy as np
 import pytest
@@ -58,19 +59,21 @@ def settings(temperature: float, batch: int = 32, **changes: object) -> Settings
 
 
 def assert_same(a: Rollout, b: Rollout) -> None:
-    assert (a.reason, a.seed) == (b.reason, b.seed)
-    assert [turn.ids for turn in a.turns] == [turn.ids for turn in b.turns]
-    drawings = list(zip(a.trace.drawings, b.trace.drawings, strict=True))
-    for d, e in drawings:
-        assert d.modality == e.modality and d.latent is not None and e.latent is not None
-        np.testing.assert_allclose(d.latent, e.latent, atol=1e-4)
-        assert np.abs(d.image.astype(int) - e.image).max() <= 1, "at most a rounding apart"
-    for k, (one, other) in enumerate(zip(a.turns, b.turns, strict=True)):
-        # a pixel that was rounded the other way is another picture to look at, if only just
-        same_pixels = all((d.image == e.image).all() for d, e in drawings[:k])
-        np.testing.assert_allclose(
-            one.log_probabilities, other.log_probabilities, rtol=0, atol=1e-4 if same_pixels else 1e-2
-        )
+    """The same traces; but where a pixel of a map lay between two grey levels, and was rounded the one way in one of
+    them and the other way in the other, they have looked at different pictures from there on, and are let go."""
+    assert a.seed == b.seed
+    for one, other, d, e in zip_longest(a.turns, b.turns, a.trace.drawings, b.trace.drawings):
+        assert one is not None and other is not None and one.ids == other.ids and one.ended == other.ended
+        np.testing.assert_allclose(one.log_probabilities, other.log_probabilities, rtol=0, atol=1e-4)
+        assert (d is None) == (e is None)
+        if d is not None:
+            assert d.modality == e.modality
+            np.testing.assert_allclose(d.latent, e.latent, rtol=0, atol=1e-4)
+            difference = np.abs(d.image.astype(int) - e.image)
+            assert difference.max() <= 1 and difference.mean() < 0.01
+            if difference.any():
+                return
+    assert a.reason == b.reason
 
 
 # ---------------------------------------------------------------- batches

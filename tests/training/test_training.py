@@ -117,7 +117,8 @@ def test_only_what_the_model_writes_is_learned(images: SceneImages, latents: Lat
             labels = layout.labels[layout.segment == k]
             if isinstance(node.piece, Words) and node.piece.loss:
                 text = tokenizer.text(list(node.piece.ids))
-                assert text.startswith("<think>") and text.endswith(("</answer>", "</depth-estimation>", "</segmentation>"))
+                ends = ("</answer>", "</depth-estimation>", "</segmentation>")
+                assert text.startswith("<think>") and text.endswith(ends)
                 assert list(labels[:-1]) == [*node.piece.ids, dummy().special.end] and labels[-1] == NO_LABEL
             else:
                 assert (labels == NO_LABEL).all()
@@ -147,9 +148,8 @@ class Line(Stage[nn.Linear]):
 
 def line(folder: Path, steps: int, dtype: torch.dtype = torch.float32, stop: int | None = None) -> Trainer:
     torch.manual_seed(0)
-    trainer = Trainer(
-        nn.Linear(1, 1), Line(), Optimisation(steps, lr=0.05, warmup=2, decay=0.5, ema=0.8), folder, dtype=dtype, workers=0
-    )
+    optimisation = Optimisation(steps, lr=0.05, warmup=2, decay=0.5, ema=0.8)
+    trainer = Trainer(nn.Linear(1, 1), Line(), optimisation, folder, dtype=dtype, workers=0)
     if stop is not None:
         update = trainer.update
 

@@ -95,8 +95,11 @@ class UnifiedModel(nn.Module):
         return self.autoencoder.decode(unpatchify(tokens.to(ae_dtype), grid, self.config.latent_patch)).float()
 
     def initialise(self, seed: int = 0) -> UnifiedModel:
-        """Weights to start training from, a pure function of the seed: tables N(0, 0.02), matrices N(0, 1 / inputs), those that write to the
-        residual stream smaller with depth, and a velocity of zero (the released model's choice)."""
+        """Weights to start training from, a pure function of the seed.
+
+        Tables are N(0, 0.02) and matrices N(0, 1 / inputs), smaller with depth where they write to the residual stream;
+        the velocity is zero, as the released model's is.
+        """
         generator = torch.Generator().manual_seed(seed)
         with torch.no_grad():
             for name, p in self.named_parameters():
