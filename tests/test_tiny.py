@@ -1,0 +1,86 @@
+"""The shipped model, as a user has it."""
+
+from __future__ import annotations
+
+from importlib import resources
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from cooper import Answer, Cooper
+from cooper.evaluation.form import well_formed
+from cooper.images import load_image
+from cooper.inference.engine import Drew, Looked, Wrote
+from cooper.modalities import modality
+
+ASSETS = Path(str(resources.files("cooper") / "assets"))
+ROOM = ASSETS / "examples" / "room.png"
+QUESTION = "How far is the red ball from the blue box?"
+
+
+@pytest.fixture(scope="module")
+def model() -> Cooper:
+    return Cooper.load("tiny")
+
+
+def test_it_is_small_enough_and_has_its_card() -> None:
+    assert sum(f.stat().st_size for f in ASSETS.rglob("*") if f.is_file()) < 40e6
+    card = (ASSETS / "tiny" / "README.md").read_text()
+    for word in ("seed", "steps", "AbsRel", "limits"):
+        assert word in card.lower() or word in card
+
+
+def test_it_answers_with_a_well_formed_chain(model: Cooper) -> None:
+    result = model.ask(ROOM, QUESTION)
+    tags = [modality(name).tag for name in model.model.config.modalities]
+    assert all(well_formed(result.trace.turns, tags, True))
+    assert result.value is not None and 0.1 < result.value < 6 and result.unit == "m"
+    assert result.tokens > 5 and result.reason == "answered"
+
+
+def test_the_same_seed_gives_the_same_answer(model: Cooper) -> None:
+    a, b = (model.ask(ROOM, QUESTION, temperature=1.0, seed=3) for _ in range(2))
+    assert a.trace.turns == b.trace.turns
+    for x, y in zip(a.trace.drawings, b.trace.drawings, strict=True):
+        assert np.array_equal(x.image, y.image)
+
+
+def test_many_questions_are_answered_as_one_by_one(model: Cooper) -> None:
+    questions = [QUESTION, "What colour is the ball?", "How many objects are there?"]
+    together = model.ask_many([(ROOM, q) for q in questions])
+    assert [a.answer for a in together] == [model.ask(ROOM, q).answer for q in questions]
+
+
+def test_a_stream_tells_what_happens_and_ends_with_the_answer(model: Cooper) -> None:
+    events = list(model.stream(ROOM, QUESTION, mode="perception"))
+    assert isinstance(events[-1], Answer) and any(isinstance(e, Wrote) for e in events)
+    looked = [e for e in events if isinstance(e, Looked)]
+    assert [e.drawing.modality for e in looked] == ["depth", "segmentation"]
+    assert sum(isinstance(e, Drew) for e in events) == 2 * 11, "12 time points are 11 steps"
+
+
+def test_votes_are_counted(model: Cooper) -> None:
+    result = model.ask(ROOM, "How many balls are there?", mode="direct", samples=5)
+    assert sum(result.votes.values()) <= 5 and result.answer in result.votes
+
+
+def test_maps_have_the_size_of_the_picture_and_its_units(model: Cooper) -> None:
+    picture = load_image(ROOM)
+    large = np.repeat(np.repeat(picture, 3, axis=0), 3, axis=1)
+    depth, labels = model.depth(large), model.segment(large)
+    assert depth.values.shape == labels.labels.shape == large.shape[:2]
+    assert depth.unit == "m" and depth.values.dtype == np.float32 and 0.5 <= depth.values.min() < depth.values.max() <= 12
+    assert np.issubdtype(labels.labels.dtype, np.integer) and len(np.unique(labels.labels)) > 1
+
+
+def test_drawn_depth_is_that_of_the_scene(model: Cooper) -> None:
+    pytest.importorskip("mujoco")
+    from cooper.scenes.render import Renderer
+    from cooper.scenes.world import SPLITS, sample_scene
+
+    with Renderer(128) as renderer:
+        views = [renderer.render(sample_scene(SPLITS["validation"].start + k)) for k in range(6)]
+    errors = [np.mean(np.abs(model.depth(v.rgb).values - v.depth) / v.depth) for v in views]
+    blind = [np.mean(np.abs(np.median([w.depth for w in views], axis=0) - v.depth) / v.depth) for v in views]
+    assert np.mean(errors) < 0.1 and np.mean(errors) < 0.5 * np.mean(blind), "better than not looking"
