@@ -436,9 +436,9 @@ def test_scenes_sheet(cooper: Cooper, place: Path) -> None:
 @needs_mujoco
 def test_train_makes_the_scenes_it_lacks(cooper: Cooper, place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     spaces: list[Any] = []
-    monkeypatch.setattr("cooper.training.recipe.train_tiny", spaces.append)
+    monkeypatch.setattr("cooper.training.recipe.train_tiny", lambda space, processes: spaces.append(space) or "run/tiny")
     argv = ("train", "tiny", "--run", "run", "--scenes", "scenes", "--n-train", "2", "--n-validation", "1")
-    assert cooper(*argv, "--workers", "1").code == 0
+    assert cooper(*argv, "--processes", "1").code == 0
     (space,) = spaces
     assert space.run == Path("run")
     assert files(place / "scenes") == [

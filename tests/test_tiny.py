@@ -70,7 +70,8 @@ def test_maps_have_the_size_of_the_picture_and_its_units(model: Cooper) -> None:
     large = np.repeat(np.repeat(picture, 3, axis=0), 3, axis=1)
     depth, labels = model.depth(large), model.segment(large)
     assert depth.values.shape == labels.labels.shape == large.shape[:2]
-    assert depth.unit == "m" and depth.values.dtype == np.float32 and 0.5 <= depth.values.min() < depth.values.max() <= 12
+    assert depth.unit == "m" and depth.values.dtype == np.float32
+    assert 0.5 <= depth.values.min() < depth.values.max() <= 12
     assert np.issubdtype(labels.labels.dtype, np.integer) and len(np.unique(labels.labels)) > 1
 
 

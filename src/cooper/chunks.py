@@ -11,14 +11,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 from torch import Tensor
-
-if TYPE_CHECKING:
-    from cooper.layout import Node, RowLayout
 
 #: Chunks are at least this long, so that short continuations share one.
 SMALLEST = 96
@@ -44,21 +40,29 @@ class Chunks:
     back: Tensor
 
 
-def trunk_of(nodes: Sequence[Node]) -> int:
+@dataclass(frozen=True)
+class Tree:
+    """What matters of a row: the node of each token (N,), the node before each node (-1: none), and the mask (N, N)."""
+
+    segment: np.ndarray
+    parents: Sequence[int]
+    allowed: np.ndarray
+
+
+def trunk_of(parents: Sequence[int]) -> int:
     """How many leading nodes form the trunk: a chain that everything after it descends from."""
     end = 0
-    children = [sum(n.parent == i for n in nodes) for i in range(-1, len(nodes))]  # of i at i + 1
-    while end < len(nodes) and nodes[end].parent == end - 1 and children[end] == 1:
+    while end < len(parents) and parents[end] == end - 1 and list(parents).count(end - 1) == 1:
         end += 1
     return end
 
 
-def group(row: RowLayout) -> tuple[np.ndarray, list[np.ndarray]]:
+def group(row: Tree) -> tuple[np.ndarray, list[np.ndarray]]:
     """The tokens (in sequence order) of a row's trunk, and of its chunks of continuations."""
-    trunk = trunk_of(row.nodes)
+    trunk = trunk_of(row.parents)
     branch: list[int] = []  # the continuation that each later node belongs to
-    for i, node in enumerate(row.nodes[trunk:], trunk):
-        branch.append(i if node.parent < trunk else branch[node.parent - trunk])
+    for i, parent in enumerate(row.parents[trunk:], trunk):
+        branch.append(i if parent < trunk else branch[parent - trunk])
     tokens: dict[int, list[np.ndarray]] = {}
     for i, first in enumerate(branch, trunk):
         tokens.setdefault(first, []).append(np.flatnonzero(row.segment == i))
@@ -75,9 +79,8 @@ def group(row: RowLayout) -> tuple[np.ndarray, list[np.ndarray]]:
     return np.flatnonzero(row.segment < trunk), [np.concatenate(c) for c in chunks]
 
 
-def cut(rows: Sequence[RowLayout], slots: Sequence[np.ndarray], masks: Sequence[np.ndarray], width: int) -> Chunks:
-    """The parts of a batch. `slots` give each row's tokens their place in the row's stream of `width`, and `masks` are
-    the rows' `allowed()`."""
+def cut(rows: Sequence[Tree], slots: Sequence[np.ndarray], width: int) -> Chunks:
+    """The parts of a batch. `slots` give each row's tokens their place in the row's stream of `width`."""
     grouped = [group(row) for row in rows]
     batch = len(rows)
     longest_trunk = max(len(trunk) for trunk, _ in grouped)
@@ -93,7 +96,7 @@ def cut(rows: Sequence[RowLayout], slots: Sequence[np.ndarray], masks: Sequence[
         for r, (trunk, _) in enumerate(grouped):
             n = len(trunk)
             places[r, 0, :n] = first[r] + slots[r][trunk]
-            allowed[r, 0, :n, :n] = masks[r][np.ix_(trunk, trunk)]
+            allowed[r, 0, :n, :n] = rows[r].allowed[np.ix_(trunk, trunk)]
             allowed[r, 0, n:] = True
             back[r, slots[r][trunk]] = r * total + np.arange(n)
         parts.append(Part(torch.from_numpy(places), torch.from_numpy(places), torch.from_numpy(allowed)))
@@ -108,8 +111,8 @@ def cut(rows: Sequence[RowLayout], slots: Sequence[np.ndarray], masks: Sequence[
                 n = len(tokens)
                 queries[r, k, :n] = first[r] + slots[r][tokens]
                 keys[r, k, longest_trunk : longest_trunk + n] = queries[r, k, :n]
-                allowed[r, k, :n, : len(trunk)] = masks[r][np.ix_(tokens, trunk)]
-                allowed[r, k, :n, longest_trunk : longest_trunk + n] = masks[r][np.ix_(tokens, tokens)]
+                allowed[r, k, :n, : len(trunk)] = rows[r].allowed[np.ix_(tokens, trunk)]
+                allowed[r, k, :n, longest_trunk : longest_trunk + n] = rows[r].allowed[np.ix_(tokens, tokens)]
                 allowed[r, k, n:] = True
                 back[r, slots[r][tokens]] = r * total + longest_trunk + k * size + np.arange(n)
         parts.append(Part(torch.from_numpy(queries), torch.from_numpy(keys), torch.from_numpy(allowed)))

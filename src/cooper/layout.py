@@ -35,7 +35,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from cooper.chunks import Chunks, cut
+from cooper.chunks import Chunks, Tree, cut
 from cooper.model.config import ModelConfig
 from cooper.model.vision import grid_positions
 
@@ -265,7 +265,7 @@ def collate(rows: Sequence[RowLayout], config: ModelConfig) -> Batch:
     target_at: list[np.ndarray] = []
     target: list[Tensor] = []
     slots: list[np.ndarray] = []
-    masks: list[np.ndarray] = []
+    trees: list[Tree] = []
     for r, row in enumerate(rows):
         slot = np.empty(len(row.gen), dtype=np.int64)  # sequence order -> stream order
         slot[~row.gen] = np.arange(len(row.gen) - counts[r])
@@ -275,9 +275,9 @@ def collate(rows: Sequence[RowLayout], config: ModelConfig) -> Batch:
         labels[r, slot[und]] = row.labels[und]
         positions[r, slot] = row.position
         order[r, slot] = np.arange(len(slot))
-        masks.append(row.allowed())
         slots.append(slot)
-        allowed[r, slot[:, None], slot] = masks[-1]
+        trees.append(Tree(row.segment, [node.parent for node in row.nodes], row.allowed()))
+        allowed[r, slot[:, None], slot] = trees[-1].allowed
         for i, node in enumerate(row.nodes):
             piece = node.piece
             if isinstance(piece, Words):
@@ -296,7 +296,7 @@ def collate(rows: Sequence[RowLayout], config: ModelConfig) -> Batch:
                 target.append(piece.noise - piece.tokens)
     batch = Batch(
         torch.from_numpy(und_ids), gen_width, torch.from_numpy(positions), torch.from_numpy(order >= 0),
-        torch.from_numpy(allowed), cut(rows, slots, masks, width), torch.from_numpy(labels), torch.from_numpy(order),
+        torch.from_numpy(allowed), cut(trees, slots, width), torch.from_numpy(labels), torch.from_numpy(order),
         torch.tensor([row.end for row in rows]),
     )  # fmt: skip
     for group in images.values():

@@ -51,7 +51,7 @@ STAGES: dict[str, StageSettings] = {
             tokens=640, modes=(("interleaved", 0.55), ("direct", 0.2), ("text", 0.15), ("perception", 0.1)),
             caption=0.2, grounded=1, maps=1.0, noises=2, traced_targets=0.25,
         ),
-        Optimisation(steps=1200, lr=2e-3, matrix_lr=3e-3, decay=0.7, ema=0.995),
+        Optimisation(steps=900, lr=2e-3, matrix_lr=3e-3, decay=0.7, ema=0.995),
         seed=3,
     ),
 }  # fmt: skip
