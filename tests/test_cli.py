@@ -436,7 +436,8 @@ def test_scenes_sheet(cooper: Cooper, place: Path) -> None:
 @needs_mujoco
 def test_train_makes_the_scenes_it_lacks(cooper: Cooper, place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     spaces: list[Any] = []
-    monkeypatch.setattr("cooper.training.recipe.train_tiny", lambda space, processes: spaces.append(space) or "run/tiny")
+    train = "cooper.training.recipe.train_tiny"
+    monkeypatch.setattr(train, lambda space, processes: spaces.append(space) or "run/tiny")
     argv = ("train", "tiny", "--run", "run", "--scenes", "scenes", "--n-train", "2", "--n-validation", "1")
     assert cooper(*argv, "--processes", "1").code == 0
     (space,) = spaces
