@@ -40,7 +40,7 @@ demo: setup ## ask the shipped model about a picture (PICTURE=... QUESTION=...) 
 	@echo
 	@echo "The whole chain, with its maps: $(CURDIR)/$(PAGE)"
 	@echo "The shipped model knows its own small world only: simple rooms with a few plain objects. For real pictures load"
-	@echo "a published checkpoint: $(BIN)/cooper ask PICTURE QUESTION --model FOLDER_OR_HUB_ID"
+	@echo "a published checkpoint: $(BIN)/cooper ask PICTURE QUESTION --model FOLDER"
 
 test: $(VENV)/.test-stamp ## run the tests, all but the slow ones
 	$(ensure-gl)
