@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class _Draw:
+class _Draw(ABC):
     picture: PicturePath
     """Path of the picture (PNG, JPEG, WebP, BMP, TIFF, GIF), or - for standard input."""
     out: OutFile = None
@@ -78,11 +79,13 @@ class _Draw:
             raise ValueError(f"--out {self.out} ends in neither .npy (values) nor .png (colours); name a file with one")
         return [self.out.with_suffix(".npy"), self.out.with_suffix(".png")]
 
+    @abstractmethod
     def _figures(self, made: Map) -> dict[str, Any]:
-        raise NotImplementedError
+        """What `--json` says of a map."""
 
+    @abstractmethod
     def _summary(self, made: Map) -> str:
-        raise NotImplementedError
+        """A line about a map."""
 
 
 @dataclass(frozen=True)
