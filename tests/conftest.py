@@ -12,6 +12,10 @@ os.environ.setdefault("HF_HUB_OFFLINE", "1")
 
 import pytest  # noqa: E402
 from hypothesis import settings  # noqa: E402
+from jaxtyping import install_import_hook  # noqa: E402
+
+# The shapes that the model's functions promise are checked whenever a test calls them.
+install_import_hook("cooper.model", "beartype.beartype")
 
 # No deadline: the first example pays for imports and caches. In CI the same examples every time.
 settings.register_profile("cooper", deadline=None)

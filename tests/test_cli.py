@@ -255,6 +255,7 @@ MISTAKES: dict[str, tuple[list[str], str]] = {
     "empty path": (["ask", "", "q"], "path of the picture is empty"),
     "empty question": (["ask", "room.png", ""], "the question is empty"),
     "blank question": (["ask", "room.png", " \n"], "the question is empty"),
+    "endless question": (["ask", "room.png", "why? " * 1000], "ask in at most 2000"),
     "no question": (["ask", "room.png"], "QUESTION"),
     "no arguments": (["ask"], "PICTURE"),
     "mode": (["ask", "room.png", "q", "--mode", "dream"], "direct, text, perception, interleaved"),

@@ -7,6 +7,7 @@ import torch
 from tests.helpers import decoder_calls, random_model
 from torch import Tensor
 
+from cooper.benchmark.machine import threads
 from cooper.inference.flow import RELEASED, FlowSettings, guide, integrate, schedule
 from cooper.inference.sampler import Sampling, generator
 from cooper.inference.session import Session
@@ -136,12 +137,23 @@ def test_branches_that_are_off_cost_nothing(text_scale: float, image_scale: floa
     flow = FlowSettings(6, 1.0, text_scale, image_scale, interval=(0.5, 1.0))
     session = turn()
     length = session.context.length
-    with decoder_calls(MODEL) as calls:
+    with threads(1), decoder_calls(MODEL) as calls:
         draw(session, flow)
     drawing = [positions.shape[0] for (_, gen, positions, _), _ in calls if gen is not None]
     assert drawing == rows, "one pass a time point, whatever the branches"
     assert len(calls) - len(drawing) == (text_scale != 1) + (image_scale != 1), "null histories are read once, or never"
     assert session.context.length == length, "nothing of a drawing stays"
+
+
+def test_maps_do_not_depend_on_how_many_threads_draw_them() -> None:
+    """Two threads share the branches of one map, unevenly, and the maps of two."""
+    flow = FlowSettings(4, 1.0, 4.0, 2.0, (0.3, 1.0))
+    ends = []
+    for count in (1, 2):
+        with threads(count):
+            ends.append(draw(turn(), flow))
+            assert torch.get_num_threads() == count
+    torch.testing.assert_close(ends[1], ends[0], rtol=0, atol=1e-5)
 
 
 @pytest.mark.parametrize(

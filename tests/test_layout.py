@@ -30,6 +30,7 @@ from cooper.layout import (
     collate,
     lay_out,
     merge,
+    together,
     tokens_of,
 )
 from cooper.model.attention import ChunkedAttention, DenseAttention
@@ -221,8 +222,8 @@ def test_merge_shares_what_carries_no_loss() -> None:
 @given(st.lists(trees(), min_size=2, max_size=4))
 def test_rows_are_independent_and_padding_changes_nothing(forest: list[list[Node]]) -> None:
     layouts = [lay_out(nodes, CONFIG) for nodes in forest]
-    for row, together in zip(layouts, packed(layouts), strict=True):
-        close(together, packed([row])[0])
+    for row, batched in zip(layouts, packed(layouts), strict=True):
+        close(batched, packed([row])[0])
 
 
 def test_losses_of_a_batch_are_those_of_its_rows() -> None:
@@ -252,16 +253,25 @@ def test_a_target_is_seen_by_nobody(nodes: list[Node], seed: int) -> None:
 
 
 @settings(max_examples=40)
-@given(st.lists(trees(), min_size=1, max_size=3), st.sampled_from([1, 12, 96]))
-def test_attention_back_ends_agree(forest: list[list[Node]], smallest: int) -> None:
-    """What a CPU does, dense parts of any size, against `scaled_dot_product_attention` under the whole mask."""
-    with patch.object(chunks, "SMALLEST", smallest):
-        batch = collate([lay_out(nodes, CONFIG) for nodes in forest], CONFIG)
+@given(st.lists(trees(), min_size=1, max_size=3), st.sampled_from([1, 12, 96]), st.sampled_from([1, 64]))
+def test_attention_back_ends_agree(forest: list[list[Node]], smallest: int, step: int) -> None:
+    """What a CPU does, dense blocks of any size, against `scaled_dot_product_attention` under the whole mask."""
+    batch = collate([lay_out(nodes, CONFIG) for nodes in forest], CONFIG)
+    with patch.object(chunks, "SMALLEST", smallest), patch.object(chunks, "STEP", step):
+        batch.chunks  # noqa: B018
     c, random = CONFIG.decoder, torch.Generator().manual_seed(0)
     heads = (c.heads, c.kv_heads, c.kv_heads)
     q, k, v = (torch.randn(*batch.valid.shape, h, c.head_dim, generator=random) for h in heads)
     chunked, dense = ChunkedAttention(batch.chunks, torch.float32), DenseAttention(batch.allowed)
     close(chunked(0, q, k, v)[batch.valid], dense(0, q, k, v)[batch.valid])
+
+
+@settings(max_examples=20)
+@given(st.lists(trees(), min_size=2, max_size=3))
+def test_rows_together_are_the_rows(forest: list[list[Node]]) -> None:
+    """Rows laid out as one row need no padding, and do not see one another."""
+    apart = [packed([lay_out(nodes, CONFIG)])[0] for nodes in forest]
+    close(packed([lay_out(together(forest), CONFIG)])[0], torch.cat(apart))
 
 
 # ---------------------------------------------------------------- by hand

@@ -25,7 +25,7 @@ from cooper.inference.sampler import Sampling
 from cooper.modalities import MapView, modality
 from cooper.model.unified import UnifiedModel
 from cooper.sequence import Sequencer
-from cooper.trace import Picture, Text, Trace, calls_of
+from cooper.trace import Picture, Text, Trace, asked, calls_of
 
 SHIPPED = ("tiny",)
 
@@ -237,7 +237,5 @@ def _number(answer: str) -> float:
 
 
 def prompt_of(image: np.ndarray, question: str) -> Trace:
-    """A prompt: the picture, then the question. Raises ValueError if the question is empty."""
-    if not question.strip():
-        raise ValueError("the question is empty; ask something about the picture")
-    return Trace((Picture(image), Text(question.strip())))
+    """A prompt: the picture, then the question. Raises ValueError if the question is empty or far too long."""
+    return Trace((Picture(image), Text(asked(question))))

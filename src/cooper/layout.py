@@ -29,6 +29,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import TypeAlias
 
 import numpy as np
@@ -96,6 +97,15 @@ def chain(pieces: Sequence[Piece]) -> list[Node]:
     return merge([pieces])
 
 
+def together(rows: Sequence[Sequence[Node]]) -> list[Node]:
+    """Rows as one row, which then needs no padding."""
+    nodes: list[Node] = []
+    for row in rows:
+        first = len(nodes)
+        nodes += [Node(node.piece, node.parent + first if node.parent >= 0 else -1) for node in row]
+    return nodes
+
+
 def merge(sequences: Sequence[Sequence[Piece]]) -> list[Node]:
     """Several sequences as one row; leading pieces they share (the same object, or equal words) are held once.
 
@@ -139,14 +149,15 @@ class RowLayout:
     end: int
     """The next rotary position after the last node that advances it."""
 
+    def tree(self, slots: np.ndarray) -> Tree:
+        """The row's attention, its tokens being at these places of a batch."""
+        causal = np.array([isinstance(n.piece, Words) for n in self.nodes], dtype=bool)
+        return Tree(slots, self.segment, [n.parent for n in self.nodes], self.sees, causal)
+
     def allowed(self) -> np.ndarray:
         """Attention, bool (N, N): may token i attend to token j?"""
-        allowed = self.sees[self.segment[:, None], self.segment]
-        causal = np.array([isinstance(n.piece, Words) for n in self.nodes], dtype=bool)
         index = np.arange(len(self.segment))
-        future = index > index[:, None]
-        same_text = (self.segment[:, None] == self.segment) & causal[self.segment][:, None]
-        return allowed & ~(same_text & future)
+        return self.tree(index).allowed(index, index)
 
 
 def lay_out(nodes: Sequence[Node], config: ModelConfig, start: int = 0) -> RowLayout:
@@ -222,10 +233,8 @@ class Batch:
     """int64 (B, N), stream order."""
     valid: Tensor
     """bool (B, N): False for padding."""
-    allowed: Tensor
-    """bool (B, N, N); padding attends to itself only."""
-    chunks: Chunks
-    """The same attention in dense parts."""
+    trees: list[Tree]
+    """Attention of each row."""
     labels: Tensor
     """int64 (B, U)."""
     order: Tensor
@@ -247,6 +256,22 @@ class Batch:
     target: Tensor | None = None
     """Their velocities, noise - tokens (M, latent_dim)."""
 
+    @cached_property
+    def allowed(self) -> Tensor:
+        """Attention as one mask, bool (B, N, N); padding attends to itself only."""
+        size, width = self.positions.shape
+        allowed = np.zeros((size, width, width), dtype=bool)
+        allowed[:, np.arange(width), np.arange(width)] = True
+        for r, tree in enumerate(self.trees):
+            index, slots = np.arange(len(tree.slots)), tree.slots - r * width
+            allowed[r, slots[:, None], slots] = tree.allowed(index, index)
+        return torch.from_numpy(allowed)
+
+    @cached_property
+    def chunks(self) -> Chunks:
+        """The same attention in dense blocks."""
+        return cut(self.trees, self.positions.numel())
+
 
 def collate(rows: Sequence[RowLayout], config: ModelConfig) -> Batch:
     """Pad rows to one batch in stream order."""
@@ -258,13 +283,10 @@ def collate(rows: Sequence[RowLayout], config: ModelConfig) -> Batch:
     labels = np.full((size, und_width), NO_LABEL, dtype=np.int64)
     positions = np.zeros((size, width), dtype=np.int64)
     order = np.full((size, width), -1, dtype=np.int64)
-    allowed = np.zeros((size, width, width), dtype=bool)
-    allowed[:, np.arange(width), np.arange(width)] = True
     images: dict[tuple[int, ...], list[tuple[Tensor, np.ndarray]]] = {}
     drawn: list[tuple[Tensor, float, np.ndarray, np.ndarray]] = []
     target_at: list[np.ndarray] = []
     target: list[Tensor] = []
-    slots: list[np.ndarray] = []
     trees: list[Tree] = []
     for r, row in enumerate(rows):
         slot = np.empty(len(row.gen), dtype=np.int64)  # sequence order -> stream order
@@ -275,9 +297,7 @@ def collate(rows: Sequence[RowLayout], config: ModelConfig) -> Batch:
         labels[r, slot[und]] = row.labels[und]
         positions[r, slot] = row.position
         order[r, slot] = np.arange(len(slot))
-        slots.append(slot)
-        trees.append(Tree(row.segment, [node.parent for node in row.nodes], row.allowed()))
-        allowed[r, slot[:, None], slot] = trees[-1].allowed
+        trees.append(row.tree(r * width + slot))
         for i, node in enumerate(row.nodes):
             piece = node.piece
             if isinstance(piece, Words):
@@ -296,8 +316,7 @@ def collate(rows: Sequence[RowLayout], config: ModelConfig) -> Batch:
                 target.append(piece.noise - piece.tokens)
     batch = Batch(
         torch.from_numpy(und_ids), gen_width, torch.from_numpy(positions), torch.from_numpy(order >= 0),
-        torch.from_numpy(allowed), cut(trees, slots, width), torch.from_numpy(labels), torch.from_numpy(order),
-        torch.tensor([row.end for row in rows]),
+        trees, torch.from_numpy(labels), torch.from_numpy(order), torch.tensor([row.end for row in rows]),
     )  # fmt: skip
     for group in images.values():
         places = torch.from_numpy(np.stack([at for _, at in group]))

@@ -205,3 +205,16 @@ def answer_of(text: str) -> str | None:
 def thought_of(text: str) -> str:
     """The thoughts of a turn, without their tags."""
     return " ".join(t.strip() for t in re.findall(r"<think>(.*?)(?:</think>|$)", text, flags=re.DOTALL))
+
+
+#: Characters of the longest question.
+MAX_QUESTION = 2000
+
+
+def asked(question: str) -> str:
+    """A question as it is put to a model. Raises ValueError if it is empty or far too long."""
+    if not question.strip():
+        raise ValueError("the question is empty; ask something about the picture")
+    if len(question) > MAX_QUESTION:
+        raise ValueError(f"the question has {len(question)} characters; ask in at most {MAX_QUESTION}")
+    return question.strip()

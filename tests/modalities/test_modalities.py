@@ -41,11 +41,25 @@ def test_depth_is_shown_red_where_it_is_near() -> None:
 
 @given(seed=st.integers(0, 1000), noise=st.integers(0, 40))
 def test_segmentation_survives_its_picture_and_some_noise(seed: int, noise: int) -> None:
-    segmentation = Segmentation(smallest=1)
+    segmentation = Segmentation()
     rng = np.random.default_rng(seed)
-    labels = rng.integers(0, len(segmentation.classes) + 1, (12, 12))
+    labels = np.kron(rng.integers(0, len(segmentation.classes) + 1, (4, 4)), np.ones((3, 3), dtype=int))
     rgb = segmentation.to_rgb(labels).astype(int) + rng.integers(-noise, noise + 1, (12, 12, 3))
     assert np.array_equal(segmentation.to_values(rgb.clip(0, 255).astype(np.uint8)), labels)
+
+
+def test_thin_things_survive_and_blurred_edges_are_no_things() -> None:
+    """Half red is a cylinder's colour; a line of it around a red ball is blur, unless it is that very colour."""
+    segmentation = Segmentation()
+    ball, cylinder = (segmentation.number(f"red {shape}") for shape in ("ball", "cylinder"))
+    labels = np.zeros((20, 20), dtype=int)
+    labels[5:15, 5:15] = ball
+    rgb = segmentation.to_rgb(labels)
+    rgb[4, 4:16] = rgb[15, 4:16] = (150, 20, 10)
+    blurred = segmentation.to_values(rgb)
+    assert set(np.unique(blurred)) == {0, ball} and (blurred[5:15, 5:15] == ball).all()
+    labels[2, 3:18] = cylinder
+    assert np.array_equal(segmentation.to_values(segmentation.to_rgb(labels)), labels)
 
 
 def test_specks_become_background() -> None:

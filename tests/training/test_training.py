@@ -21,11 +21,13 @@ from cooper.model.autoencoder import Autoencoder
 from cooper.model.presets import dummy
 from cooper.scenes.shards import make_shards
 from cooper.scenes.targets import KINDS, SceneImages
+from cooper.scenes.world import COLORS, SHAPES
 from cooper.training.autoencoder import AutoencoderStage, normalised, to_tensor
 from cooper.training.latents import Latents, fingerprint
 from cooper.training.loop import Optimisation, Share, Stage, Trainer
 from cooper.training.rows import Mix, SceneRows
 from cooper.training.unified import StageSettings, UnifiedStage
+from cooper.training.vision import CELL, UNKNOWN, Seer, VisionStage, cells_of
 
 pytest.importorskip("mujoco")
 
@@ -253,7 +255,7 @@ def test_batches_are_pure_and_epochs_see_every_scene(stage: UnifiedStage) -> Non
     assert torch.equal(a.und_ids, b.und_ids) and torch.equal(a.latents, b.latents)  # type: ignore[arg-type]
     assert sorted(int(stage._order(7)[k]) for k in range(6)) == list(range(6))
     parts = [stage.batch(3, Share(rank, 2)) for rank in (0, 1)]
-    assert sum(len(p.und_ids) for p in parts) == len(a.und_ids)
+    assert [sum(tree.parents.count(-1) for tree in batch.trees) for batch in (a, *parts)] == [2, 1, 1]
 
 
 def test_an_autoencoder_learns_colour_first_of_all(images: SceneImages, tmp_path: Path) -> None:
@@ -274,3 +276,25 @@ def test_the_decoder_can_be_trained_alone(images: SceneImages) -> None:
     model = Autoencoder(dummy().autoencoder)
     stage = AutoencoderStage(images, Optimisation(1), decoder_only=True)
     assert {name.split(".")[0] for name in stage.trained(model)} == {"decoder"} and stage.name == "decoder"
+
+
+def test_the_vision_transformer_learns_what_a_cell_shows(images: SceneImages, tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    model = random_model()
+    before = {k: p.detach().clone() for k, p in model.named_parameters()}
+    stage = VisionStage(images, images, batch_size=4)
+    Trainer(Seer(model), stage, Optimisation(30, lr=3e-3, warmup=3, ema=0.9), tmp_path, workers=0).run(quiet=True)
+    log = [json.loads(row) for row in (tmp_path / "log.jsonl").read_text().splitlines()]
+    assert np.mean([r["loss"] for r in log[-5:]]) < 0.8 * np.mean([r["loss"] for r in log[:3]])
+    changed = {k.split(".")[0] for k, p in model.named_parameters() if not torch.equal(p, before[k])}
+    assert changed == {"vision", "connector_in", "connector_out"}
+
+
+def test_cells_say_what_is_at_their_middle(images: SceneImages) -> None:
+    scene, view = images.shards[0]
+    cells = cells_of(images, 0)
+    rows, columns = np.nonzero(cells[..., 0])
+    assert len(rows) and (cells_of(images, 0, "depth") == UNKNOWN).all()
+    for y, x in zip(rows, columns, strict=True):
+        thing = next(t for t in scene.things if t.id == view.labels[CELL * y + CELL // 2, CELL * x + CELL // 2])
+        assert SHAPES[cells[y, x, 0] - 1] == thing.shape and list(COLORS)[cells[y, x, 1] - 1] == thing.color

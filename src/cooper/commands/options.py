@@ -8,6 +8,8 @@ from typing import Annotated, TypeAlias
 
 from tyro.conf import Positional, arg
 
+from cooper.trace import asked
+
 PicturePath: TypeAlias = Annotated[Positional[str], arg(metavar="PICTURE")]
 FlowSteps: TypeAlias = Annotated[int | None, arg(metavar="N", help_behavior_hint="(default: the model's)")]
 Guidance: TypeAlias = Annotated[
@@ -28,8 +30,7 @@ def check_drawing(flow_steps: int | None, guidance: tuple[float, float] | None) 
 
 def check_asking(question: str, max_turns: int | None, temperature: float, top_p: float, samples: int) -> None:
     """Raises ValueError for what nothing can be asked with."""
-    if not question.strip():
-        raise ValueError("the question is empty; ask something about the picture")
+    asked(question)
     if max_turns is not None and max_turns < 1:
         raise ValueError(f"--max-turns must be at least 1, not {max_turns}")
     if not (isfinite(temperature) and temperature >= 0):

@@ -163,6 +163,7 @@ class CachedAttention:
         b, n, h, d = q.shape
         heads = k.shape[2]
         groups = h // heads
+        q, k, v = (x.to(self.context.links[-1].block.k.dtype) for x in (q, k, v))
         q = (q * d**-0.5).view(b, n, heads, groups, d).permute(0, 2, 3, 1, 4)  # b, k, g, n, d
         k, v = k.transpose(1, 2), v.transpose(1, 2)
         if self.write:
@@ -197,15 +198,3 @@ def _over_block(x: Tensor, shared: Tensor) -> Tensor:
     folded = x.view(-1, repeat, heads, m, a).transpose(1, 2).reshape(-1, heads, repeat * m, a)
     product = folded @ shared
     return product.view(-1, heads, repeat, m, product.shape[-1]).transpose(1, 2).reshape(rows, heads, m, -1)
-
-
-class Branches:
-    """Several attentions in one pass: the rows of a batch are cut into equal parts, each with its own context."""
-
-    def __init__(self, parts: list[CachedAttention]):
-        self.parts = parts
-
-    def __call__(self, layer: int, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-        n = len(self.parts)
-        pieces = zip(self.parts, q.chunk(n), k.chunk(n), v.chunk(n), strict=True)
-        return torch.cat([part(layer, *qkv) for part, *qkv in pieces])

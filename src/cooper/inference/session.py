@@ -8,10 +8,11 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from cooper.inference.cache import Branches, CachedAttention, Context
+from cooper.inference.cache import CachedAttention, Context
+from cooper.inference.drawing import Velocities
 from cooper.inference.flow import FlowSettings, integrate
 from cooper.inference.sampler import Sampling
-from cooper.layout import Batch, Noised, Piece, Words, chain, collate, lay_out
+from cooper.layout import Batch, Piece, Words, chain, collate, lay_out
 from cooper.model.packed import embed
 from cooper.model.unified import UnifiedModel
 
@@ -138,26 +139,11 @@ class Session:
             if texts is None:
                 raise ValueError("image guidance needs the texts without the picture; pass them, or set its scale to 1")
             contexts.append(Session.open(self.model, texts).context)
-        model, device = self.model, self.model.device
-        noise = noise.to(device)
-        passes: dict[int, tuple[Batch, Branches]] = {}
-        for branches in {1, len(contexts)}:
-            starts = torch.cat([c.positions for c in contexts[:branches]]).tolist()
-            blank = Noised(noise[0], grid, 0.0, noise[0])
-            batch = collate([lay_out(chain([blank]), model.config, start) for start in starts], model.config)
-            local = batch.allowed.to(device).chunk(branches)
-            attends = [CachedAttention(c, a, write=False) for c, a in zip(contexts, local, strict=False)]
-            passes[branches] = batch, Branches(attends)
+        noise = noise.to(self.model.device)
+        velocities = Velocities(self.model, contexts, noise, grid)
 
         def velocity(x: Tensor, t: float, guided: bool) -> tuple[Tensor, Tensor | None, Tensor | None]:
-            branches = len(contexts) if guided else 1
-            batch, attend = passes[branches]
-            batch.latents = x.repeat(branches, 1, 1).flatten(0, 1)
-            batch.times = torch.full((len(batch.latents),), t, device=device)
-            und, gen = embed(model, batch)
-            _, hidden = model.decoder(und, gen, batch.positions.to(device), attend)
-            assert hidden is not None
-            parts = iter(model.velocity(hidden).float().chunk(branches))
+            parts = iter(velocities(x, t, len(contexts) if guided else 1))
             v = next(parts)
             without_text = next(parts) if guided and settings.text_scale != 1 else None
             return v, without_text, next(parts) if guided and settings.image_scale != 1 else None

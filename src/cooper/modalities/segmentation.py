@@ -10,11 +10,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+from scipy.ndimage import binary_erosion
 
 from cooper.modalities.base import MapView, Modality, as_float
 from cooper.modalities.metrics import segmentation_iou
 
 Colour = tuple[int, int, int]
+#: How far (of 0..1 a channel, all three together) a pixel may be from its class's very colour.
+_EXACT = 0.04
 
 _SHAPES = ("ball", "box", "cylinder", "cone")
 _SHADES: dict[str, tuple[Colour, Colour, Colour, Colour]] = {
@@ -41,7 +44,7 @@ class Segmentation(Modality):
     classes: tuple[tuple[str, Colour], ...] = WORLD_CLASSES
     background: Colour = (0, 0, 0)
     smallest: int = 8
-    """Pixels below which a class is taken for the blur of an edge and becomes background."""
+    """So many pixels of its very colour show a class, however thin it is."""
     name: str = "segmentation"
     tag: str = "segmentation"
     instruction: str = "draw the objects"
@@ -63,14 +66,21 @@ class Segmentation(Modality):
         return self.palette[values]
 
     def to_values(self, rgb: np.ndarray) -> np.ndarray:
+        height, width = rgb.shape[:2]
         palette = self.palette.astype(np.float32) / 255
         colours = as_float(rgb).reshape(-1, 3)
         # |a - b|^2 without |a|^2, which is the same for every class
         scores = colours @ palette.T - 0.5 * (palette**2).sum(axis=1)
-        labels = scores.argmax(axis=1).astype(np.int32)
-        counts = np.bincount(labels, minlength=len(palette))
-        labels[counts[labels] < self.smallest] = 0
-        return labels.reshape(rgb.shape[:2])
+        labels = scores.argmax(axis=1)
+        apart = (colours**2).sum(axis=1) - 2 * scores[np.arange(len(labels)), labels]
+        nearest, exact = labels.reshape(height, width), (apart < _EXACT**2).reshape(height, width)
+        # between two colours lie other classes' colours: where one only ever lines an edge, it is blur
+        shown = [0, *(int(k) for k in np.unique(labels[labels > 0]) if self._shown(nearest == k, exact))]
+        return np.array(shown, dtype=np.int32)[scores[:, shown].argmax(axis=1)].reshape(height, width)
+
+    def _shown(self, where: np.ndarray, exact: np.ndarray) -> bool:
+        """Does a class fill a block of three by three pixels, or enough pixels with its very colour?"""
+        return bool(binary_erosion(where, np.ones((3, 3))).any() or (where & exact).sum() >= self.smallest)
 
     def view(self, rgb: np.ndarray) -> MapView:
         labels = self.to_values(rgb)

@@ -50,15 +50,15 @@ class ChunkedAttention:
         q, k, v = (x.flatten(2).flatten(0, 1) for x in (q * d**-0.5, k, v))
         outs = []
         for part, bias in self.parts:
-            at = _take(q, part.queries).unflatten(-1, (heads, h // heads, d))  # B, K, C, k, g, D
-            keys = _take(k, part.keys).unflatten(-1, (heads, d)).permute(0, 1, 3, 4, 2)  # B, K, k, D, L
-            values = _take(v, part.keys).unflatten(-1, (heads, d)).transpose(2, 3)  # B, K, k, L, D
-            size = part.queries.shape[2]
-            scores = at.permute(0, 1, 3, 4, 2, 5).flatten(3, 4) @ keys  # B, K, k, g * C, L
-            weights = torch.softmax(scores.unflatten(3, (-1, size)) + bias, dim=-1).flatten(3, 4)
-            out = (weights @ values).unflatten(3, (-1, size))  # B, K, k, g, C, D
-            outs.append(out.permute(0, 1, 4, 2, 3, 5).reshape(b, -1, h * d))
-        return _take(torch.cat(outs, dim=1).flatten(0, 1), self.back)
+            size = part.queries.shape[1]
+            at = _take(q, part.queries).unflatten(-1, (heads, h // heads, d))  # K, C, k, g, D
+            keys = _take(k, part.keys).unflatten(-1, (heads, d)).permute(0, 2, 3, 1)  # K, k, D, L
+            values = _take(v, part.keys).unflatten(-1, (heads, d)).transpose(1, 2)  # K, k, L, D
+            scores = at.permute(0, 2, 3, 1, 4).flatten(2, 3) @ keys  # K, k, g * C, L
+            weights = torch.softmax(scores.unflatten(2, (-1, size)) + bias, dim=-1).flatten(2, 3)
+            out = (weights @ values).unflatten(2, (-1, size))  # K, k, g, C, D
+            outs.append(out.permute(0, 3, 1, 2, 4).reshape(-1, h * d))
+        return torch.cat(outs).index_select(0, self.back).view(b, n, h * d)
 
 
 def _take(x: Tensor, places: Tensor) -> Tensor:
@@ -67,6 +67,6 @@ def _take(x: Tensor, places: Tensor) -> Tensor:
 
 
 def _bias(part: Part, dtype: torch.dtype) -> Tensor:
-    """B, K, 1, 1, C, L: zero where a token may attend, minus infinity elsewhere."""
+    """K, 1, 1, C, L: zero where a token may attend, minus infinity elsewhere."""
     bias = torch.zeros(part.allowed.shape, dtype=dtype).masked_fill_(~part.allowed, float("-inf"))
-    return bias[:, :, None, None]
+    return bias[:, None, None]

@@ -6,11 +6,17 @@ Shapes: image (B, 3, H, W) in [-1, 1]; latent (B, latent, H / downsample, W / do
 
 from __future__ import annotations
 
+from typing import TypeAlias
+
 import torch
 import torch.nn.functional as F
+from jaxtyping import Float
 from torch import Tensor, nn
 
 from cooper.model.config import AutoencoderConfig
+
+#: one latent cell for each `downsample` x `downsample` pixels
+Latent: TypeAlias = Float[Tensor, "B latent h w"]
 
 
 class ResidualBlock(nn.Module):
@@ -159,7 +165,7 @@ class Autoencoder(nn.Module):
                 nn.init.zeros_((part.conv2 if isinstance(part, ResidualBlock) else part.proj_out).weight)
         return self
 
-    def posterior(self, image: Tensor) -> tuple[Tensor, Tensor]:
+    def posterior(self, image: Float[Tensor, "B 3 H W"]) -> tuple[Latent, Latent]:
         """Mean and log-variance of the latent before scale and shift."""
         if image.shape[-1] % self.config.downsample or image.shape[-2] % self.config.downsample:
             raise ValueError(
@@ -168,18 +174,18 @@ class Autoencoder(nn.Module):
         mean, log_variance = self.encoder(image).chunk(2, dim=1)
         return mean, log_variance
 
-    def encode(self, image: Tensor) -> Tensor:
+    def encode(self, image: Float[Tensor, "B 3 H W"]) -> Latent:
         """The mean of the posterior, scaled: drawing must be repeatable."""
         return self.normalise(self.posterior(image)[0])
 
     def normalise(self, z: Tensor) -> Tensor:
         return self.config.scale * (z - self.config.shift)
 
-    def decode(self, latent: Tensor) -> Tensor:
+    def decode(self, latent: Latent) -> Float[Tensor, "B 3 H W"]:
         return self.decoder(latent / self.config.scale + self.config.shift)
 
 
-def patchify(latent: Tensor, patch: int) -> Tensor:
+def patchify(latent: Float[Tensor, "*batch C h w"], patch: int) -> Float[Tensor, "*batch tokens dim"]:
     """Latent (..., C, h, w) to drawing tokens (..., h/patch * w/patch, patch * patch * C), channels innermost."""
     *batch, c, h, w = latent.shape
     x = latent.reshape(*batch, c, h // patch, patch, w // patch, patch)
@@ -188,7 +194,9 @@ def patchify(latent: Tensor, patch: int) -> Tensor:
     return x.permute(order).reshape(*batch, (h // patch) * (w // patch), patch * patch * c)
 
 
-def unpatchify(tokens: Tensor, grid: tuple[int, int], patch: int) -> Tensor:
+def unpatchify(
+    tokens: Float[Tensor, "*batch tokens dim"], grid: tuple[int, int], patch: int
+) -> Float[Tensor, "*batch C h w"]:
     """The inverse of `patchify`, for a grid of (rows, columns) tokens."""
     *batch, _, dim = tokens.shape
     rows, columns = grid

@@ -33,7 +33,7 @@ def embed(model: UnifiedModel, batch: Batch) -> tuple[Tensor, Tensor | None]:
 def forward(model: UnifiedModel, batch: Batch) -> tuple[Tensor, Tensor | None]:
     """Hidden states of both streams for whole rows."""
     und, gen = embed(model, batch)
-    attend = packed_attention(batch, und.dtype, model.device)
+    attend = packed_attention(batch, (und if gen is None else gen).dtype, model.device)
     und_out, gen_out = model.decoder(und, gen, batch.positions.to(model.device), attend)
     assert und_out is not None
     return und_out, gen_out

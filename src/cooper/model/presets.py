@@ -34,6 +34,7 @@ def tiny() -> ModelConfig:
         max_latent_side=8,
         latent_sizes=SMALL_WORLD,
         vision_sizes=SMALL_WORLD,
+        time_shift=3.0,
         maps_through="vision",
     )
 

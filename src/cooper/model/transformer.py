@@ -3,27 +3,34 @@
 Tokens come as two streams, one an expert: `und` (text and vision tokens, and the frames of images) and `gen`
 (drawing tokens). Each layer runs every stream through its own weights and lets all tokens attend together. An absent
 stream is None and costs nothing. Attention does not care about order, so the streams are simply put one after the
-other, `und` first; rotary positions and masks come in that same order ("stream order").
+other, `und` first; rotary positions and masks come in that same order ("stream order"). The experts may differ in
+dtype: attention then takes that of `gen`.
 
 Legend: B rows, N tokens of a stream or of both, h query heads, k key/value heads, D head width, H hidden width.
 """
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import Protocol, TypeAlias, runtime_checkable
 
 import torch
 import torch.nn.functional as F
+from jaxtyping import Float, Int64
 from torch import Tensor, nn
 
 from cooper.model.config import DecoderConfig
 
+Hidden: TypeAlias = Float[Tensor, "B N H"]
 
+
+@runtime_checkable
 class Attend(Protocol):
     """Attention as seen by a layer. The masks, the cache and the back end are its own business."""
 
-    def __call__(self, layer: int, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-        """q (B, N, h, D) and k, v (B, N, k, D), rotated, in stream order, to (B, N, h * D)."""
+    def __call__(
+        self, layer: int, q: Float[Tensor, "B N h D"], k: Float[Tensor, "B N k D"], v: Float[Tensor, "B N k D"]
+    ) -> Float[Tensor, "B N H"]:
+        """Queries and keys, rotated, and values, in stream order, to the attended values (H = h * D)."""
         ...
 
 
@@ -42,16 +49,16 @@ class Expert(nn.Module):
         self.gate_up = nn.Linear(c.hidden, 2 * c.ffn, bias=False)
         self.down = nn.Linear(c.ffn, c.hidden, bias=False)
 
-    def project(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """x (B, N, H) to queries and keys, normalised per head, (B, N, h + k, D) and values (B, N, k, D)."""
+    def project(self, x: Hidden) -> tuple[Float[Tensor, "B N heads D"], Float[Tensor, "B N k D"]]:
+        """To queries and keys, normalised per head, and values."""
         c = self.c
         qkv = self.qkv(self.norm_attention(x)).unflatten(-1, (-1, c.head_dim))
         qk, v = qkv.split([c.heads + c.kv_heads, c.kv_heads], dim=2)
         weight = torch.cat([self.norm_q.expand(c.heads, -1), self.norm_k.expand(c.kv_heads, -1)])
         return F.rms_norm(qk, (c.head_dim,), eps=c.norm_eps) * weight, v
 
-    def finish(self, x: Tensor, attended: Tensor) -> Tensor:
-        x = x + self.out(attended)
+    def finish(self, x: Hidden, attended: Hidden) -> Hidden:
+        x = x + self.out(attended.to(x.dtype))
         gate, up = self.gate_up(self.norm_ffn(x)).chunk(2, dim=-1)
         return x + self.down(F.silu(gate) * up)
 
@@ -74,12 +81,14 @@ class MixtureOfTransformers(nn.Module):
         self.head = nn.Linear(c.hidden, c.vocabulary, bias=False)
 
     def forward(
-        self, und: Tensor | None, gen: Tensor | None, positions: Tensor, attend: Attend
-    ) -> tuple[Tensor | None, Tensor | None]:
-        """Streams (B, N, H), rotary positions (B, N of both) in stream order, to normalised hidden states."""
+        self, und: Float[Tensor, "B U H"] | None, gen: Float[Tensor, "B G H"] | None,
+        positions: Int64[Tensor, "B N"], attend: Attend,
+    ) -> tuple[Float[Tensor, "B U H"] | None, Float[Tensor, "B G H"] | None]:
+        """Streams, and rotary positions of both in stream order, to normalised hidden states."""
         c = self.c
         split = 0 if und is None else und.shape[1]
-        cos, sin = rotary(positions, c.head_dim, c.rope_theta, (und if und is not None else gen).dtype)  # type: ignore[union-attr]
+        dtype = (gen if gen is not None else und).dtype  # type: ignore[union-attr]
+        cos, sin = rotary(positions, c.head_dim, c.rope_theta, dtype)
         for i, layer in enumerate(self.layers):
             qk, v = _join(
                 None if und is None else layer.und.project(und),  # type: ignore[union-attr,operator]
@@ -102,17 +111,23 @@ def _join(a: tuple[Tensor, Tensor] | None, b: tuple[Tensor, Tensor] | None) -> t
         both = a or b
         assert both is not None, "at least one stream must be present"
         return both
-    return torch.cat([a[0], b[0]], dim=1), torch.cat([a[1], b[1]], dim=1)
+    qk, v = (torch.cat([x.to(y.dtype), y], dim=1) for x, y in zip(a, b, strict=True))
+    return qk, v
 
 
-def rotary(positions: Tensor, width: int, theta: float, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
-    """Cosines and sines (B, N, 1, D / 2) of the rotary angles; computed in fp32 whatever the model's dtype."""
+def rotary(
+    positions: Int64[Tensor, "B N"], width: int, theta: float, dtype: torch.dtype
+) -> tuple[Float[Tensor, "B N 1 D"], Float[Tensor, "B N 1 D"]]:
+    """Cosines and sines of the rotary angles, for `rotate`; computed in fp32 whatever the dtype."""
     frequencies = theta ** (-torch.arange(0, width, 2, device=positions.device, dtype=torch.float32) / width)
     angles = positions[..., None].float() * frequencies
-    return angles.cos().to(dtype).unsqueeze(2), angles.sin().to(dtype).unsqueeze(2)
+    cos, sin = angles.cos(), angles.sin()
+    both = torch.cat([cos, cos], dim=-1), torch.cat([-sin, sin], dim=-1)
+    return both[0].to(dtype).unsqueeze(2), both[1].to(dtype).unsqueeze(2)
 
 
-def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
-    """Rotate x (B, N, heads, D); the two halves of a head are the two coordinates (the Qwen2 convention)."""
-    a, b = x.chunk(2, dim=-1)
-    return torch.cat([a * cos - b * sin, b * cos + a * sin], dim=-1)
+def rotate(
+    x: Float[Tensor, "B N heads D"], cos: Float[Tensor, "B N 1 D"], sin: Float[Tensor, "B N 1 D"]
+) -> Float[Tensor, "B N heads D"]:
+    """Rotate x; the two halves of a head are the two coordinates (the Qwen2 convention)."""
+    return torch.addcmul(x * cos, x.roll(x.shape[-1] // 2, dims=-1), sin)

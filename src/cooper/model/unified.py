@@ -6,6 +6,7 @@ import math
 
 import torch
 import torch.nn.functional as F
+from jaxtyping import Float, Float32, Int64
 from torch import Tensor, nn
 
 from cooper.model.autoencoder import Autoencoder, patchify, unpatchify
@@ -49,47 +50,68 @@ class UnifiedModel(nn.Module):
 
     @property
     def dtype(self) -> torch.dtype:
+        """Of the `und` expert, and of what is cached."""
+        return self.decoder.embed.weight.dtype
+
+    @property
+    def drawing_dtype(self) -> torch.dtype:
+        """Of the `gen` expert."""
         return self.latent_in.weight.dtype
 
-    def embed_text(self, ids: Tensor) -> Tensor:
+    def draw_in(self, dtype: torch.dtype) -> UnifiedModel:
+        """Put the `gen` expert, with what leads into it and out of it, into another dtype; text stays as it is.
+
+        A map is thousands of tokens through this expert, where a lower precision pays; a written token is one.
+        """
+        decoder = self.decoder
+        parts = (self.latent_in, self.latent_out, self.time_in, self.time_out, decoder.norm_gen)
+        for part in (*parts, *(layer.gen for layer in decoder.layers)):
+            part.to(dtype)  # type: ignore[operator,union-attr]
+        return self
+
+    def embed_text(self, ids: Int64[Tensor, "*batch"]) -> Float[Tensor, "*batch hidden"]:
         return self.decoder.embed(ids)
 
-    def embed_pictures(self, images: Tensor) -> Tensor:
+    def embed_pictures(self, images: Float[Tensor, "B 3 H W"]) -> Float[Tensor, "B patches hidden"]:
         """Images of one size (B, 3, H, W) in [-1, 1] to tokens (B, patches, hidden)."""
-        features = self.vision(images.to(self.dtype))
+        features = self.vision(images.to(self.vision.patches.weight.dtype))
         tokens = self.connector_out(F.gelu(self.connector_in(features), approximate="tanh"))
         patch = self.config.vision.patch
         where = grid_positions((images.shape[-2] // patch, images.shape[-1] // patch), self.config.vision.max_side, "")
-        return tokens + self.vision_table[where.to(self.device)].to(self.dtype)
+        return tokens + self.vision_table[where.to(self.device)].to(tokens.dtype)
 
-    def embed_latents(self, tokens: Tensor, time: Tensor, where: Tensor) -> Tensor:
+    def embed_latents(
+        self, tokens: Float[Tensor, "*batch latent_dim"], time: Float[Tensor, "*batch"], where: Int64[Tensor, "*batch"]
+    ) -> Float[Tensor, "*batch hidden"]:
         """Drawing tokens (..., latent_dim) at noise time (...) and table rows `where` (...) to (..., hidden)."""
-        place = self.latent_table[where].to(self.dtype)
-        return self.latent_in(tokens.to(self.dtype)) + self.embed_time(time) + place
+        place = self.latent_table[where].to(self.drawing_dtype)
+        return self.latent_in(tokens.to(self.drawing_dtype)) + self.embed_time(time) + place
 
-    def embed_time(self, time: Tensor) -> Tensor:
+    def embed_time(self, time: Float[Tensor, "*batch"]) -> Float[Tensor, "*batch hidden"]:
         half = TIME_FREQUENCIES // 2
         frequencies = torch.exp(-math.log(10000) * torch.arange(half, device=time.device, dtype=torch.float32) / half)
         angles = time[..., None].float() * frequencies
-        waves = torch.cat([angles.cos(), angles.sin()], dim=-1).to(self.dtype)
+        waves = torch.cat([angles.cos(), angles.sin()], dim=-1).to(self.drawing_dtype)
         return self.time_out(F.silu(self.time_in(waves)))
 
-    def velocity(self, hidden: Tensor) -> Tensor:
+    def velocity(self, hidden: Float[Tensor, "*batch hidden"]) -> Float[Tensor, "*batch latent_dim"]:
         """Hidden states of the `gen` stream (..., hidden) to velocities (..., latent_dim)."""
         return self.latent_out(hidden)
 
-    def logits(self, hidden: Tensor) -> Tensor:
+    def logits(self, hidden: Float[Tensor, "*batch hidden"]) -> Float[Tensor, "*batch vocabulary"]:
         return self.decoder.head(hidden)
 
-    def latent_where(self, grid: tuple[int, int]) -> Tensor:
+    def latent_where(self, grid: tuple[int, int]) -> Int64[Tensor, " tokens"]:
         return grid_positions(grid, self.config.max_latent_side, "the drawing").to(self.device)
 
-    def encode(self, images: Tensor) -> Tensor:
+    def encode(self, images: Float[Tensor, "B 3 H W"]) -> Float32[Tensor, "B tokens latent_dim"]:
         """Images (B, 3, H, W) in [-1, 1] to drawing tokens (B, tokens, latent_dim), float32."""
         ae_dtype = next(self.autoencoder.parameters()).dtype
         return patchify(self.autoencoder.encode(images.to(ae_dtype)), self.config.latent_patch).float()
 
-    def decode(self, tokens: Tensor, grid: tuple[int, int]) -> Tensor:
+    def decode(
+        self, tokens: Float[Tensor, "B tokens latent_dim"], grid: tuple[int, int]
+    ) -> Float32[Tensor, "B 3 H W"]:
         """Drawing tokens (B, tokens, latent_dim) to images (B, 3, H, W), float32, about [-1, 1]."""
         ae_dtype = next(self.autoencoder.parameters()).dtype
         return self.autoencoder.decode(unpatchify(tokens.to(ae_dtype), grid, self.config.latent_patch)).float()
@@ -118,7 +140,7 @@ class UnifiedModel(nn.Module):
         return self
 
 
-def sincos_table(width: int, side: int) -> Tensor:
+def sincos_table(width: int, side: int) -> Float32[Tensor, "places width"]:
     """The fixed 2D position table, float32 (side * side, width): column waves, then row waves; sines, then cosines."""
     quarter = width // 4
     frequencies = 1 / 10000 ** (torch.arange(quarter, dtype=torch.float64) / quarter)

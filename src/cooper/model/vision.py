@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import torch
 import torch.nn.functional as F
+from jaxtyping import Float, Int64
 from torch import Tensor, nn
 
 from cooper.model.config import VisionConfig
 
 
-def to_patches(image: Tensor, patch: int) -> Tensor:
+def to_patches(image: Float[Tensor, "*batch 3 H W"], patch: int) -> Float[Tensor, "*batch patches pixels"]:
     """Image (..., 3, H, W) to patches (..., H/p * W/p, p * p * 3), row by row, channels innermost."""
     *batch, c, h, w = image.shape
     if h % patch or w % patch:
@@ -20,7 +21,7 @@ def to_patches(image: Tensor, patch: int) -> Tensor:
     return x.permute(order).reshape(*batch, (h // patch) * (w // patch), patch * patch * c)
 
 
-def grid_positions(grid: tuple[int, int], side: int, what: str) -> Tensor:
+def grid_positions(grid: tuple[int, int], side: int, what: str) -> Int64[Tensor, " tokens"]:
     """Row numbers in a table of side x side positions, for a grid of (rows, columns); int64 (rows * columns,)."""
     rows, columns = grid
     if rows > side or columns > side:
@@ -57,7 +58,7 @@ class VisionTransformer(nn.Module):
         self.layers = nn.ModuleList(Block(c) for _ in range(c.layers))
         self.norm = nn.LayerNorm(c.hidden, eps=c.norm_eps)
 
-    def forward(self, images: Tensor) -> Tensor:
+    def forward(self, images: Float[Tensor, "B 3 H W"]) -> Float[Tensor, "B patches hidden"]:
         grid = images.shape[-2] // self.c.patch, images.shape[-1] // self.c.patch
         where = grid_positions(grid, self.c.max_side, "the picture").to(images.device)
         x = self.patches(to_patches(images, self.c.patch)) + self.positions(where)

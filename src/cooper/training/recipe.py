@@ -27,31 +27,34 @@ from cooper.training.latents import Latents
 from cooper.training.loop import Optimisation, Share, Trainer
 from cooper.training.rows import Mix, SceneRows
 from cooper.training.unified import StageSettings, UnifiedStage
+from cooper.training.vision import Seer, VisionStage
 
-#: Each stage's data and optimisation, for two cores and about two hours.
-AUTOENCODER = Optimisation(steps=1900, lr=3e-3, betas=(0.9, 0.99), ema=0.995)
-#: more training of the decoder alone, on whole pictures; latents stay as they are
-DECODER = Optimisation(steps=1500, lr=1.5e-3, betas=(0.9, 0.99), ema=0.995)
+#: Each stage's data and optimisation, for two cores and about two hours and a half.
+AUTOENCODER = Optimisation(steps=3000, lr=3e-3, betas=(0.9, 0.99), ema=0.995)
+#: more training of the decoder alone; latents stay as they are
+DECODER = Optimisation(steps=4000, lr=2e-3, betas=(0.9, 0.99), ema=0.998)
+#: the analogue of SigLIP
+VISION = Optimisation(steps=2600, lr=2e-3, matrix_lr=3e-3, decay=0.7, ema=0.995)
 STAGES: dict[str, StageSettings] = {
     # the analogue of BAGEL: captions, places, direct answers, and drawing pictures
     "base": StageSettings(
         Mix(tokens=480, caption=1.0, grounded=4, reconstruct=0.25),
-        Optimisation(steps=500, lr=2e-3, matrix_lr=3e-3, decay=0.0, ema=0.99),
+        Optimisation(steps=577, lr=2e-3, matrix_lr=3e-3, decay=0.0, ema=0.99),
         seed=1,
     ),
     # AMG: maps on demand; the paper's has no text loss, ours keeps some questions so that nothing is forgotten
     "perception": StageSettings(
         Mix(tokens=540, caption=0.3, grounded=1, maps=1.0, noises=2),
-        Optimisation(steps=1000, lr=2e-3, matrix_lr=3e-3, decay=0.0, ema=0.99),
+        Optimisation(steps=1315, lr=2e-3, matrix_lr=3e-3, decay=0.0, ema=0.995),
         seed=2,
     ),
     # worked traces under every policy, and maps still
     "interleaved": StageSettings(
         Mix(
-            tokens=640, modes=(("interleaved", 0.55), ("direct", 0.2), ("text", 0.15), ("perception", 0.1)),
-            caption=0.2, grounded=1, maps=1.0, noises=2, traced_targets=0.25,
+            tokens=640, modes=(("interleaved", 0.4), ("direct", 0.4), ("text", 0.1), ("perception", 0.1)),
+            caption=0.2, grounded=1, maps=1.0, noises=2, traced_targets=0.5,
         ),
-        Optimisation(steps=900, lr=2e-3, matrix_lr=3e-3, decay=0.7, ema=0.995),
+        Optimisation(steps=2250, lr=2e-3, matrix_lr=3e-3, decay=0.7, ema=0.997),
         seed=3,
     ),
 }  # fmt: skip
@@ -80,12 +83,22 @@ def train_autoencoder(space: Workspace, optimisation: Optimisation = AUTOENCODER
         quiet
     )
     normalised(model, images)
-    polish = AutoencoderStage(images, DECODER, batch_size=12, whole_from=0.3, chroma=2.0, seed=1, decoder_only=True)
+    polish = AutoencoderStage(images, DECODER, batch_size=12, whole_from=0.7, chroma=2.0, seed=1, decoder_only=True)
     Trainer(model, polish, DECODER, space.stage("decoder")).run(quiet)
     model.requires_grad_(False)
     if not quiet:
         error = depth_error(model, SceneImages(space.validation))
         show(f"autoencoder: AbsRel of depth after encoding and decoding {error:.4f} (100 validation scenes)")
+    return model
+
+
+def train_vision(
+    model: UnifiedModel, space: Workspace, optimisation: Optimisation = VISION, quiet: bool = False
+) -> UnifiedModel:
+    """Teach the model's vision transformer to see, in place."""
+    torch.manual_seed(0)
+    stage = VisionStage(SceneImages(space.train), SceneImages(space.validation))
+    Trainer(Seer(model), stage, optimisation, space.stage("vision"), dtype=training_dtype()).run(quiet)
     return model
 
 
@@ -166,7 +179,7 @@ def _process(
 
 def _all_stages(space: Workspace, stages: dict[str, StageSettings], quiet: bool) -> Path:
     autoencoder = train_autoencoder(space, quiet=quiet)
-    model = model_around(autoencoder)
+    model = train_vision(model_around(autoencoder), space, quiet=quiet)
     patch = model.config.latent_patch
     for name, settings in stages.items():
         train_stage(name, model, space, lambda i, folder: Latents(i, folder, autoencoder, patch), settings, quiet)
@@ -188,5 +201,3 @@ def model_around(autoencoder: Autoencoder, seed: int = 0) -> UnifiedModel:
     model = UnifiedModel(replace(tiny(), autoencoder=autoencoder.config)).initialise(seed)
     model.autoencoder.load_state_dict(autoencoder.state_dict())
     return model
-
-

@@ -5,11 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 import numpy as np
+import torch
 from PIL import Image
 from torch import Tensor, nn
 
 from cooper.inference.engine import Engine
-from cooper.layout import Batch, collate, lay_out
+from cooper.layout import Batch, collate, lay_out, together
 from cooper.model.packed import losses
 from cooper.model.unified import UnifiedModel
 from cooper.training.loop import Optimisation, Share, Stage
@@ -22,7 +23,7 @@ class StageSettings:
 
     mix: Mix
     optimisation: Optimisation
-    rows: int = 8
+    rows: int = 12
     """Rows of a batch."""
     flow_weight: float = 1.0
     """Weight of the flow loss; that of the cross-entropy is 1."""
@@ -44,7 +45,12 @@ class UnifiedStage(Stage[UnifiedModel]):
         first = step * size
         picks = [self._order(k // total)[k % total] for k in range(first + share.rank, first + size, share.world)]
         config = self.rows.sequencer.config
-        return collate([lay_out(self.rows.nodes(int(i), rng), config) for i in picks], config)
+        rows = [self.rows.nodes(int(i), rng) for i in picks]
+        if not torch.cuda.is_available():
+            rows = [together(rows)]  # without padding; the blocks of `chunks` keep them apart
+        batch = collate([lay_out(row, config) for row in rows], config)
+        batch.chunks  # noqa: B018  (computed here, in the worker)
+        return batch
 
     def _order(self, epoch: int) -> np.ndarray:
         if getattr(self, "_epoch", None) != epoch:
@@ -77,4 +83,3 @@ class UnifiedStage(Stage[UnifiedModel]):
             for i, row in enumerate(rows):
                 row += [images.image(i, name), drawn[i].image]
         return Image.fromarray(np.concatenate([np.concatenate(row, axis=1) for row in rows]))
-

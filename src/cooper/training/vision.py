@@ -1,0 +1,122 @@
+"""Training the vision transformer to see: what each small cell of an image shows.
+
+The published model starts from SigLIP, which has read millions of captioned pictures; a small one that starts from
+nothing learns to look from dense labels instead, far faster than from answers. Of a picture it tells the shape and the
+colour of the thing in each cell, as captions would; no depth, that is for perception training. Of pictures and maps it
+tells the mean colour of each cell, which is how a map is read. The head is dropped afterwards.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from PIL import Image
+from torch import Tensor, nn
+
+from cooper.modalities import modality
+from cooper.model.unified import UnifiedModel
+from cooper.scenes.targets import SceneImages
+from cooper.scenes.world import COLORS, SHAPES
+from cooper.training.autoencoder import from_tensor, to_tensor
+from cooper.training.loop import Share, Stage
+
+#: Side of a cell in pixels.
+CELL = 4
+#: The label of cells of which nothing is told.
+UNKNOWN = -1
+
+
+class Seer(nn.Module):
+    """The part of the model that looks, and a linear head that says what is in each cell."""
+
+    def __init__(self, model: UnifiedModel):
+        super().__init__()
+        self.model = model
+        self.cells = model.config.vision.patch // CELL
+        self.outputs = (len(SHAPES) + 1, len(COLORS) + 1, 3)  # 0: none, none
+        self.head = nn.Linear(model.config.decoder.hidden, self.cells**2 * sum(self.outputs))
+
+    def forward(self, images: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Images (B, 3, H, W) to logits of shapes and of colours and to mean RGB, (B, H / CELL, W / CELL, outputs)."""
+        rows, columns = (side // self.model.config.vision.patch for side in images.shape[-2:])
+        n = self.cells
+        out = self.head(self.model.embed_pictures(images)).view(len(images), rows, columns, n, n, -1)
+        out = out.transpose(2, 3).reshape(len(images), rows * n, columns * n, -1)
+        shape, colour, mean = out.split(self.outputs, dim=-1)
+        return shape, colour, mean
+
+
+class VisionStage(Stage[Seer]):
+    """Batches hold images (B, 3, H, W) and the numbers of each cell's shape and colour (B, H / CELL, W / CELL, 2).
+
+    Half of the images are pictures, the others maps. A depth map tells nothing of shape and colour: UNKNOWN.
+    """
+
+    name = "vision"
+
+    def __init__(self, images: SceneImages, held_out: SceneImages, batch_size: int = 32, seed: int = 0):
+        self.images, self.held_out, self.batch_size, self.seed = images, held_out, batch_size, seed
+
+    def batch(self, step: int, share: Share) -> tuple[Tensor, Tensor]:
+        rng = np.random.default_rng((self.seed, step, share.rank))
+        picks = rng.integers(len(self.images), size=max(1, self.batch_size // share.world))
+        kinds = rng.choice(self.images.kinds, size=len(picks), p=(0.5, 0.25, 0.25))
+        mirrored = rng.random(len(picks)) < 0.5
+        return _batch(self.images, zip(picks.tolist(), kinds.tolist(), mirrored.tolist(), strict=True))
+
+    def loss(self, model: Seer, batch: Any) -> tuple[Tensor, dict[str, float]]:
+        images, cells = batch
+        *logits, mean = model(images)
+        error = (mean.float() - F.avg_pool2d(images, CELL).movedim(1, -1)).abs().mean()
+        total, figures = 4 * error, {"error": float(error.detach())}
+        things = cells[..., 0] > 0
+        for k, name in enumerate(("shape", "colour")):
+            scores = logits[k].float().flatten(0, -2)
+            loss = F.cross_entropy(scores, cells[..., k].flatten(), reduction="none", ignore_index=UNKNOWN)
+            # most of a room is empty
+            total = total + loss.mean() + (loss * things.flatten()).sum() / things.sum().clamp(min=1)
+            figures[name] = float((logits[k].argmax(dim=-1) == cells[..., k])[things].float().mean())
+        return total, figures
+
+    def sheet(self, model: Seer) -> Image.Image:
+        """Held-out pictures, what each cell shows, and what it is taken for."""
+        images, cells = _batch(self.held_out, ((i, "picture", False) for i in range(6)))
+        with torch.no_grad():
+            shape, colour, _ = model(images)
+        seen = torch.stack([shape.argmax(dim=-1), colour.argmax(dim=-1)], dim=-1)
+        columns = (from_tensor(images), _painted(cells.numpy()), _painted(seen.numpy()))
+        return Image.fromarray(np.concatenate([np.concatenate(list(c), axis=0) for c in columns], axis=1))
+
+    def trained(self, model: Seer) -> dict[str, nn.Parameter]:
+        begin = ("head.", "model.vision.", "model.connector_in.", "model.connector_out.")
+        return {k: p for k, p in model.named_parameters() if k.startswith(begin)}
+
+
+def _batch(images: SceneImages, picks: Iterable[tuple[int, str, bool]]) -> tuple[Tensor, Tensor]:
+    """Images (scene, kind, whether mirrored) and their cells."""
+    pixels, cells = [], []
+    for i, kind, mirrored in picks:
+        step = -1 if mirrored else 1
+        pixels.append(images.image(i, kind)[:, ::step])
+        cells.append(cells_of(images, i, kind)[:, ::step])
+    return to_tensor(np.stack(pixels)), torch.from_numpy(np.stack(cells))
+
+
+def cells_of(images: SceneImages, i: int, kind: str = "picture") -> np.ndarray:
+    """The numbers of each cell's shape and colour, int64 (H / CELL, W / CELL, 2); 0 where there is no thing."""
+    table, colours = np.zeros((256, 2), dtype=np.int64), list(COLORS)
+    for thing in images.shards.scene(i).things:
+        table[thing.id] = SHAPES.index(thing.shape) + 1, colours.index(thing.color) + 1
+    cells = table[images.shards.labels[i][CELL // 2 :: CELL, CELL // 2 :: CELL]]
+    return np.full_like(cells, UNKNOWN) if kind == "depth" else cells
+
+
+def _painted(cells: np.ndarray) -> np.ndarray:
+    """Cells (..., 2) as pixels in the colours of the segmentation modality."""
+    shape, colour = cells[..., 0], cells[..., 1]
+    classes = np.where((shape > 0) & (colour > 0), (colour - 1) * len(SHAPES) + shape, 0)
+    return np.kron(modality("segmentation").to_rgb(classes), np.ones((CELL, CELL, 1), dtype=np.uint8))
