@@ -7,7 +7,7 @@ import torch
 from tests.helpers import decoder_calls, random_model
 from torch import Tensor
 
-from cooper.benchmark.machine import threads
+from cooper.hardware import threads
 from cooper.inference.flow import RELEASED, FlowSettings, guide, integrate, schedule
 from cooper.inference.sampler import Sampling, generator
 from cooper.inference.session import Session

@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from PIL import Image
 
 from cooper.checkpoints.native import load_native
@@ -115,9 +114,7 @@ class Cooper:
     """
 
     def __init__(self, model: UnifiedModel, sequencer: Sequencer, name: str):
-        self.model, self.sequencer, self.name = model.eval().requires_grad_(False), sequencer, name
-        # convolutions on a CPU are 15 to 35 % faster in this order
-        model.autoencoder.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.model, self.sequencer, self.name = model.for_inference(), sequencer, name
 
     @classmethod
     def load(cls, source: str | Path = "tiny") -> Cooper:

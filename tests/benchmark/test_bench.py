@@ -11,9 +11,10 @@ import torch
 from cooper.benchmark import answer as answer_module
 from cooper.benchmark import engine as engine_module
 from cooper.benchmark.answer import ROLLOUT_FLOW, bench_answer
-from cooper.benchmark.machine import describe, gflop, matmul_peak, randomised, threads
+from cooper.benchmark.machine import describe, gflop, matmul_peak, randomised
 from cooper.benchmark.script import PARTS, Endless, Script, play, random_model
 from cooper.commands.bench import BenchAnswer, BenchEngine
+from cooper.hardware import threads
 from cooper.inference.flow import FlowSettings
 
 LENGTHS = {"system": 5, "question": 4, "turn": 6, "call": 2, "reflection": 3}
@@ -48,7 +49,7 @@ def test_bench_answer(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFix
         assert 0 < run[name]["peak_share"] < 1
         assert result["best"]["fastest"][name] == {"seconds": run[name]["seconds"], "dtype": "fp32", "threads": 1}
     assert run["eight"]["cache_bytes"] < 8 * run["one"]["cache_bytes"]
-    assert BenchAnswer("dummy", (1,), 1, ("fp32",)).run() == 0
+    assert BenchAnswer("dummy", (2,), 1, ("mixed",)).run() == 0
     assert "eight rollouts" in capsys.readouterr().out
     with pytest.raises(ValueError, match="at least one repeat"):
         bench_answer("dummy", repeats=0)

@@ -7,8 +7,9 @@ from functools import partial
 from statistics import median
 from typing import Any
 
-from cooper.benchmark.machine import DTYPES, describe, gflop, matmul_peak, randomised, threads
+from cooper.benchmark.machine import DTYPES, cast, describe, gflop, matmul_peak, randomised
 from cooper.benchmark.script import PARTS, Course, Script, play, random_model
+from cooper.hardware import threads
 from cooper.inference.flow import FlowSettings
 
 #: 30 time points, guidance 4.0 / 2.0 in 0.4..1: how the published model draws in rollouts
@@ -19,7 +20,7 @@ GROUPS = {"one": 1, "eight": 8}
 def bench_answer(
     preset: str = "bench",
     thread_counts: Sequence[int] = (1, 2),
-    dtypes: Sequence[str] = ("fp32", "bf16"),
+    dtypes: Sequence[str] = ("fp32", "bf16", "mixed"),
     repeats: int = 5,
     on_progress: Callable[[str], None] = lambda _: None,
 ) -> dict[str, Any]:
@@ -33,7 +34,7 @@ def bench_answer(
     for dtype in dtypes:
         model = random_model(preset)
         randomised(model)
-        model.to(DTYPES[dtype])
+        cast(model, dtype)
         script = Script(ROLLOUT_FLOW, model.config.latent_sizes.longest)
         for count in thread_counts:
             with threads(count):
@@ -53,7 +54,8 @@ def bench_answer(
 
 
 def _measure(run: Callable[[], Course], repeats: int, peak: float) -> dict[str, Any]:
-    work = gflop(run)  # counts, and warms up
+    work = gflop(run)
+    run()
     courses = [run() for _ in range(repeats)]
     seconds = median(course.total for course in courses)
     return {

@@ -9,8 +9,9 @@ from typing import Any
 
 import torch
 
-from cooper.benchmark.machine import DTYPES, describe, gflop, matmul_peak, randomised, threads, timed
+from cooper.benchmark.machine import DTYPES, cast, describe, gflop, matmul_peak, randomised, timed
 from cooper.benchmark.script import Endless, Script, grid_of, play, prompt, words, write
+from cooper.hardware import threads
 from cooper.inference.flow import FlowSettings
 from cooper.inference.sampler import generator
 from cooper.inference.session import Session
@@ -42,7 +43,7 @@ def bench_engine(
     if repeats < 1:
         raise ValueError("a benchmark needs at least one repeat")
     randomised(model)
-    model.to(DTYPES[dtype])
+    cast(model, dtype)
     with threads(thread_count):
         peak = matmul_peak(DTYPES[dtype])
         bench = _Bench(model, repeats, peak, on_progress)

@@ -5,8 +5,7 @@ from __future__ import annotations
 import os
 import platform
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +13,11 @@ import torch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
-DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
+from cooper.hardware import threads
+from cooper.model.unified import UnifiedModel
+
+#: The dtype of most products. "mixed" is fp32 with the `gen` expert, which draws, in bf16.
+DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "mixed": torch.bfloat16}
 _PEAK_SIZE = 1024
 
 
@@ -39,19 +42,6 @@ def _cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-@contextmanager
-def threads(number: int) -> Iterator[None]:
-    """Let PyTorch compute on so many threads."""
-    if number < 1:
-        raise ValueError(f"PyTorch computes on at least 1 thread, not {number}")
-    before = torch.get_num_threads()
-    torch.set_num_threads(number)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
-
-
 def matmul_peak(dtype: torch.dtype, seconds: float = 0.2) -> float:
     """The best GFLOP/s of products of 1024 x 1024 matrices within about `seconds`, on the current threads."""
     a = torch.randn(_PEAK_SIZE, _PEAK_SIZE).to(dtype)
@@ -70,9 +60,14 @@ def timed(run: Callable[[], object]) -> float:
     return time.perf_counter() - began
 
 
+def cast(model: UnifiedModel, dtype: str) -> UnifiedModel:
+    """A model in one of DTYPES."""
+    return model.draw_in(DTYPES[dtype]) if dtype == "mixed" else model.to(DTYPES[dtype])
+
+
 def gflop(run: Callable[[], object]) -> float:
     """GFLOP of the matrix products and convolutions of a call (two per multiplication with addition)."""
-    with FlopCounterMode(display=False) as counter:
+    with threads(1), FlopCounterMode(display=False) as counter:  # it counts in its own thread only
         run()
     return counter.get_total_flops() / 1e9
 

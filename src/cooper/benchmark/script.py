@@ -72,7 +72,7 @@ def random_model(preset: str) -> UnifiedModel:
     """A model of random weights. Raises ValueError, naming the presets, if there is none of that name."""
     if preset not in PRESETS:
         raise ValueError(f"no preset is called {preset!r}; choose from {', '.join(PRESETS)}")
-    return UnifiedModel(PRESETS[preset]()).initialise().eval().requires_grad_(False)
+    return UnifiedModel(PRESETS[preset]()).initialise().for_inference()
 
 
 def words(model: UnifiedModel, number: int, *key: int | str) -> Words:

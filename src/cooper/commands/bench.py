@@ -16,7 +16,7 @@ from cooper.benchmark.engine import bench_engine
 from cooper.benchmark.script import PARTS, random_model
 from cooper.checkpoints.native import load_native
 
-Dtype = Literal["fp32", "bf16"]
+Dtype = Literal["fp32", "bf16", "mixed"]
 
 
 @dataclass(frozen=True)
@@ -55,8 +55,8 @@ class BenchAnswer:
     """Numbers of threads to try."""
     repeats: int = 5
     """Runs of which the median counts."""
-    dtype: tuple[Dtype, ...] = ("fp32", "bf16")
-    """Data types to try."""
+    dtype: tuple[Dtype, ...] = ("fp32", "bf16", "mixed")
+    """Data types to try; "mixed" draws in bf16 and writes in fp32."""
     json: bool = False
     """Print one JSON object."""
 

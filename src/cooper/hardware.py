@@ -1,0 +1,68 @@
+"""What this machine is good at, and how its cores are best used."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from functools import cache
+from typing import TypeVar
+
+import torch
+
+T = TypeVar("T")
+
+
+def fast_dtype() -> torch.dtype:
+    """bf16 where the processor multiplies it faster than fp32, else fp32."""
+    if torch.cuda.is_available():
+        return torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float32
+    return torch.bfloat16 if torch.cpu._is_avx512_bf16_supported() else torch.float32
+
+
+@contextmanager
+def threads(number: int) -> Iterator[None]:
+    """Let PyTorch compute on so many threads."""
+    if number < 1:
+        raise ValueError(f"PyTorch computes on at least 1 thread, not {number}")
+    before = torch.get_num_threads()
+    torch.set_num_threads(number)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+#: Multiplications of the largest product of a layer, below which one thread is faster than several: waking the others
+#: takes as long as the work.
+SMALL = 4_000_000
+
+
+@contextmanager
+def threads_for(multiplications: int) -> Iterator[None]:
+    """Compute on one thread if each product is small, else on as many as before."""
+    with threads(1 if multiplications < SMALL else torch.get_num_threads()):
+        yield
+
+
+def side_by_side(tasks: Sequence[Callable[[], T]]) -> list[T]:
+    """Run tasks, each in a thread of its own whose operations use no further threads."""
+    if len(tasks) == 1:
+        return [tasks[0]()]
+    return list(_pool(len(tasks)).map(lambda task: task(), tasks))
+
+
+@cache
+def _pool(workers: int) -> ThreadPoolExecutor:
+    before = torch.get_num_threads()
+    met = threading.Barrier(workers)
+
+    def begin() -> None:
+        torch.set_num_threads(1)
+        met.wait()  # so that there are as many threads as workers
+
+    pool = ThreadPoolExecutor(workers, initializer=begin)
+    list(pool.map(lambda _: None, range(workers)))
+    torch.set_num_threads(before)  # setting it in a thread also sets it for threads to come
+    return pool
