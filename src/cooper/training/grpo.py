@@ -1,0 +1,110 @@
+"""GRPO: group advantages and the clipped objective, as mathematics on tensors.
+
+As in the paper (method section 4):
+ 1. The advantage of a rollout is its reward less its group's mean, over the group's deviation + 1e-4.
+ 2. The ratio of new to old probability is clipped at 0.2 on both sides.
+ 3. Only tokens that the model wrote are optimised: texts, not maps.
+What differs, and why:
+ 4. A token's log-probability is read at the position before it, where it was sampled. (The released packing reads it at
+    the token itself.)
+ 5. Groups without spread have nothing to teach and are left out and counted. (Their advantages are zero anyway; left
+    in, they only make the mean loss smaller.)
+ 6. Rollouts that ran out of tokens may be masked: that they did not end is no verdict on what they wrote.
+ 7. How token losses become one number is a choice (`Aggregation`). The default, over all tokens of the batch, gives
+    every token the same weight; per sequence, tokens of short rollouts count more; "dr_grpo" divides by a constant, so
+    that length is neither rewarded nor punished.
+ 8. A penalty for leaving a reference model is possible, with the estimator that is never negative; the paper has none.
+
+Legend: G groups of n rollouts, R rollouts, T tokens of all rollouts, one after another.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal, TypeAlias
+
+import torch
+from jaxtyping import Bool, Float, Int64
+from torch import Tensor
+
+Aggregation: TypeAlias = Literal["tokens", "sequences", "dr_grpo"]
+
+
+@dataclass(frozen=True)
+class Objective:
+    """The settings of the loss."""
+
+    clip: tuple[float, float] = (0.2, 0.2)
+    """How far the ratio may fall below, and rise above, 1."""
+    kl: float = 0.0
+    """Weight of the penalty for leaving the reference; 0 needs no reference."""
+    aggregation: Aggregation = "tokens"
+    longest: int = 288
+    """Most tokens of a rollout: what "dr_grpo" divides by."""
+
+    def __post_init__(self) -> None:
+        if min(self.clip) <= 0 or self.kl < 0 or self.longest < 1:
+            raise ValueError("clip and longest must be above 0, and the weight of the penalty not below")
+        if self.aggregation not in ("tokens", "sequences", "dr_grpo"):
+            raise ValueError(f"no aggregation is called {self.aggregation!r}; use tokens, sequences or dr_grpo")
+
+
+def group_advantages(rewards: Float[Tensor, "G n"]) -> tuple[Float[Tensor, "G n"], Bool[Tensor, " G"]]:
+    """Advantages, and which groups have any spread; the others' are zero. n is at least 2."""
+    if rewards.shape[1] < 2:
+        raise ValueError(f"a group needs at least 2 rollouts to be compared, not {rewards.shape[1]}")
+    spread = rewards.amax(dim=1) - rewards.amin(dim=1) > 1e-8
+    centred = rewards - rewards.mean(dim=1, keepdim=True)
+    return centred / (rewards.std(dim=1, keepdim=True) + 1e-4) * spread[:, None], spread
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """The loss, and what is logged of it."""
+
+    loss: Tensor
+    clip_share: float
+    """Share of the tokens whose ratio was clipped to effect."""
+    kl: float
+    """Mean of the penalty's estimate, unweighted; 0 without a reference."""
+
+
+def grpo_loss(
+    log_p: Float[Tensor, " T"], old: Float[Tensor, " T"], rollout: Int64[Tensor, " T"],
+    advantages: Float[Tensor, " R"], objective: Objective = Objective(), reference: Float[Tensor, " T"] | None = None,
+) -> Outcome:  # fmt: skip
+    """The loss of tokens that were sampled with log-probabilities `old`, token i in rollout `rollout[i]`.
+
+    Raises ValueError if a penalty is asked for without a reference.
+    """
+    if objective.kl and reference is None:
+        raise ValueError("a penalty for leaving the reference needs the reference's log-probabilities")
+    ratio = torch.exp(log_p - old)
+    advantage = advantages[rollout]
+    low, high = objective.clip
+    clipped = ratio.clamp(1 - low, 1 + high) * advantage
+    token = -torch.minimum(ratio * advantage, clipped)
+    kl = 0.0
+    if reference is not None:
+        away = reference - log_p
+        estimate = torch.exp(away) - away - 1
+        token = token + objective.kl * estimate
+        kl = float(estimate.detach().mean())
+    clip_share = float((clipped < ratio * advantage).detach().float().mean())
+    return Outcome(aggregate(token, rollout, len(advantages), objective), clip_share, kl)
+
+
+def aggregate(
+    token: Float[Tensor, " T"], rollout: Int64[Tensor, " T"], rollouts: int, objective: Objective
+) -> Float[Tensor, ""]:
+    """Token losses as one number."""
+    if not len(token):
+        return token.sum()
+    if objective.aggregation == "tokens":
+        return token.mean()
+    if objective.aggregation == "dr_grpo":
+        return token.sum() / (rollouts * objective.longest)
+    sums = token.new_zeros(rollouts).index_add(0, rollout, token)
+    counts = torch.bincount(rollout, minlength=rollouts)
+    written = counts > 0
+    return (sums[written] / counts[written]).mean()

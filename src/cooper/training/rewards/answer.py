@@ -1,0 +1,29 @@
+"""Is the answer right?"""
+
+from __future__ import annotations
+
+from cooper.evaluation.quantities import parse_number, to_metres
+from cooper.evaluation.scores import score_answer
+from cooper.trace import Drawing, Trace
+from cooper.training.rewards.record import Record
+
+
+def answer_reward(trace: Trace, record: Record, tolerance: float | None = None) -> float:
+    """0..1 for what the last turn answers; for the whole turn if it has no `<answer>`, as in the paper.
+
+    Words and counts are right or wrong. Lengths are graded by mean relative accuracy, or, with a `tolerance`, right if
+    their relative error is at most that. A rollout that ends in a drawing, or without a turn, has no answer: 0.
+    """
+    if not trace.turns or isinstance(trace.segments[-1], Drawing):
+        return 0.0
+    given = trace.answer if trace.answer is not None else trace.turns[-1]
+    if record.kind != "metres" or tolerance is None:
+        return score_answer(record.kind, given, record.answer, record.value)
+    number, true = parse_number(given), record.value
+    if true is None:
+        parsed = parse_number(record.answer)
+        if parsed is None:
+            raise ValueError(f"the true answer {record.answer!r} has no number; give the record a value")
+        true = to_metres(*parsed)
+    metres = None if number is None else to_metres(*number)
+    return float(metres is not None and abs(metres - true) <= tolerance * abs(true) + 1e-9)

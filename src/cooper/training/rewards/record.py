@@ -1,0 +1,22 @@
+"""What is known of a question apart from its picture."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal, TypeAlias
+
+#: Whether maps help with a question: they do, they hurt, or neither.
+Flag: TypeAlias = Literal["positive", "negative", "boundary"]
+
+
+@dataclass(frozen=True)
+class Record:
+    """A question, its true answer, and how answers to it are compared (`cooper.evaluation.scores.score_answer`)."""
+
+    question: str
+    answer: str
+    kind: Literal["metres", "count", "word"]
+    value: float | None = None
+    """The exact number, for lengths."""
+    flag: Flag = "boundary"
+    task: str = ""
