@@ -24,7 +24,7 @@ from cooper.scenes.targets import KINDS, SceneImages
 from cooper.scenes.world import COLORS, SHAPES
 from cooper.training.autoencoder import AutoencoderStage, normalised, to_tensor
 from cooper.training.latents import Latents, fingerprint
-from cooper.training.loop import Optimisation, Share, Stage, Trainer
+from cooper.training.loop import Optimisation, Share, Supervised, Trainer
 from cooper.training.rows import Mix, SceneRows
 from cooper.training.unified import StageSettings, UnifiedStage
 from cooper.training.vision import CELL, UNKNOWN, Seer, VisionStage, cells_of
@@ -126,7 +126,7 @@ def test_only_what_the_model_writes_is_learned(images: SceneImages, latents: Lat
                 assert (labels == NO_LABEL).all()
 
 
-class Line(Stage[nn.Linear]):
+class Line(Supervised[nn.Linear]):
     """Fit y = 2 x: a stage of a moment."""
 
     name = "line"

@@ -22,10 +22,10 @@ from torch import Tensor, nn
 from cooper.modalities import modality
 from cooper.model.autoencoder import Autoencoder
 from cooper.scenes.targets import SceneImages
-from cooper.training.loop import Optimisation, Share, Stage
+from cooper.training.loop import Optimisation, Share, Supervised
 
 
-class AutoencoderStage(Stage[Autoencoder]):
+class AutoencoderStage(Supervised[Autoencoder]):
     """Batches hold `batch` images, a third of each kind: pictures, depth maps, segmentations.
 
     With `decoder_only` the encoder stays as it is, and with it every latent: a decoder can be improved at any time.

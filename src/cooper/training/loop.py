@@ -1,8 +1,8 @@
 """The training loop all stages share: steps, schedule, EMA, logs, contact sheets, checkpoints, resume.
 
-A stage says what a batch is and what its loss is (`Stage`). A batch is a pure function of seed and step, so a run that
-was interrupted goes on exactly where its last checkpoint was. Started by `torchrun`, each process takes its share of
-every batch and the gradients are averaged; on a CPU two processes of one thread are faster than one process of two.
+A stage says what a batch is and what is learned from it (`Stage`). A batch is a pure function of seed and step, so a
+run that was interrupted goes on exactly where its last checkpoint was. Started by `torchrun`, each process takes its
+share of every batch and the gradients are averaged; on a CPU two processes of one thread are faster than one of two.
 Weights are kept in fp32; where the compute dtype is lower, a copy in that dtype does the forward and backward passes
 (autocast costs a cast at every operation).
 """
@@ -15,10 +15,12 @@ import math
 import os
 import time
 from abc import ABC, abstractmethod
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, TypeAlias, TypeVar
 
+import numpy as np
 import torch
 import torch.distributed as dist
 from PIL import Image
@@ -29,6 +31,8 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
 M = TypeVar("M", bound=nn.Module)
+#: losses, and figures to log, whose gradients add up to one update
+Losses: TypeAlias = Iterable[tuple[Tensor, dict[str, float]]]
 
 
 @dataclass(frozen=True)
@@ -85,8 +89,11 @@ class Stage(ABC, Generic[M]):
         """
 
     @abstractmethod
-    def loss(self, model: M, batch: Any) -> tuple[Tensor, dict[str, float]]:
-        """The loss of a batch, and figures to log."""
+    def updates(self, model: M, batch: Any) -> Iterable[Losses]:
+        """The updates that a batch is good for. Each is asked for when the one before has been made."""
+
+    def after(self, step: int, folder: Path) -> None:
+        """Called after every step, in the first process; `folder` is the run's."""
 
     @abstractmethod
     def sheet(self, model: M) -> Image.Image:
@@ -95,6 +102,17 @@ class Stage(ABC, Generic[M]):
     @abstractmethod
     def trained(self, model: M) -> dict[str, nn.Parameter]:
         """The parameters that this stage changes, by name."""
+
+
+class Supervised(Stage[M]):
+    """A stage whose batches have a loss, which is one update."""
+
+    @abstractmethod
+    def loss(self, model: M, batch: Any) -> tuple[Tensor, dict[str, float]]:
+        """The loss of a batch, and figures to log."""
+
+    def updates(self, model: M, batch: Any) -> Iterable[Losses]:
+        yield [self.loss(model, batch)]
 
 
 class _Steps(Dataset):
@@ -106,6 +124,11 @@ class _Steps(Dataset):
 
     def __getitem__(self, index: int) -> Any:
         return self.stage.batch(self.start + index, self.share)
+
+
+def _means(rows: Sequence[dict[str, float]]) -> dict[str, float]:
+    keys = dict.fromkeys(key for row in rows for key in row)
+    return {key: float(np.mean([row[key] for row in rows if key in row])) for key in keys}
 
 
 def _first(items: list[Any]) -> Any:
@@ -196,6 +219,8 @@ class Trainer(Generic[M]):
                             board.add_scalar(f"{self.stage.name}/{name}", value, self.step)
                     shown = " ".join(f"{k} {v:.4g}" for k, v in figures.items())
                     progress.update(bar, completed=self.step, figures=shown)
+                    if first:
+                        self.stage.after(self.step, self.folder)
                     if self.step % self.sheet_every == 0 or self.finished:
                         self.draw_sheet()
                     if time.monotonic() - saved > self.save_every:
@@ -207,14 +232,23 @@ class Trainer(Generic[M]):
                     board.close()
 
     def update(self, batch: Any) -> dict[str, float]:
-        """One step of optimisation."""
+        """One step: all updates that the batch is good for. Figures are means over its losses."""
+        rows = [self._descend(losses) for losses in self.stage.updates(self.compute, batch)]
+        self.step += 1
+        return _means([row for part in rows for row in part])
+
+    def _descend(self, losses: Losses) -> list[dict[str, float]]:
+        """One update of the weights; the figures of each loss."""
         rate = self.optimisation.rate(self.step)
         for optimiser in self.optimisers:
             base = self.optimisation.matrix_lr if isinstance(optimiser, torch.optim.Muon) else self.optimisation.lr
             for group in optimiser.param_groups:
                 group["lr"] = base * rate  # type: ignore[operator]
-        loss, figures = self.stage.loss(self.compute, batch)
-        loss.backward()
+        rows, total = [], 0.0
+        for loss, figures in losses:
+            loss.backward()
+            total += float(loss.detach())
+            rows.append(figures)
         if self.compute is not self.model:
             for name, p in self.names.items():
                 grad = self.compute_names[name].grad
@@ -234,8 +268,7 @@ class Trainer(Generic[M]):
         torch._foreach_lerp_(list(self.average.values()), weights, 1 - decay)
         if self.compute is not self.model:
             torch._foreach_copy_([p.detach() for p in self.compute_names.values()], weights)
-        self.step += 1
-        return {"loss": float(loss.detach()), "grad_norm": norm, **figures}
+        return [{"loss": total, "grad_norm": norm, **figures} for figures in rows]
 
     def _average_gradients(self) -> None:
         """The mean of all processes' gradients; one that a process does not have counts as zero."""

@@ -13,7 +13,7 @@ from cooper.inference.engine import Engine
 from cooper.layout import Batch, collate, lay_out, together
 from cooper.model.packed import losses
 from cooper.model.unified import UnifiedModel
-from cooper.training.loop import Optimisation, Share, Stage
+from cooper.training.loop import Optimisation, Share, Supervised
 from cooper.training.rows import Mix, SceneRows
 
 
@@ -33,7 +33,7 @@ class StageSettings:
     sheet_every: int = field(default=500)
 
 
-class UnifiedStage(Stage[UnifiedModel]):
+class UnifiedStage(Supervised[UnifiedModel]):
     def __init__(self, name: str, rows: SceneRows, held_out: SceneRows, settings: StageSettings):
         self.name, self.rows, self.held_out, self.settings = name, rows, held_out, settings
         self.optimisation = settings.optimisation

@@ -22,7 +22,7 @@ from cooper.model.unified import UnifiedModel
 from cooper.scenes.targets import SceneImages
 from cooper.scenes.world import COLORS, SHAPES
 from cooper.training.autoencoder import from_tensor, to_tensor
-from cooper.training.loop import Share, Stage
+from cooper.training.loop import Share, Supervised
 
 #: Side of a cell in pixels.
 CELL = 4
@@ -50,7 +50,7 @@ class Seer(nn.Module):
         return shape, colour, mean
 
 
-class VisionStage(Stage[Seer]):
+class VisionStage(Supervised[Seer]):
     """Batches hold images (B, 3, H, W) and the numbers of each cell's shape and colour (B, H / CELL, W / CELL, 2).
 
     Half of the images are pictures, the others maps. A depth map tells nothing of shape and colour: UNKNOWN.

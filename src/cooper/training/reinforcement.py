@@ -1,0 +1,244 @@
+"""The reinforcement stage: the engine answers, the answers are judged, GRPO teaches (method section 4, CPR).
+
+A step takes some questions, rolls each out several times, all together, and goes over the rollouts once or more. A
+question's rollouts are one row of the packed pass, which holds the prompt once; what they sampled is scored by the very
+layout that trains everything else, so its log-probabilities are those that were recorded (tests/test_replay.py).
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor, nn
+
+from cooper.inference.engine import Engine, Rollout, Settings
+from cooper.inference.flow import FlowSettings
+from cooper.inference.policy import policy
+from cooper.inference.sampler import Sampling
+from cooper.layout import NO_LABEL, Batch, Node, Piece, collate, lay_out, merge, together
+from cooper.modalities import modality
+from cooper.model.packed import forward
+from cooper.model.unified import UnifiedModel
+from cooper.page import traces_page
+from cooper.sequence import Sequencer
+from cooper.trace import Picture, Text, Trace
+from cooper.training.grpo import Objective, group_advantages, grpo_loss
+from cooper.training.loop import Losses, Optimisation, Share, Stage
+from cooper.training.rewards import Record, Reward, Weights, rewards
+
+
+@dataclass(frozen=True)
+class Reinforcement:
+    """Settings of the stage. The numbers of questions are for two cores; the paper has 128."""
+
+    optimisation: Optimisation
+    questions: int = 16
+    rollouts: int = 8
+    updates: int = 1
+    """How often the rollouts of a step are gone over."""
+    together: int = 4
+    """Questions whose rollouts go through the model at once; more need more memory."""
+    mode: str = "interleaved"
+    sampling: Sampling = Sampling(1.0)
+    turn_tokens: int = 96
+    """Most tokens of a turn."""
+    flow: FlowSettings = field(default_factory=FlowSettings)
+    objective: Objective = field(default_factory=Objective)
+    weights: Weights = field(default_factory=Weights)
+    tolerance: float | None = None
+    """Relative error up to which a length is right; None grades it."""
+    mask_truncated: bool = False
+    """Leave out rollouts that ran out of tokens."""
+    seed: int = 4
+    page_every: int = 10
+    """Steps between pages of a few rollouts."""
+
+
+@dataclass(frozen=True)
+class Asked:
+    """A picture, uint8 (H, W, 3), and a question about it."""
+
+    image: np.ndarray
+    record: Record
+
+
+@dataclass
+class Group:
+    """A question, its rollouts, what they earned, and their advantages (rollouts,)."""
+
+    asked: Asked
+    rollouts: list[Rollout]
+    rewards: list[Reward]
+    advantages: Tensor
+    spread: bool
+
+
+class ReinforcementStage(Stage[UnifiedModel]):
+    """`questions` are all there are; every epoch goes through them in an order of its own."""
+
+    name = "reinforcement"
+
+    def __init__(self, questions: Sequence[Asked], sequencer: Sequencer, settings: Reinforcement):
+        self.questions, self.sequencer, self.settings = questions, sequencer, settings
+        self.policy = policy(settings.mode)
+        self.tags = tuple(modality(name).tag for name in self.policy.calls)
+        self._shown: list[Group] = []
+
+    def batch(self, step: int, share: Share) -> list[tuple[int, Asked]]:
+        """A seed and a question each."""
+        size, total = self.settings.questions, len(self.questions)
+        picks = range(step * size + share.rank, (step + 1) * size, share.world)
+        orders = {k // total: np.random.default_rng((self.settings.seed, k // total)) for k in picks}
+        order = {epoch: rng.permutation(total) for epoch, rng in orders.items()}
+        return [(k, self.questions[int(order[k // total][k % total])]) for k in picks]
+
+    def updates(self, model: UnifiedModel, batch: Any) -> Iterator[Losses]:
+        began = time.perf_counter()
+        groups = self.roll_out(model, batch)
+        figures = {**self.figures(groups), "rollout_seconds": time.perf_counter() - began}
+        self._shown = groups[:3]
+        kept = [g for g in groups if g.spread]
+        for _ in range(self.settings.updates):
+            yield self._losses(model, kept, figures)
+
+    @torch.no_grad()
+    def roll_out(self, model: UnifiedModel, batch: Sequence[tuple[int, Asked]]) -> list[Group]:
+        """Rollouts of every question, in one batch of the engine, and their rewards."""
+        s = self.settings
+        engine_settings = Settings(s.sampling, s.flow, s.turn_tokens, batch=len(batch) * s.rollouts)
+        prompts = [Trace((Picture(asked.image), Text(asked.record.question))) for _, asked in batch]
+        seeds = [number * s.rollouts + k for number, _ in batch for k in range(s.rollouts)]
+        rollouts = Engine(model, self.sequencer, engine_settings).run(
+            prompts, self.policy, samples=s.rollouts, seeds=seeds
+        )
+        earned, groups = [], [rollouts[i : i + s.rollouts] for i in range(0, len(rollouts), s.rollouts)]
+        for (_, asked), group in zip(batch, groups, strict=True):
+            earned.append(rewards([r.trace for r in group], asked.record, self.tags, s.weights, s.tolerance))
+        totals = torch.tensor([[r.total for r in parts] for parts in earned])
+        advantages, spread = group_advantages(totals)
+        return [
+            Group(asked, group, parts, a, bool(differ))
+            for (_, asked), group, parts, a, differ in zip(batch, groups, earned, advantages, spread, strict=True)
+        ]
+
+    def figures(self, groups: Sequence[Group]) -> dict[str, float]:
+        """What is logged of a step's rollouts: means over all, calls and answers by task and by flag."""
+        rows = [(g.asked.record, r, reward) for g in groups for r, reward in zip(g.rollouts, g.rewards, strict=True)]
+        parts = ("total", "answer", "form", "exploration")
+        out = {f"reward/{part}": _mean([getattr(reward, part) for *_, reward in rows]) for part in parts}
+        out["tokens_written"] = _mean([r.tokens for _, r, _ in rows])
+        out["truncated"] = _mean([r.reason == "length" for _, r, _ in rows])
+        out["groups_dropped"] = float(sum(not g.spread for g in groups))
+        for kind in ("task", "flag"):
+            for name in sorted({getattr(record, kind) for record, *_ in rows}):
+                mine = [(r, reward) for record, r, reward in rows if getattr(record, kind) == name]
+                out[f"answer/{name}"] = _mean([reward.answer for _, reward in mine])
+                for call in self.policy.calls:
+                    drew = [any(d.modality == call for d in r.trace.drawings) for r, _ in mine]
+                    out[f"calls/{call}/{name}"] = _mean(drew)
+        return out
+
+    def _losses(self, model: UnifiedModel, groups: Sequence[Group], figures: dict[str, float]) -> Losses:
+        """One pass over the rollouts, some questions at a time; their losses add up to that of all."""
+        began, objective = time.perf_counter(), self.settings.objective
+        written = [sum(len(_recorded(r)) for r in g.rollouts if self._counts(r)) for g in groups]
+        if not sum(written):
+            yield next(iter(self.trained(model).values())).sum() * 0, figures
+            return
+        for first in range(0, len(groups), self.settings.together):
+            part = groups[first : first + self.settings.together]
+            batch, old, rollout, advantages = self.packed(model, part)
+            log_p, entropy = token_log_p(model, batch, self.settings.sampling.temperature)
+            used = advantages[rollout].isfinite()
+            outcome = grpo_loss(
+                log_p[used], old[used].to(log_p.device), rollout[used], advantages.nan_to_num(), objective
+            )
+            share = len(part) / len(groups)
+            if objective.aggregation == "tokens":
+                share = sum(written[first : first + len(part)]) / sum(written)
+            ratio = float((log_p - old).detach().abs().max()) if len(old) else 0.0
+            yield outcome.loss * share, {
+                **figures, "entropy": entropy, "clip_share": outcome.clip_share, "log_p_difference": ratio,
+                "update_seconds": time.perf_counter() - began,
+            }  # fmt: skip
+
+    def _counts(self, rollout: Rollout) -> bool:
+        return not (self.settings.mask_truncated and rollout.reason == "length")
+
+    def packed(self, model: UnifiedModel, groups: Sequence[Group]) -> tuple[Batch, Tensor, Tensor, Tensor]:
+        """The rollouts of some questions as one batch; of every sampled token the log-probability it was sampled with
+        (T,) and its rollout (T,); and every rollout's advantage, NaN where it is left out (R,)."""
+        encode = self.sequencer.encoder(model)
+        rows: list[list[Node]] = []
+        old: list[float] = []
+        rollout: list[int] = []
+        advantages: list[float] = []
+        for group in groups:
+            shared: dict[int, list[Piece]] = {}
+            rows.append(merge([self.sequencer.pieces(r.trace, encode, shared=shared) for r in group.rollouts]))
+            for r, advantage in zip(group.rollouts, group.advantages.tolist(), strict=True):
+                recorded = _recorded(r)
+                old += recorded
+                rollout += [len(advantages)] * len(recorded)
+                advantages.append(advantage if self._counts(r) else float("nan"))
+        layouts = [lay_out(together(rows), model.config)] if model.device.type == "cpu" else [
+            lay_out(row, model.config) for row in rows
+        ]  # fmt: skip
+        batch = collate(layouts, model.config)
+        return batch, torch.tensor(old), torch.tensor(rollout, dtype=torch.int64), torch.tensor(advantages)
+
+    def trained(self, model: UnifiedModel) -> dict[str, nn.Parameter]:
+        """What writes text. Maps are drawn as they were learned."""
+        frozen = ("autoencoder.", "vision.", "latent_", "time_", "decoder.norm_gen")
+        return {
+            k: p for k, p in model.named_parameters() if not k.startswith(frozen) and ".gen." not in k
+        }
+
+    def sheet(self, model: UnifiedModel) -> Image.Image:
+        """The pictures and the maps of the first questions' first rollouts."""
+        rows = []
+        for group in self._shown:
+            images = [group.asked.image, *(d.image for d in group.rollouts[0].trace.drawings)][:3]
+            blank = np.zeros_like(group.asked.image)
+            same = [image if image.shape == blank.shape else blank for image in images]
+            rows.append(np.concatenate([*same, *[blank] * (3 - len(same))], axis=1))
+        return Image.fromarray(np.concatenate(rows)) if rows else Image.new("RGB", (8, 8))
+
+    def after(self, step: int, folder: Path) -> None:
+        """A page with all rollouts of a few questions, from time to time."""
+        if step % self.settings.page_every:
+            return
+        pages = folder / "pages"
+        pages.mkdir(exist_ok=True)
+        traces = []
+        for group in self._shown:
+            for r, reward in zip(group.rollouts, group.rewards, strict=True):
+                meta = {"truth": group.asked.record.answer, "reward": round(reward.total, 3), "seed": r.seed}
+                traces.append(Trace(r.trace.segments, {**r.trace.meta, **meta}))
+        html = traces_page(((t, lambda d: modality(d.modality).view(d.image)) for t in traces), f"step {step}")
+        (pages / f"{step:06d}.html").write_text(html, encoding="utf-8")
+
+
+def token_log_p(model: UnifiedModel, batch: Batch, temperature: float) -> tuple[Tensor, float]:
+    """Log-probabilities of the labelled tokens (T,), at the temperature they were sampled with, and mean entropy."""
+    und, _ = forward(model, batch)
+    labels = batch.labels.to(model.device)
+    wanted = labels != NO_LABEL
+    log_p = torch.log_softmax(model.logits(und[wanted]).float() / temperature, dim=-1)
+    entropy = -(log_p.detach().exp() * log_p.detach()).sum(dim=-1).mean()
+    return log_p.gather(-1, labels[wanted][:, None])[:, 0], float(entropy)
+
+
+def _recorded(rollout: Rollout) -> list[float]:
+    return [p for turn in rollout.turns for p in turn.log_probabilities]
+
+
+def _mean(values: Sequence[float]) -> float:
+    return float(np.mean(values)) if len(values) else 0.0

@@ -1,0 +1,113 @@
+"""The reinforcement stage: what the update computes is what the rollouts did, and rewards are learned."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from tests.helpers import Scripted, picture, random_model, sequencer
+
+from cooper.inference.flow import FlowSettings
+from cooper.modalities import modality
+from cooper.training import reinforcement
+from cooper.training.grpo import Objective
+from cooper.training.loop import Optimisation, Share, Trainer
+from cooper.training.reinforcement import Asked, Reinforcement, ReinforcementStage, token_log_p
+from cooper.training.rewards import Record, Reward
+
+MODEL = random_model()
+SEQUENCER = sequencer(MODEL)
+THINK = "<think>I look.</think>"
+DEPTH, SEGMENT = (THINK + modality(name).call for name in ("depth", "segmentation"))
+ANSWER = f"{THINK}<answer>\\boxed{{2}}</answer>"
+QUESTIONS = [
+    Asked(picture(k).image, Record(f"How many boxes, {k}?", "2", "count", 2, task="counting", flag="positive"))
+    for k in range(3)
+]
+SETTINGS = Reinforcement(
+    Optimisation(12, lr=5e-3, warmup=1, decay=0.0, ema=0.5), questions=2, rollouts=4, together=1, turn_tokens=12,
+    flow=FlowSettings(3), page_every=6,
+)  # fmt: skip
+#: what is said, by seed: rollouts without a map, with one, with two, and cut ones
+SAID = {
+    0: [ANSWER], 1: [DEPTH, ANSWER], 2: [DEPTH, SEGMENT, ANSWER], 3: [None],
+    4: [ANSWER], 5: [ANSWER], 6: [ANSWER], 7: [ANSWER],
+}  # fmt: skip
+
+
+def scripted(settings: Reinforcement) -> ReinforcementStage:
+    script = {seed: [None if t is None else SEQUENCER.ids(t) for t in turns] for seed, turns in SAID.items()}
+    sampling = Scripted(1.0, script=script, turn_tokens=64)
+    return ReinforcementStage(QUESTIONS, SEQUENCER, replace(settings, sampling=sampling, turn_tokens=64))
+
+
+def test_the_first_update_has_the_ratios_of_the_rollouts() -> None:
+    """Rollouts of no, one and two maps, that share their prompt in one row."""
+    stage = scripted(SETTINGS)
+    groups = stage.roll_out(MODEL, stage.batch(0, Share()))
+    assert [len(r.trace.drawings) for r in groups[0].rollouts] == [0, 1, 2, 0]
+    assert [g.spread for g in groups] == [True, False], "the second question is answered in the same way every time"
+    batch, old, rollout, advantages = stage.packed(MODEL, groups)
+    with torch.no_grad():
+        log_p, entropy = token_log_p(MODEL, batch, 1.0)
+    assert (log_p - old).abs().max() < 1e-4 and entropy > 0
+    assert torch.bincount(rollout).tolist() == [
+        sum(len(t.log_probabilities) for t in r.turns) for g in groups for r in g.rollouts
+    ]
+    assert advantages.tolist() == [a for g in groups for a in g.advantages.tolist()]
+
+
+@pytest.mark.parametrize("aggregation", ["tokens", "sequences", "dr_grpo"])
+def test_parts_of_a_step_add_up_to_the_whole(aggregation: str) -> None:
+    totals = []
+    for together in (1, 2):
+        settings = replace(SETTINGS, together=together, objective=Objective(aggregation=aggregation))  # type: ignore[arg-type]
+        stage = scripted(settings)
+        groups = stage.roll_out(MODEL, stage.batch(0, Share()))
+        for group in groups:
+            group.advantages = torch.tensor([1.0, -0.5, 2.0, -1.5])
+        totals.append(sum(float(loss.detach()) for loss, _ in stage._losses(MODEL, groups, {})))
+    assert totals[0] == pytest.approx(totals[1], abs=1e-5) and totals[0] != 0
+
+
+def test_truncated_rollouts_can_be_left_out() -> None:
+    stage = scripted(replace(SETTINGS, mask_truncated=True))
+    groups = stage.roll_out(MODEL, stage.batch(0, Share()))
+    *_, advantages = stage.packed(MODEL, groups[:1])
+    assert advantages.isfinite().tolist() == [True, True, True, False]
+
+
+def test_figures_tell_of_answers_and_calls() -> None:
+    stage = scripted(SETTINGS)
+    figures = stage.figures(stage.roll_out(MODEL, stage.batch(0, Share())))
+    assert figures["answer/counting"] == figures["answer/positive"] == pytest.approx(7 / 8)
+    assert figures["calls/depth/counting"] == pytest.approx(2 / 8)
+    assert figures["calls/segmentation/positive"] == pytest.approx(1 / 8)
+    assert figures["groups_dropped"] == 1 and figures["truncated"] == pytest.approx(1 / 8)
+    assert figures["reward/exploration"] == pytest.approx(2 * 0.2 / 8), "two of the four called, which is fewer than 3"
+
+
+@pytest.mark.parametrize("updates", [1, 2])
+def test_what_is_rewarded_is_said_more(updates: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Here: tokens with even numbers."""
+
+    def even(traces: list, *_: object) -> list[Reward]:
+        ids = [[i for s in t.segments if getattr(s, "role", "") == "model" for i in s.ids] for t in traces]
+        return [Reward(0, 0, 0, sum(i % 2 == 0 for i in row) / max(len(row), 1)) for row in ids]
+
+    monkeypatch.setattr(reinforcement, "rewards", even)
+    model = random_model()
+    drawing = {k: p.clone() for k, p in model.named_parameters() if ".gen." in k or k.startswith("vision")}
+    stage = ReinforcementStage(QUESTIONS, SEQUENCER, replace(SETTINGS, updates=updates))
+    Trainer(model, stage, SETTINGS.optimisation, tmp_path, workers=0, sheet_every=100).run(quiet=True)
+    log = [json.loads(row) for row in (tmp_path / "log.jsonl").read_text().splitlines()]
+    totals = [row["reward/total"] for row in log]
+    assert sum(totals[-4:]) / 4 > sum(totals[:4]) / 4 + 0.1
+    assert all(torch.equal(p, drawing[k]) for k, p in model.named_parameters() if k in drawing)
+    if updates == 1:
+        assert all(row["clip_share"] == 0 and row["log_p_difference"] < 1e-4 for row in log)
+    assert [p.name for p in sorted((tmp_path / "pages").iterdir())] == ["000006.html", "000012.html"]
+    assert "reward" in (tmp_path / "pages" / "000006.html").read_text()
