@@ -52,8 +52,8 @@ STAGES: dict[str, StageSettings] = {
     # worked traces under every policy, and maps still
     "interleaved": StageSettings(
         Mix(
-            tokens=640, modes=(("interleaved", 0.4), ("direct", 0.4), ("text", 0.1), ("perception", 0.1)),
-            caption=0.2, grounded=1, maps=1.0, noises=2, traced_targets=0.5,
+            tokens=640, modes=(("interleaved", 0.4), ("direct", 0.5), ("text", 0.05), ("perception", 0.05)),
+            caption=0.7, grounded=14, maps=1.0, noises=1, traced_targets=0.5,
         ),
         Optimisation(steps=2250, lr=2e-3, matrix_lr=3e-3, decay=0.7, ema=0.997),
         seed=3,

@@ -107,7 +107,8 @@ class SceneRows:
             if rng.random() < mix.caption:
                 add(Text(DESCRIBE), Text(caption(scene, view, rng), "model"))
             if mix.grounded:
-                for question, answer in grounded(scene, view, rng)[: mix.grounded]:
+                places = [pair for _ in range(1 + mix.grounded // 4) for pair in grounded(scene, view, rng)]
+                for question, answer in places[: mix.grounded]:
                     add(Text(question), Text(answer, "model"))
         questions = ask_all(scene, view, rng)
         for k in rng.permutation(len(questions)):
