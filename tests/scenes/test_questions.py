@@ -8,7 +8,7 @@ from collections import Counter
 import numpy as np
 import pytest
 
-from cooper.scenes.captions import caption, grounded
+from cooper.scenes.captions import caption, grounded, told
 from cooper.scenes.question import SPATIAL, TASKS, Question
 from cooper.scenes.questions import ask_all
 from cooper.scenes.render import View
@@ -295,6 +295,22 @@ def test_captions(views: list[tuple[Scene, View]]) -> None:
             for thing, part in zip(told, body.split("; "), strict=True):
                 if away := re.search(r"(\d\.\d) m away", part):
                     assert float(away[1]) == pytest.approx(depth_of(view, thing), abs=0.0501)
+
+
+def test_a_picture_told_in_words(views: list[tuple[Scene, View]]) -> None:
+    """What is told of a thing is where its pixels are and what it is."""
+    for scene, view in views:
+        things = {t.name: t for t in scene.things}
+        parts = told(scene, view, np.random.default_rng(scene.seed)).split(": ", 1)[1].removesuffix(".").split("; ")
+        for part in parts:
+            thing = next(t for name, t in things.items() if part.startswith(name))
+            place = re.search(r"column (\d+), row (\d+), (\d+\.\d) m away, .* fills (\d+) by (\d+) percent", part)
+            assert place
+            rows, columns = np.nonzero(view.labels == thing.id)
+            assert columns.min() - 8 <= 8 * int(place[1]) <= columns.max() + 8
+            assert rows.min() - 8 <= 8 * int(place[2]) <= rows.max() + 8
+            assert float(place[3]) == pytest.approx(depth_of(view, thing), abs=0.0501)
+        assert len({part.split(" at ")[0] for part in parts}) == len(parts) >= 2
 
 
 def test_grounded_questions(views: list[tuple[Scene, View]]) -> None:

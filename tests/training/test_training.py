@@ -16,8 +16,9 @@ from tests.helpers import random_model, sequencer
 from torch import Tensor, nn
 
 from cooper.inference.policy import POLICIES
-from cooper.layout import NO_LABEL, Noised, Seen, Words, lay_out
+from cooper.layout import NO_LABEL, Noised, Seen, Words, collate, lay_out
 from cooper.model.autoencoder import Autoencoder
+from cooper.model.packed import losses
 from cooper.model.presets import dummy
 from cooper.scenes.shards import make_shards
 from cooper.scenes.targets import KINDS, SceneImages
@@ -108,6 +109,16 @@ def test_a_target_sees_in_training_what_it_sees_when_it_is_drawn(images: SceneIm
         seen = [type(layout.nodes[j].piece).__name__ for j in np.flatnonzero(layout.sees[i])]
         assert seen == ["Clean", "Seen", "Words", "Noised"], "the picture, the call, and itself"
         assert not layout.sees[:, i][[j for j in range(len(layout.nodes)) if j != i]].any()
+
+
+def test_a_told_row_has_words_alone(images: SceneImages, latents: Latents) -> None:
+    rows = rows_of(images, latents, told=1.0, tokens=2000, caption=1.0, maps=1.0, grounded=3)
+    nodes = rows.nodes(0, np.random.default_rng(0))
+    assert all(isinstance(node.piece, Words) for node in nodes)
+    assert sum(isinstance(n.piece, Words) and n.piece.loss for n in nodes) >= 2
+    batch = collate([lay_out(nodes, rows.sequencer.config)], rows.sequencer.config)
+    found = losses(random_model(), batch)
+    assert len(found.text) and not len(found.flow)
 
 
 def test_only_what_the_model_writes_is_learned(images: SceneImages, latents: Latents) -> None:

@@ -17,7 +17,7 @@ from torch import Tensor
 from cooper.inference.policy import POLICIES, Policy
 from cooper.layout import Node, Piece, merge, tokens_of
 from cooper.modalities import modality
-from cooper.scenes.captions import caption, grounded
+from cooper.scenes.captions import caption, grounded, told
 from cooper.scenes.prompts import DESCRIBE, RECONSTRUCT
 from cooper.scenes.question import Question
 from cooper.scenes.questions import ask_all
@@ -38,6 +38,9 @@ class Mix:
     """A row is filled with questions up to about this many tokens."""
     modes: tuple[tuple[str, float], ...] = (("direct", 1.0),)
     """(policy, share of the rows): the policy under which a row's questions are answered."""
+    told: float = 0.0
+    """Share of the rows without a picture: it is told in words, and questions are answered by thinking. Such rows cost
+    little, and teach to look things up and to reason."""
     caption: float = 0.0
     """Share of the rows with a caption; only rows without a system prompt have what follows, too."""
     grounded: int = 0
@@ -75,10 +78,12 @@ class SceneRows:
         cached = _Cached(self.images, self.latents, i)
         names, shares = zip(*self.mix.modes, strict=True)
         policy = POLICIES[str(rng.choice(names, p=np.array(shares) / sum(shares)))]
+        is_told = rng.random() < self.mix.told
         sequences: list[list[Piece]] = []
         shared: dict[int, list[Piece]] = {}
         used = 0
-        for trace in self.traces(scene, view, policy, cached, rng):
+        traces = self.told(scene, view, rng) if is_told else self.traces(scene, view, policy, cached, rng)
+        for trace in traces:
             pieces = self.sequencer.pieces(trace, cached.encode, self._noise(rng), shared)
             skip = 0 if not sequences else sum(p is q or p == q for p, q in zip(pieces, sequences[0], strict=False))
             used += sum(tokens_of(p, self.sequencer.config) + 2 for p in pieces[skip:])
@@ -86,6 +91,16 @@ class SceneRows:
                 break
             sequences.append(pieces)
         return merge(sequences)
+
+    def told(self, scene: Scene, view: View, rng: np.random.Generator) -> list[Trace]:
+        """Questions about a picture that is told in words."""
+        policy = POLICIES["text"]
+        start = Trace((Text(policy.system or "", "system"), Text(told(scene, view, rng))))
+        questions = ask_all(scene, view, rng)
+        return [
+            start + worked(scene, view, questions[k], policy, rng, _no_image, False)
+            for k in rng.permutation(len(questions))
+        ]
 
     def traces(
         self, scene: Scene, view: View, policy: Policy, cached: _Cached, rng: np.random.Generator
@@ -138,6 +153,10 @@ def worked(
             segments.append(Drawing(turn.draws, image(turn.draws), target=target))
             segments.append(Text(policy.reflection, "reflection"))
     return segments
+
+
+def _no_image(kind: str) -> np.ndarray:
+    raise AssertionError(f"a row without a picture has no {kind} either")
 
 
 class _Cached:
