@@ -36,7 +36,7 @@ def threads(number: int) -> Iterator[None]:
 
 #: Multiplications of the largest product of a layer, below which one thread is faster than several: waking the others
 #: takes as long as the work.
-SMALL = 4_000_000
+SMALL = 32_000_000
 
 
 @contextmanager

@@ -8,12 +8,13 @@ one thread a core, each of which runs its operations alone: threads that share o
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from functools import partial
 
 import torch
 from torch import Tensor
 
-from cooper.hardware import side_by_side
+from cooper.hardware import side_by_side, threads_for
 from cooper.inference.cache import Context
 from cooper.layout import Noised, chain, collate, lay_out
 from cooper.model.packed import embed
@@ -92,8 +93,10 @@ class Velocities:
     def __call__(self, x: Tensor, t: float, branches: int) -> tuple[Tensor, ...]:
         """Of the first so many branches, each (rows, tokens, latent_dim), fp32."""
         x = x.repeat(branches, 1, 1)
-        lanes = self._lanes(len(x))
-        return torch.cat(side_by_side([partial(run, x[rows], t) for rows, run in lanes])).chunk(branches)
+        tasks = [partial(run, x[rows], t) for rows, run in self._lanes(len(x))]
+        decoder = self.model.config.decoder
+        with threads_for(x.shape[1] * decoder.hidden * 2 * decoder.ffn) if len(tasks) == 1 else nullcontext():
+            return torch.cat(side_by_side(tasks)).chunk(branches)
 
     def _lanes(self, rows: int) -> list[tuple[slice, Callable[[Tensor, float], Tensor]]]:
         if rows not in self._passes:

@@ -94,7 +94,7 @@ class Session:
             ids = torch.tensor([[p or 0] for p in pending], device=device)
             attend = CachedAttention(self.context, None, write=True)
             positions = self.context.positions
-            with threads_for(len(limits) * decoder.hidden * decoder.ffn):
+            with threads_for(len(limits) * decoder.hidden * 2 * decoder.ffn):
                 hidden, _ = self.model.decoder(self.model.embed_text(ids), None, positions[:, None], attend)
             self.context = self.context.grown(1, active[:, None], positions + active)
             if all(p is None or p == special.end for p in pending):
