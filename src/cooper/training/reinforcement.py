@@ -62,7 +62,7 @@ class Reinforcement:
 
 
 @dataclass(frozen=True)
-class Asked:
+class PicturedQuestion:
     """A picture, uint8 (H, W, 3), and a question about it."""
 
     image: np.ndarray
@@ -73,7 +73,7 @@ class Asked:
 class Group:
     """A question, its rollouts, what they earned, and their advantages (rollouts,)."""
 
-    asked: Asked
+    asked: PicturedQuestion
     rollouts: list[Rollout]
     rewards: list[Reward]
     advantages: Tensor
@@ -85,13 +85,13 @@ class ReinforcementStage(Stage[UnifiedModel]):
 
     name = "reinforcement"
 
-    def __init__(self, questions: Sequence[Asked], sequencer: Sequencer, settings: Reinforcement):
+    def __init__(self, questions: Sequence[PicturedQuestion], sequencer: Sequencer, settings: Reinforcement):
         self.questions, self.sequencer, self.settings = questions, sequencer, settings
         self.policy = policy(settings.mode)
         self.tags = tuple(modality(name).tag for name in self.policy.calls)
         self._shown: list[Group] = []
 
-    def batch(self, step: int, share: Share) -> list[tuple[int, Asked]]:
+    def batch(self, step: int, share: Share) -> list[tuple[int, PicturedQuestion]]:
         """A seed and a question each."""
         size, total = self.settings.questions, len(self.questions)
         picks = range(step * size + share.rank, (step + 1) * size, share.world)
@@ -109,7 +109,7 @@ class ReinforcementStage(Stage[UnifiedModel]):
             yield self._losses(model, kept, figures)
 
     @torch.no_grad()
-    def roll_out(self, model: UnifiedModel, batch: Sequence[tuple[int, Asked]]) -> list[Group]:
+    def roll_out(self, model: UnifiedModel, batch: Sequence[tuple[int, PicturedQuestion]]) -> list[Group]:
         """Rollouts of every question, in one batch of the engine, and their rewards."""
         s = self.settings
         engine_settings = Settings(s.sampling, s.flow, s.turn_tokens, batch=len(batch) * s.rollouts)
@@ -148,8 +148,8 @@ class ReinforcementStage(Stage[UnifiedModel]):
     def _losses(self, model: UnifiedModel, groups: Sequence[Group], figures: dict[str, float]) -> Losses:
         """One pass over the rollouts, some questions at a time; their losses add up to that of all."""
         began, objective = time.perf_counter(), self.settings.objective
-        written = [sum(len(_recorded(r)) for r in g.rollouts if self._counts(r)) for g in groups]
-        if not sum(written):
+        weights = [self._weight(g) for g in groups]
+        if not sum(weights):
             yield next(iter(self.trained(model).values())).sum() * 0, figures
             return
         for first in range(0, len(groups), self.settings.together):
@@ -160,14 +160,19 @@ class ReinforcementStage(Stage[UnifiedModel]):
             outcome = grpo_loss(
                 log_p[used], old[used].to(log_p.device), rollout[used], advantages.nan_to_num(), objective
             )
-            share = len(part) / len(groups)
-            if objective.aggregation == "tokens":
-                share = sum(written[first : first + len(part)]) / sum(written)
+            share = sum(weights[first : first + len(part)]) / sum(weights)
             ratio = float((log_p - old).detach().abs().max()) if len(old) else 0.0
             yield outcome.loss * share, {
                 **figures, "entropy": entropy, "clip_share": outcome.clip_share, "log_p_difference": ratio,
                 "update_seconds": time.perf_counter() - began,
             }  # fmt: skip
+
+    def _weight(self, group: Group) -> int:
+        """What a group's mean loss counts beside other groups': what the aggregation divides by."""
+        written = [len(_recorded(r)) for r in group.rollouts if self._counts(r)]
+        if self.settings.objective.aggregation == "tokens":
+            return sum(written)
+        return len(group.rollouts) if self.settings.objective.aggregation == "dr_grpo" else sum(n > 0 for n in written)
 
     def _counts(self, rollout: Rollout) -> bool:
         return not (self.settings.mask_truncated and rollout.reason == "length")
