@@ -47,19 +47,19 @@ def threads_for(multiplications: int) -> Iterator[None]:
 
 
 def side_by_side(tasks: Sequence[Callable[[], T]]) -> list[T]:
-    """Run tasks, each in a thread of its own whose operations use no further threads."""
+    """Run tasks, each in a thread of its own whose operations have an equal share of the threads."""
     if len(tasks) == 1:
         return [tasks[0]()]
-    return list(_pool(len(tasks)).map(lambda task: task(), tasks))
+    return list(_pool(len(tasks), max(1, torch.get_num_threads() // len(tasks))).map(lambda task: task(), tasks))
 
 
 @cache
-def _pool(workers: int) -> ThreadPoolExecutor:
+def _pool(workers: int, each: int) -> ThreadPoolExecutor:
     before = torch.get_num_threads()
     met = threading.Barrier(workers)
 
     def begin() -> None:
-        torch.set_num_threads(1)
+        torch.set_num_threads(each)
         met.wait()  # so that there are as many threads as workers
 
     pool = ThreadPoolExecutor(workers, initializer=begin)

@@ -2,7 +2,7 @@
 
 A drawing's contexts do not change over its flow steps. So what each map of each guidance branch sees is put together
 once, without gaps, and attention is then two products and a softmax for all of them. On a CPU the maps are dealt out to
-one thread a core, each of which runs its operations alone: threads that share one small operation mostly wait.
+threads that each run their own operations: threads that share one small operation mostly wait.
 """
 
 from __future__ import annotations
@@ -83,11 +83,11 @@ class Velocities:
     """Velocities of maps (rows, tokens, latent_dim), one branch after another, for `cooper.inference.flow`."""
 
     def __init__(self, model: UnifiedModel, branches: Sequence[Context], noise: Tensor, grid: tuple[int, int]):
-        self.model, self.maps = model, len(noise)
+        self.model = model
         self.starts = [int(position) for context in branches for position in context.positions.tolist()]
         self.blank = Noised(noise[0], grid, 0.0, noise[0])
-        frame = 2
-        self.still = Still(branches, noise.shape[1] + frame, model.drawing_dtype)
+        # its tokens and its frame
+        self.still = Still(branches, noise.shape[1] + 2, model.drawing_dtype)
         self._passes: dict[int, list[tuple[slice, Callable[[Tensor, float], Tensor]]]] = {}
 
     def __call__(self, x: Tensor, t: float, branches: int) -> tuple[Tensor, ...]:
