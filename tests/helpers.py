@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from tokenizers import Tokenizer
+from tokenizers import AddedToken, Tokenizer
 from torch import Tensor, nn
 
 from cooper.inference.sampler import Sampling, generator
@@ -18,14 +18,21 @@ from cooper.layout import Batch
 from cooper.model.presets import OWN_SPECIAL, dummy
 from cooper.model.unified import UnifiedModel
 from cooper.scenes.tokenizer import train_tokenizer
+from cooper.scenes.world import COLORS, SHAPES
 from cooper.sequence import Sequencer
 from cooper.trace import Picture
 
 
 @cache
 def tokenizer() -> Tokenizer:
-    """The tiny model's kind of tokenizer, learned from the prompts alone (no scenes, so nothing is rendered)."""
-    return train_tokenizer([], 512, ("depth", "segmentation"), number=0)  # type: ignore[arg-type]
+    """The tiny model's kind of tokenizer, learned from the prompts alone (no scenes, so nothing is rendered).
+
+    Colours and shapes are tokens, as they are where scenes were seen.
+    """
+    made = train_tokenizer([], 512, ("depth", "segmentation"), number=0)  # type: ignore[arg-type]
+    words = (*COLORS, *SHAPES, "object")
+    made.add_tokens([AddedToken(space + word, normalized=False) for space in (" ", "") for word in words])
+    return made
 
 
 def random_model(seed: int = 0, **changes: Any) -> UnifiedModel:

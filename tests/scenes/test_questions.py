@@ -8,7 +8,7 @@ from collections import Counter
 import numpy as np
 import pytest
 
-from cooper.scenes.captions import caption, grounded, told
+from cooper.scenes.captions import caption, grounded, listed, told
 from cooper.scenes.question import SPATIAL, TASKS, Question
 from cooper.scenes.questions import ask_all
 from cooper.scenes.render import View
@@ -276,6 +276,7 @@ def test_the_vocabulary_is_small(asked: Asked) -> None:
         rng = np.random.default_rng(scene.seed)
         texts = [q.text for q in questions] + [caption(scene, view, rng)]
         texts += [text for pair in grounded(scene, view, rng) for text in pair]
+        texts += [text for one in listed(scene, view, rng) for text in (one.question, one.answer)]
         texts += [t.text for q in questions for mode in MODES for t in worked_turns(scene, view, q, mode, rng)]
         words |= {w.lower() for text in texts for w in re.findall(r"[^\W\d]+", text)}
     assert len(words) < 300
@@ -337,6 +338,43 @@ def test_grounded_questions(views: list[tuple[Scene, View]]) -> None:
     assert min(kinds[k] for k in ("depth", "where", "what", "nothing")) > 20
 
 
+def across_sight(thing: Thing) -> float:
+    """Extent at right angles to the line of sight, from the corners of what is not round."""
+    x, y = np.array(thing.position[:2]) / np.hypot(*thing.position[:2])
+    return float(np.ptp(thing.corners[:, :2] @ [y, -x])) if thing.shape == "box" else thing.size[0]
+
+
+def test_lists_tell_of_the_named_thing(views: list[tuple[Scene, View]]) -> None:
+    kinds: Counter[str] = Counter()
+    orders = set()
+    for scene, view in views:
+        for one in listed(scene, view, np.random.default_rng(scene.seed)):
+            kinds[one.question] += 1
+            parts = one.answer.removesuffix(".").split("; ")
+            mentions = [re.match(r"((?:[a-z]+ )?(?:[a-z]+))(?= is| \d)", part) for part in parts]
+            things = [named(scene, f"the {m[1]}")[0] for m in mentions if m]
+            assert len({t.id for t in things}) == len(parts)
+            orders.add(tuple(np.argsort([column_of(view, t) for t in things])))
+            for thing, part in zip(things, parts, strict=True):
+                rows, columns = np.nonzero(view.labels == thing.id)
+                numbers = [float(n) for n in re.findall(r"\d+(?:\.\d)?", part)]
+                expected: dict[str, tuple[list[float], float]] = {
+                    "Where is": ([(columns.mean() + 0.5) // 8, (rows.mean() + 0.5) // 8], 0),
+                    "How far is": ([depth_of(view, thing)], 0.0501),
+                    "How tall": ([thing.size[2]], 0.0501),
+                    "How wide": ([across_sight(thing)], 0.0501),
+                    "How far ahead": ([abs(thing.position[0]), thing.position[1]], 0.0501),
+                    "What percent": ([np.ptp(rows) / 1.28 + 0.78, np.ptp(columns) / 1.28 + 0.78], 0.501),
+                    "Which color": ([], 0),
+                }
+                values, error = next(v for k, v in expected.items() if one.question.startswith(k))
+                assert numbers == pytest.approx(values, abs=error), (one, thing)
+                if not values:
+                    assert part.endswith(thing.name)
+    assert len(kinds) == 7 and min(kinds.values()) > 50
+    assert len(orders) > 50, "neither from left to right nor in any other order"
+
+
 def flat_view(scene: Scene, boxes: dict[int, tuple[slice, slice]], visible: dict[int, float]) -> View:
     """A picture of rectangles, later ones in front."""
     labels = np.zeros((128, 128), np.uint8)
@@ -376,3 +414,4 @@ def test_an_empty_picture_is_no_error() -> None:
     assert caption(scene, view, rng) == "an empty room."
     assert all(q.task == "existence" and q.answer == "no" for q in ask_all(scene, view, rng))
     assert all("column" in question for question, _ in grounded(scene, view, rng))
+    assert listed(scene, view, rng) == []

@@ -20,6 +20,7 @@ from cooper.layout import NO_LABEL, Noised, Seen, Words, collate, lay_out
 from cooper.model.autoencoder import Autoencoder
 from cooper.model.packed import losses
 from cooper.model.presets import dummy
+from cooper.model.vision import grid_positions
 from cooper.scenes.shards import make_shards
 from cooper.scenes.targets import KINDS, SceneImages
 from cooper.scenes.world import COLORS, SHAPES
@@ -28,7 +29,7 @@ from cooper.training.latents import Latents, fingerprint
 from cooper.training.loop import Optimisation, Share, Supervised, Trainer
 from cooper.training.rows import Mix, SceneRows
 from cooper.training.unified import StageSettings, UnifiedStage
-from cooper.training.vision import CELL, UNKNOWN, Seer, VisionStage, cells_of
+from cooper.training.vision import CELL, UNKNOWN, Seer, VisionStage, cells_of, settle
 
 pytest.importorskip("mujoco")
 
@@ -119,6 +120,22 @@ def test_a_told_row_has_words_alone(images: SceneImages, latents: Latents) -> No
     batch = collate([lay_out(nodes, rows.sequencer.config)], rows.sequencer.config)
     found = losses(random_model(), batch)
     assert len(found.text) and not len(found.flow)
+
+
+def test_lists_of_a_drawing_policy_are_read_from_maps(images: SceneImages, latents: Latents) -> None:
+    lists = 0
+    for mode in POLICIES:
+        rows = rows_of(images, latents, tokens=9000, modes=((mode, 1.0),), listed=7)
+        for i in range(len(rows)):
+            nodes = rows.nodes(i, np.random.default_rng(i))
+            texts = [rows.sequencer.text(n.piece.ids) if isinstance(n.piece, Words) else "" for n in nodes]
+            asked = [k for k, text in enumerate(texts) if text == "How far is everything?"]
+            assert len(asked) == (mode != "text")
+            for k in asked:
+                turn = texts[next(j for j, n in enumerate(nodes) if n.parent == k)]
+                assert ("<depth" in turn) == bool(POLICIES[mode].calls)
+                lists += 1
+    assert lists == 3 * len(rows)
 
 
 def test_only_what_the_model_writes_is_learned(images: SceneImages, latents: Latents) -> None:
@@ -254,7 +271,7 @@ def test_the_model_learns_text_and_maps(stage: UnifiedStage, tmp_path: Path) -> 
     frozen = {k: p.detach().clone() for k, p in model.named_parameters() if k.startswith("autoencoder.")}
     Trainer(model, stage, stage.optimisation, tmp_path, workers=0, sheet_every=1000).run(quiet=True)
     log = [json.loads(row) for row in (tmp_path / "log.jsonl").read_text().splitlines()]
-    for figure in ("text", "flow"):
+    for figure in ("text", "flow", "point"):
         values = [row[figure] for row in log if figure in row]
         assert np.mean(values[-5:]) < 0.9 * np.mean(values[:3]), figure
     assert all(torch.equal(p, frozen[k]) for k, p in model.named_parameters() if k in frozen)
@@ -262,10 +279,11 @@ def test_the_model_learns_text_and_maps(stage: UnifiedStage, tmp_path: Path) -> 
 
 
 def test_batches_are_pure_and_epochs_see_every_scene(stage: UnifiedStage) -> None:
-    a, b = stage.batch(3, Share()), stage.batch(3, Share())
+    (a, found), (b, _) = stage.batch(3, Share()), stage.batch(3, Share())
+    assert found is not None
     assert torch.equal(a.und_ids, b.und_ids) and torch.equal(a.latents, b.latents)  # type: ignore[arg-type]
     assert sorted(int(stage._order(7)[k]) for k in range(6)) == list(range(6))
-    parts = [stage.batch(3, Share(rank, 2)) for rank in (0, 1)]
+    parts = [stage.batch(3, Share(rank, 2))[0] for rank in (0, 1)]
     assert [sum(tree.parents.count(-1) for tree in batch.trees) for batch in (a, *parts)] == [2, 1, 1]
 
 
@@ -299,6 +317,19 @@ def test_the_vision_transformer_learns_what_a_cell_shows(images: SceneImages, tm
     assert np.mean([r["loss"] for r in log[-5:]]) < 0.8 * np.mean([r["loss"] for r in log[:3]])
     changed = {k.split(".")[0] for k, p in model.named_parameters() if not torch.equal(p, before[k])}
     assert changed == {"vision", "connector_in", "connector_out"}
+
+
+def test_pictures_come_in_the_size_of_the_position_table(images: SceneImages) -> None:
+    model = random_model()
+    pixels = to_tensor(np.stack([images.image(i, "picture") for i in range(6)]))
+    with torch.no_grad():
+        model.connector_out.weight *= 40
+        places = model.vision_table[grid_positions((4, 4), model.config.vision.max_side, "")]
+        content = model.embed_pictures(pixels) - places
+        settle(model, images, number=6)
+        after = model.embed_pictures(pixels) - places
+    assert float(after.square().mean().sqrt()) == pytest.approx(1.0, abs=1e-3)
+    torch.testing.assert_close(after / after.norm(), content / content.norm())
 
 
 def test_cells_say_what_is_at_their_middle(images: SceneImages) -> None:

@@ -154,9 +154,7 @@ class Engine:
             part_seeds = seeds[i * samples : (i + len(part)) * samples]
             yield from self._run_batch(part, policy, samples, part_seeds, i * samples)
 
-    def draw(
-        self, pictures: Sequence[np.ndarray], name: str, *, seeds: Sequence[int] | None = None
-    ) -> list[Drawing]:
+    def draw(self, pictures: Sequence[np.ndarray], name: str, *, seeds: Sequence[int] | None = None) -> list[Drawing]:
         """A map of each picture (uint8 RGB), drawn on demand: the prompt is the picture and the call, nothing else."""
         drawings: list[Drawing] = []
         for i in range(0, len(pictures), self.settings.batch):
@@ -266,7 +264,9 @@ class Engine:
         flow = self.settings.flow
         for grid, members in self._by_grid(rows, going).items():
             shape = (grid[0] * grid[1], self.model.config.latent_dim)
-            noise = torch.stack([torch.randn(shape, generator=generator(rows[i].seed, "map", turn)) for i in members])
+            noise = flow.noise * torch.stack(
+                [torch.randn(shape, generator=generator(rows[i].seed, "map", turn)) for i in members]
+            )
             without_call = [self._without_call(rows[i]) for i in members] if flow.text_scale != 1 else None
             texts = [self._texts(rows[i].trace) for i in members] if flow.image_scale != 1 else None
             walk = session.select(members).draw(noise, grid, flow, without_call, texts)
@@ -291,9 +291,7 @@ class Engine:
             images = self.model.decode(tokens, grid)
         rgb = ((images + 1) * 127.5).round().clamp(0, 255).to(torch.uint8).permute(0, 2, 3, 1).cpu().numpy()
         latents = unpatchify(tokens.float().cpu(), grid, self.model.config.latent_patch).numpy()
-        return [
-            Drawing(call.name, np.ascontiguousarray(rgb[k]), latents[k]) for k, call in enumerate(calls) if call
-        ]
+        return [Drawing(call.name, np.ascontiguousarray(rgb[k]), latents[k]) for k, call in enumerate(calls) if call]
 
     def _without_call(self, row: _Row) -> tuple[int, tuple[int, ...]]:
         """The latest turn without its call, as (tokens it shares with the turn, tokens it goes on with)."""

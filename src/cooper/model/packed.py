@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -10,6 +11,7 @@ from torch import Tensor
 
 from cooper.layout import NO_LABEL, Batch
 from cooper.model.attention import packed_attention
+from cooper.model.transformer import Attend
 from cooper.model.unified import UnifiedModel
 
 
@@ -30,10 +32,12 @@ def embed(model: UnifiedModel, batch: Batch) -> tuple[Tensor, Tensor | None]:
     return und, gen.view(shape[0], batch.gen_width, hidden)
 
 
-def forward(model: UnifiedModel, batch: Batch) -> tuple[Tensor, Tensor | None]:
-    """Hidden states of both streams for whole rows."""
+def forward(
+    model: UnifiedModel, batch: Batch, watch: Callable[[Attend], Attend] = lambda attend: attend
+) -> tuple[Tensor, Tensor | None]:
+    """Hidden states of both streams for whole rows. `watch` may put something around attention that looks on."""
     und, gen = embed(model, batch)
-    attend = packed_attention(batch, (und if gen is None else gen).dtype, model.device)
+    attend = watch(packed_attention(batch, (und if gen is None else gen).dtype, model.device))
     und_out, gen_out = model.decoder(und, gen, batch.positions.to(model.device), attend)
     assert und_out is not None
     return und_out, gen_out
@@ -47,9 +51,9 @@ class Losses:
     flow: Tensor
 
 
-def losses(model: UnifiedModel, batch: Batch) -> Losses:
-    """Cross-entropy and flow losses of a batch, in fp32, in row and stream order."""
-    und, gen = forward(model, batch)
+def losses(model: UnifiedModel, batch: Batch, watch: Callable[[Attend], Attend] = lambda attend: attend) -> Losses:
+    """Cross-entropy and flow losses of a batch, in fp32, in row and stream order. `watch` as in `forward`."""
+    und, gen = forward(model, batch, watch)
     labels = batch.labels.to(model.device)
     wanted = labels != NO_LABEL
     logits = model.logits(und[wanted]).float()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -69,11 +70,68 @@ def told(scene: Scene, view: View, rng: np.random.Generator) -> str:
     """
     begin, key = pick(rng, _ORDERS)
     objects = (
-        f"{s.name} at {cell(s)}, {metres(s.depth)} away, {s.height:.1f} tall, {s.width:.1f} wide, {_ahead(s)}, fills "
-        f"{round(100 * (s.bottom - s.top))} by {round(100 * (s.right - s.left))} percent"
+        f"{s.name} at {cell(s)}, {metres(s.depth)} away, {s.height:.1f} tall, {s.width:.1f} wide, {_ahead(s)}, "
+        f"fills {_share(s)}"
         for s in sorted((s for s in look(scene, view).seen if s.counted), key=key)
     )
     return f"{begin}: {'; '.join(objects) or 'nothing'}."
+
+
+@dataclass(frozen=True)
+class Listed:
+    """What is asked of every object, the answer, and the maps it can be read from."""
+
+    question: str
+    answer: str
+    maps: tuple[str, ...]
+
+
+def listed(scene: Scene, view: View, rng: np.random.Generator) -> list[Listed]:
+    """One thing about every object, in any order, for each thing that can be told; the lists in random order too.
+
+    Nothing but its name says which object comes next, so each number has to be looked up by a name: the skill that
+    answers need, in many times as many examples as questions give. A pure function of its arguments.
+    """
+    named = look(scene, view).named
+    made: list[tuple[str, list[str], tuple[str, ...]]] = []
+    for question, tell, measured, maps in _LISTS:
+        lines = [f"{_mention(scene, s, rng)} {tell(s)}" for s in named if s.measured or not measured]
+        made.append((question, lines, maps))
+    known = [(s, mentions) for s in named if (mentions := _partly(scene, s))]
+    made.append(("Which color and shape is everything?", [f"{pick(rng, m)} is {s.name}" for s, m in known], ()))
+    lists = [
+        Listed(question, f"{'; '.join(lines[i] for i in rng.permutation(len(lines)))}.", maps)
+        for question, lines, maps in made
+        if lines
+    ]
+    return [lists[i] for i in rng.permutation(len(lists)).tolist()]
+
+
+#: Question, what is told of each object, whether only of those that can be measured, and the maps it is read from.
+_LISTS: tuple[tuple[str, Callable[[Seen], str], bool, tuple[str, ...]], ...] = (
+    ("Where is everything?", lambda s: f"{s.column}, {s.row}", False, ()),
+    ("How far is everything?", lambda s: f"{s.depth:.1f}", False, ("depth",)),
+    ("How tall is everything?", lambda s: f"{s.height:.1f}", True, ("depth",)),
+    ("How wide is everything?", lambda s: f"{s.width:.1f}", True, ("depth",)),
+    ("How far ahead is everything?", lambda s: _ahead(s), False, ("depth",)),
+    ("What percent of the picture is everything?", lambda s: _share(s), False, ()),
+)
+
+
+def _mention(scene: Scene, s: Seen, rng: np.random.Generator) -> str:
+    """An object's name, or now and then only a part of it that no other has."""
+    return pick(rng, [s.name, s.name, *_partly(scene, s)])
+
+
+def _partly(scene: Scene, s: Seen) -> list[str]:
+    """Its shape, and its colour, each if no other object has it."""
+    shape = [s.thing.shape] if sum(t.shape == s.thing.shape for t in scene.things) == 1 else []
+    color = [f"{s.thing.color} object"] if sum(t.color == s.thing.color for t in scene.things) == 1 else []
+    return [*shape, *color]
+
+
+def _share(s: Seen) -> str:
+    return f"{round(100 * (s.bottom - s.top))} by {round(100 * (s.right - s.left))} percent"
 
 
 def grounded(scene: Scene, view: View, rng: np.random.Generator) -> list[tuple[str, str]]:

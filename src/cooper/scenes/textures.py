@@ -1,4 +1,9 @@
-"""Procedural grey patterns the renderer multiplies with a surface's colour. Mean near 0.85, no files needed."""
+"""Procedural grey patterns the renderer multiplies with a surface's colour. Mean near 0.85, no files needed.
+
+Every floor shows how large it is: a floor pattern is one metre wide (`world.FLOORS`), and is laid in slabs, tiles or
+boards of half a metre or a quarter. A single picture has no other metric cue to speak of, since camera, room and
+things all vary in size.
+"""
 
 from __future__ import annotations
 
@@ -29,6 +34,21 @@ def _cloudy(rng: np.random.Generator) -> np.ndarray:
     return 0.66 + 0.34 * np.sum([weight * _noise(rng, n, n) for n, weight in layers], axis=0) / 1.2 * 1.3
 
 
+def _laid(image: np.ndarray, joint: float) -> np.ndarray:
+    """A pattern cut into two by two slabs, their joints `joint` dark or bright and 5 pixels wide."""
+    for edge in (0, SIZE // 2):
+        image[edge : edge + 5], image[:, edge : edge + 5] = joint, joint
+    return image
+
+
+def _slabs(rng: np.random.Generator) -> np.ndarray:
+    return _laid(_plain(rng), 0.55)
+
+
+def _concrete(rng: np.random.Generator) -> np.ndarray:
+    return _laid(_cloudy(rng), 0.45)
+
+
 def _checker(rng: np.random.Generator) -> np.ndarray:
     half = np.arange(SIZE) // (SIZE // 2)
     return np.where(half[:, None] ^ half[None, :], 0.98, 0.62) - 0.06 * _noise(rng, 32, 32)
@@ -53,13 +73,13 @@ def _tiles(rng: np.random.Generator) -> np.ndarray:
     for row in range(2):
         for column in range(2):
             image[row * half : (row + 1) * half, column * half : (column + 1) * half] += rng.uniform(-0.05, 0.03)
-    for edge in (0, half):
-        image[edge : edge + 3], image[:, edge : edge + 3] = 0.6, 0.6
-    return image
+    return _laid(image, 0.55)
 
 
 def _carpet(rng: np.random.Generator) -> np.ndarray:
-    return 0.65 + 0.25 * rng.uniform(0, 1, (SIZE, SIZE)) + 0.15 * _noise(rng, 32, 32)
+    half = np.arange(SIZE) // (SIZE // 2)
+    squares = np.where(half[:, None] ^ half[None, :], 0.0, -0.16)  # laid with the pile to one side and the other
+    return 0.65 + 0.25 * rng.uniform(0, 1, (SIZE, SIZE)) + 0.1 * _noise(rng, 32, 32) + squares
 
 
 def _stripes(rng: np.random.Generator) -> np.ndarray:
@@ -92,6 +112,8 @@ def _grain(rng: np.random.Generator) -> np.ndarray:
 PATTERNS: dict[str, Callable[[np.random.Generator], np.ndarray]] = {
     "plain": _plain,
     "noise": _cloudy,
+    "slabs": _slabs,
+    "concrete": _concrete,
     "checker": _checker,
     "planks": _planks,
     "tiles": _tiles,

@@ -13,7 +13,7 @@ from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, pre_token
 
 from cooper.inference.policy import POLICIES
 from cooper.modalities import modality
-from cooper.scenes.captions import caption, grounded
+from cooper.scenes.captions import caption, grounded, listed
 from cooper.scenes.prompts import DESCRIBE, RECONSTRUCT
 from cooper.scenes.questions import ask_all
 from cooper.scenes.shards import Shards
@@ -38,6 +38,9 @@ def texts(shards: Shards, number: int) -> Iterator[str]:
         for question, answer in grounded(scene, view, rng):
             yield question
             yield answer
+        for one in listed(scene, view, rng):
+            yield one.question
+            yield one.answer
         for q in ask_all(scene, view, rng):
             yield q.text
             for mode in MODES:

@@ -67,14 +67,16 @@ def worked_turns(
     looked = look(scene, view)
     locate, read = _STORIES[question.task](looked, question, rng)
     if mode == "interleaved" and question.maps:
-        draws = tuple(
-            Turn(_think(_join(locate if i == 0 else "", pick(rng, _WANT[m]))) + call_text(m), m)
-            for i, m in enumerate(question.maps)
-        )
+        draws = tuple(wanted(m, call_text, rng, locate if i == 0 else "") for i, m in enumerate(question.maps))
         return (*draws, _last_turn((pick(rng, _READ[question.maps[-1]]), read), answer))
     if question.maps:
         read = _join(pick(rng, _GUESS[question.maps[-1]]), read)
     return (_last_turn((locate, read), answer),)
+
+
+def wanted(modality: str, call_text: Callable[[str], str], rng: np.random.Generator, seen: str = "") -> Turn:
+    """The turn that asks for a map, after what is `seen` in the picture."""
+    return Turn(_think(_join(seen, pick(rng, _WANT[modality]))) + call_text(modality), modality)
 
 
 def count_tokens(text: str) -> int:

@@ -32,7 +32,7 @@ SPLITS: dict[str, range] = {
     "validation": range(10_000_000, 20_000_000),
     "test": range(20_000_000, 30_000_000),
 }
-FLOORS = ("plain", "checker", "planks", "tiles", "noise", "carpet")
+FLOORS = ("slabs", "checker", "planks", "tiles", "concrete", "carpet")
 WALLS = ("plain", "noise", "stripes", "bricks")
 FINISHES = ("plain", "marble", "grain")
 MAX_THINGS = 7

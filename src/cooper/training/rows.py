@@ -17,13 +17,13 @@ from torch import Tensor
 from cooper.inference.policy import POLICIES, Policy
 from cooper.layout import Node, Piece, merge, tokens_of
 from cooper.modalities import modality
-from cooper.scenes.captions import caption, grounded, told
+from cooper.scenes.captions import caption, grounded, listed, told
 from cooper.scenes.prompts import DESCRIBE, RECONSTRUCT
 from cooper.scenes.question import Question
 from cooper.scenes.questions import ask_all
 from cooper.scenes.render import View
 from cooper.scenes.targets import SceneImages
-from cooper.scenes.worked import worked_turns
+from cooper.scenes.worked import Turn, wanted, worked_turns
 from cooper.scenes.world import Scene
 from cooper.sequence import Sequencer
 from cooper.trace import Drawing, Picture, Segment, Text, Trace
@@ -45,6 +45,8 @@ class Mix:
     """Share of the rows with a caption; only rows without a system prompt have what follows, too."""
     grounded: int = 0
     """Questions about places."""
+    listed: int = 0
+    """Lists of one thing about every object; in rows whose policy draws, maps are drawn for them."""
     reconstruct: float = 0.0
     """Share of the rows in which the picture itself is drawn."""
     maps: float = 0.0
@@ -125,6 +127,12 @@ class SceneRows:
                 places = [pair for _ in range(1 + mix.grounded // 4) for pair in grounded(scene, view, rng)]
                 for question, answer in places[: mix.grounded]:
                     add(Text(question), Text(answer, "model"))
+        if policy.calls or policy.system is None:
+            lists = [one for _ in range(1 + mix.listed // 8) for one in listed(scene, view, rng)]
+            for one in lists[: mix.listed]:
+                turns = [*(wanted(m, call_of, rng) for m in one.maps if m in policy.calls), Turn(one.answer)]
+                target = rng.random() < mix.traced_targets
+                traces.append(start + told_in(turns, one.question, policy, cached.image, target))
         questions = ask_all(scene, view, rng)
         for k in rng.permutation(len(questions)):
             target = rng.random() < mix.traced_targets
@@ -145,14 +153,26 @@ def worked(
     image: Callable[[str], np.ndarray], target: bool,
 ) -> Sequence[Segment]:  # fmt: skip
     """A worked trace after the picture: question, turns, maps (as `image(name)` gives them), reflections."""
-    segments: list[Segment] = [Text(question.text)]
-    call: Callable[[str], str] = lambda name: modality(name).call  # noqa: E731
-    for turn in worked_turns(scene, view, question, policy.name, rng, call):  # type: ignore[arg-type]
+    turns = worked_turns(scene, view, question, policy.name, rng, call_of)  # type: ignore[arg-type]
+    return told_in(turns, question.text, policy, image, target)
+
+
+def told_in(
+    turns: Sequence[Turn], question: str, policy: Policy, image: Callable[[str], np.ndarray], target: bool
+) -> list[Segment]:
+    """A question and the model's turns as segments of a trace."""
+    segments: list[Segment] = [Text(question)]
+    for turn in turns:
         segments.append(Text(turn.text, "model"))
         if turn.draws:
             segments.append(Drawing(turn.draws, image(turn.draws), target=target))
             segments.append(Text(policy.reflection, "reflection"))
     return segments
+
+
+def call_of(name: str) -> str:
+    """The call that asks for a map of that modality."""
+    return modality(name).call
 
 
 def _no_image(kind: str) -> np.ndarray:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -10,10 +11,11 @@ from PIL import Image
 from torch import Tensor, nn
 
 from cooper.inference.engine import Engine
-from cooper.layout import Batch, collate, lay_out, together
+from cooper.layout import Batch, Node, collate, lay_out, together
 from cooper.model.packed import losses
 from cooper.model.unified import UnifiedModel
 from cooper.training.loop import Optimisation, Share, Supervised
+from cooper.training.pointing import Mentions, Pointer, Pointers, Pointing, gather, pointers
 from cooper.training.rows import Mix, SceneRows
 
 
@@ -27,6 +29,8 @@ class StageSettings:
     """Rows of a batch."""
     flow_weight: float = 1.0
     """Weight of the flow loss; that of the cross-entropy is 1."""
+    point_weight: float = 0.3
+    """Weight of the loss that teaches words to look at what they name (`cooper.training.pointing`)."""
     seed: int = 0
     trains_vision: bool = True
     """Whether the vision transformer is trained. (The autoencoder never is, here.)"""
@@ -37,8 +41,9 @@ class UnifiedStage(Supervised[UnifiedModel]):
     def __init__(self, name: str, rows: SceneRows, held_out: SceneRows, settings: StageSettings):
         self.name, self.rows, self.held_out, self.settings = name, rows, held_out, settings
         self.optimisation = settings.optimisation
+        self.mentions = Mentions(rows.sequencer.tokenizer)
 
-    def batch(self, step: int, share: Share) -> Batch:
+    def batch(self, step: int, share: Share) -> tuple[Batch, Pointers | None]:
         rng = np.random.default_rng((self.settings.seed, step, share.rank))
         size, total = self.settings.rows, len(self.rows)
         # every epoch goes through all scenes in an order of its own
@@ -46,11 +51,20 @@ class UnifiedStage(Supervised[UnifiedModel]):
         picks = [self._order(k // total)[k % total] for k in range(first + share.rank, first + size, share.world)]
         config = self.rows.sequencer.config
         rows = [self.rows.nodes(int(i), rng) for i in picks]
+        found = [self._pointers(nodes, int(i)) for nodes, i in zip(rows, picks, strict=True)]
         if not torch.cuda.is_available():
+            starts = np.cumsum([0, *(len(nodes) for nodes in rows)])
+            found = [[p.moved(int(s)) for s, points in zip(starts, found, strict=False) for p in points]]
             rows = [together(rows)]  # without padding; the blocks of `chunks` keep them apart
-        batch = collate([lay_out(row, config) for row in rows], config)
+        layouts = [lay_out(row, config) for row in rows]
+        batch = collate(layouts, config)
         batch.chunks  # noqa: B018  (computed here, in the worker)
-        return batch
+        return batch, gather(list(zip(layouts, found, strict=True)), batch.positions.shape[1])
+
+    def _pointers(self, nodes: Sequence[Node], i: int) -> list[Pointer]:
+        if not self.settings.point_weight:
+            return []
+        return pointers(nodes, *self.rows.images.shards[i], self.rows.sequencer.config.vision.patch, self.mentions)
 
     def _order(self, epoch: int) -> np.ndarray:
         if getattr(self, "_epoch", None) != epoch:
@@ -58,16 +72,20 @@ class UnifiedStage(Supervised[UnifiedModel]):
             self._permutation = np.random.default_rng((self.settings.seed, 1, epoch)).permutation(len(self.rows))
         return self._permutation
 
-    def loss(self, model: UnifiedModel, batch: Batch) -> tuple[Tensor, dict[str, float]]:
-        parts = losses(model, batch)
+    def loss(self, model: UnifiedModel, batch: tuple[Batch, Pointers | None]) -> tuple[Tensor, dict[str, float]]:
+        rows, found = batch
+        pointed: list[Tensor] = []
+        layers = model.config.decoder.layers
+        parts = losses(model, rows, lambda attend: Pointing(attend, found, layers, pointed) if found else attend)
         total = parts.text.sum() * 0
-        figures: dict[str, float] = {"tokens": float(batch.valid.sum())}
-        if parts.text.numel():
-            total = total + parts.text.mean()
-            figures["text"] = float(parts.text.mean().detach())
-        if parts.flow.numel():
-            total = total + self.settings.flow_weight * parts.flow.mean()
-            figures["flow"] = float(parts.flow.mean().detach())
+        figures: dict[str, float] = {"tokens": float(rows.valid.sum())}
+        named = [("text", parts.text, 1.0), ("flow", parts.flow, self.settings.flow_weight)]
+        if pointed:
+            named.append(("point", torch.cat(pointed), self.settings.point_weight))
+        for name, part, weight in named:
+            if part.numel():
+                total = total + weight * part.mean()
+                figures[name] = float(part.mean().detach())
         return total, figures
 
     def trained(self, model: UnifiedModel) -> dict[str, nn.Parameter]:

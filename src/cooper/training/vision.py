@@ -19,6 +19,7 @@ from torch import Tensor, nn
 
 from cooper.modalities import modality
 from cooper.model.unified import UnifiedModel
+from cooper.model.vision import grid_positions
 from cooper.scenes.targets import SceneImages
 from cooper.scenes.world import COLORS, SHAPES
 from cooper.training.autoencoder import from_tensor, to_tensor
@@ -94,6 +95,22 @@ class VisionStage(Supervised[Seer]):
     def trained(self, model: Seer) -> dict[str, nn.Parameter]:
         begin = ("head.", "model.vision.", "model.connector_in.", "model.connector_out.")
         return {k: p for k, p in model.named_parameters() if k.startswith(begin)}
+
+
+def settle(model: UnifiedModel, images: SceneImages, number: int = 64) -> None:
+    """Scale what the vision transformer says of pictures to a mean square of 1, in place.
+
+    Training it alone lets the tokens grow, ten times as large as their positions and all that the decoder's layers add
+    to them: it could hardly do more than read them.
+    """
+    patch, side = model.config.vision.patch, model.config.vision.max_side
+    with torch.no_grad():
+        pixels = to_tensor(np.stack([images.image(i, "picture") for i in range(min(number, len(images)))]))
+        grid = pixels.shape[-2] // patch, pixels.shape[-1] // patch
+        content = model.embed_pictures(pixels) - model.vision_table[grid_positions(grid, side, "the picture")]
+        size = float(content.square().mean().sqrt())
+        model.connector_out.weight.div_(size)
+        model.connector_out.bias.div_(size)
 
 
 def _batch(images: SceneImages, picks: Iterable[tuple[int, str, bool]]) -> tuple[Tensor, Tensor]:

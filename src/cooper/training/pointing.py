@@ -1,0 +1,153 @@
+"""Pointing: what a word names is attended to.
+
+Whoever reads "the red ball" looks at it. A small model needs millions of questions to find that out from answers alone,
+since nothing in an answer's loss says where the word should have looked. Here the renderer says it: at the last token
+of every mention of an object, in questions, captions and thoughts alike, one head of one layer is trained to attend to
+the patches of the picture that show the object, in proportion to its pixels; and one head of the next layer to the same
+patches of the maps that were drawn. Attention supervision of this kind is an old idea in visual question answering
+(e.g. Selvaraju et al. 2019, arXiv 1902.03751); it adds nothing to the model.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+
+import numpy as np
+import torch
+from tokenizers import Tokenizer
+from torch import Tensor
+
+from cooper.layout import Node, RowLayout, Seen, Words
+from cooper.model.transformer import Attend
+from cooper.scenes.render import View
+from cooper.scenes.world import COLORS, SHAPES, Scene
+
+#: The head that is taught, of a layer a third of the way up (pictures) and of the one above it (maps).
+HEAD = 0
+
+
+@dataclass(frozen=True)
+class Pointer:
+    """A token of a row (node, and place in it), an image before it (node), and what share of the object's pixels each
+    patch shows (patches,)."""
+
+    node: int
+    token: int
+    image: int
+    is_map: bool
+    shares: np.ndarray
+
+    def moved(self, nodes: int) -> Pointer:
+        """The same in a row that has so many nodes before it."""
+        return replace(self, node=self.node + nodes, image=self.image + nodes)
+
+
+@dataclass(frozen=True)
+class Pointers:
+    """The pointers of a batch. Places are in the flattened streams (B * N)."""
+
+    tokens: Tensor
+    """int64 (P,)"""
+    patches: Tensor
+    """int64 (P, patches)"""
+    shares: Tensor
+    """float32 (P, patches); each row sums to 1."""
+    is_map: Tensor
+    """bool (P,)"""
+
+
+class Mentions:
+    """Finds mentions of objects in token ids."""
+
+    def __init__(self, tokenizer: Tokenizer):
+        self.tokenizer = tokenizer
+
+    @cached_property
+    def words(self) -> dict[int, str]:
+        """Tokens that are a colour, a shape or "object" by themselves."""
+        wanted = {*COLORS, *SHAPES, "object"}
+        decoded = {i: self.tokenizer.decode([i]).strip() for i in range(self.tokenizer.get_vocab_size())}
+        return {i: word for i, word in decoded.items() if word in wanted}
+
+    def find(self, ids: Sequence[int], scene: Scene) -> Iterator[tuple[int, int]]:
+        """(place of the last token, id of the thing) of every mention that means exactly one thing."""
+        words = [self.words.get(i, "") for i in ids]
+        for k, word in enumerate(words):
+            if word in COLORS or not word:
+                continue
+            color = words[k - 1] if k and words[k - 1] in COLORS else None
+            fit = [t.id for t in scene.things if color in (None, t.color) and word in ("object", t.shape)]
+            if len(fit) == 1 and (color or word != "object"):
+                yield k, fit[0]
+
+
+def pointers(nodes: Sequence[Node], scene: Scene, view: View, patch: int, mentions: Mentions) -> list[Pointer]:
+    """All pointers of one row, whose images show the scene."""
+    found = []
+    shares: dict[int, np.ndarray] = {}
+    before: list[tuple[int, ...]] = []  # the images before each node, and itself
+    for n, node in enumerate(nodes):
+        before.append(
+            (before[node.parent] if node.parent >= 0 else ()) + ((n,) if isinstance(node.piece, Seen) else ())
+        )
+        if not isinstance(node.piece, Words) or not before[n]:
+            continue
+        for k, label in mentions.find(node.piece.ids, scene):
+            if label not in shares:
+                shares[label] = _shares(view.labels == label, patch)
+            if shares[label].any():
+                for image in before[n]:
+                    found.append(Pointer(n, k + node.piece.begin, image, image != before[n][0], shares[label]))
+    return found
+
+
+def _shares(shown: np.ndarray, patch: int) -> np.ndarray:
+    """What share of the pixels `shown` (H, W) lies in each patch, float32 (patches,); zeros if there are none."""
+    height, width = shown.shape
+    counts = shown.reshape(height // patch, patch, width // patch, patch).sum(axis=(1, 3)).ravel()
+    return (counts / max(1, counts.sum())).astype(np.float32)
+
+
+def gather(rows: Sequence[tuple[RowLayout, Sequence[Pointer]]], width: int) -> Pointers | None:
+    """Pointers of rows that were laid out, in a batch `width` tokens wide; None if there are none."""
+    tokens, patches, shares, is_map = [], [], [], []
+    for r, (row, found) in enumerate(rows):
+        slot = r * width + np.cumsum(~row.gen) - 1  # of `und` tokens, in stream order
+        starts = np.searchsorted(row.segment, np.arange(len(row.nodes)))
+        for p in found:
+            tokens.append(slot[starts[p.node] + p.token])
+            first = starts[p.image] + 1  # after the frame
+            patches.append(slot[first : first + len(p.shares)])
+            shares.append(p.shares)
+            is_map.append(p.is_map)
+    if not tokens:
+        return None
+    return Pointers(
+        torch.from_numpy(np.array(tokens)), torch.from_numpy(np.stack(patches)), torch.from_numpy(np.stack(shares)),
+        torch.tensor(is_map),
+    )  # fmt: skip
+
+
+class Pointing:
+    """An attention back end that looks on: `losses` gets how far each pointer is from pointing well, in nats."""
+
+    def __init__(self, attend: Attend, pointers: Pointers, layers: int, losses: list[Tensor]):
+        self.attend, self.pointers, self.losses = attend, pointers, losses
+        self.picture_layer = layers // 3
+
+    def __call__(self, layer: int, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+        if layer in (self.picture_layer, self.picture_layer + 1):
+            mine = self.pointers.is_map == (layer > self.picture_layer)
+            if mine.any():
+                self.losses.append(self._loss(q, k, mine))
+        return self.attend(layer, q, k, v)
+
+    def _loss(self, q: Tensor, k: Tensor, mine: Tensor) -> Tensor:
+        p, width = self.pointers, q.shape[-1]
+        asking = q.flatten(0, 1)[p.tokens[mine], HEAD].float()
+        asked = k.flatten(0, 1)[:, HEAD * k.shape[2] // q.shape[2]][p.patches[mine]].float()
+        logs = torch.log_softmax((asked @ asking[:, :, None]).squeeze(-1) * width**-0.5, dim=-1)
+        shares = p.shares[mine]
+        return (shares * (shares.clamp(min=1e-9).log() - logs)).sum(dim=-1)

@@ -1,0 +1,133 @@
+"""Pointers lead from words to what they name, and can be learned."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+import numpy as np
+import pytest
+import torch
+from tests.helpers import random_model, sequencer
+from torch import Tensor
+
+from cooper.layout import Node, Seen, Words, collate, lay_out, merge
+from cooper.model.packed import losses
+from cooper.model.presets import dummy
+from cooper.scenes.render import View
+from cooper.scenes.world import SHAPES, Camera, Scene, Thing, sample_scene
+from cooper.training.pointing import Mentions, Pointers, Pointing, gather, pointers
+
+TOKENS = sequencer(random_model())
+PATCH = dummy().vision.patch
+
+
+def thing(id: int, color: str, shape: str) -> Thing:
+    return Thing(id, shape, color, (0.5, 0.5, 0.5), (0.0, 3.0, 0.25), 0.0, None, "plain")  # type: ignore[arg-type]
+
+
+SCENE = Scene(
+    0,
+    sample_scene(0).room,
+    Camera(1.4, 15, 55),
+    (thing(1, "red", "ball"), thing(2, "red", "box"), thing(3, "blue", "ball")),
+)
+"""A red ball over two patches, a red box in one, and a blue ball that does not show."""
+LABELS = np.zeros((64, 64), np.uint8)
+LABELS[0:16, 8:32] = 1
+LABELS[40:44, 52:60] = 2
+VIEW = View(np.zeros((64, 64, 3), np.uint8), np.ones((64, 64), np.float32), LABELS, {})
+PICTURE, MAP = Seen(torch.zeros(3, 64, 64)), Seen(torch.ones(3, 64, 64))
+
+
+def words(text: str, loss: bool = False) -> Words:
+    return Words(TOKENS.ids(text), loss)
+
+
+@pytest.mark.parametrize(
+    ("text", "things"),
+    [
+        ("Where is the red ball?", [1]), ("red box 3, 5; blue ball 1, 2.", [2, 3]),
+        ("the box and the red ball", [2, 1]), ("the red object", []), ("the ball", []),
+        ("the blue object", [3]), ("a green ball", []),
+        ("How many balls?", []), ("the object", []), ("red", []),
+    ],
+)  # fmt: skip
+def test_mentions_mean_one_thing(text: str, things: list[int]) -> None:
+    ids = TOKENS.ids(text)
+    found = list(Mentions(TOKENS.tokenizer).find(ids, SCENE))
+    assert [label for _, label in found] == things
+    for place, _ in found:
+        assert re.search(rf"({'|'.join(SHAPES)}|object)$", TOKENS.text(list(ids[: place + 1])))
+
+
+def test_a_pointer_leads_to_the_patches_of_the_thing() -> None:
+    question = words("Where is the red ball?")
+    rows = [
+        merge(
+            [[PICTURE, question, words("the red ball is here.", True)], [PICTURE, words("the blue ball is hidden.")]]
+        ),
+        merge([[words("the red box"), PICTURE, question, MAP, words("the red box", True)]]),
+    ]
+    found = [pointers(nodes, SCENE, VIEW, PATCH, Mentions(TOKENS.tokenizer)) for nodes in rows]
+    assert [len(f) for f in found] == [2, 3], "what came before the picture, and what does not show, is not pointed at"
+    assert [p.is_map for p in found[1]] == [False, False, True]
+    layouts = [lay_out(nodes, dummy()) for nodes in rows]
+    batch = collate(layouts, dummy())
+    all_of_them = gather(list(zip(layouts, found, strict=True)), batch.positions.shape[1])
+    assert all_of_them is not None
+    und = batch.und_ids.flatten()
+    for k, token in enumerate(all_of_them.tokens.tolist()):
+        assert TOKENS.text([int(und[token])]).strip() == ("ball" if k < 3 else "box")
+        shares = {p: round(s, 4) for p, s in enumerate(all_of_them.shares[k].tolist()) if s}
+        assert shares == ({0: 0.3333, 1: 0.6667} if k < 3 else {11: 1.0})
+    ((_, places),) = batch.pictures
+    assert {tuple(row) for row in all_of_them.patches.tolist()} == {tuple(row) for row in places.tolist()}
+    assert all_of_them.patches[3].tolist() != all_of_them.patches[4].tolist()
+    assert gather([(layouts[0], [])], 99) is None
+
+
+def test_what_is_measured_is_the_distance_from_pointing_well() -> None:
+    found = Pointers(
+        torch.tensor([0, 1]), torch.tensor([[2, 3], [4, 5]]), torch.tensor([[0.25, 0.75], [1.0, 0.0]]),
+        torch.tensor([False, True]),
+    )  # fmt: skip
+    q, k = torch.zeros(1, 6, 4, 16), torch.zeros(1, 6, 2, 16)
+    q[0, :2, 0, 0] = 4.0
+    k[0, 3, 0, 0] = float(np.log(3))  # e^(log 3) = 3 times as much as for the first patch: as it should be
+    measured: list[Tensor] = []
+    seen: list[int] = []
+
+    def attend(layer: int, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+        seen.append(layer)
+        return q.flatten(2)
+
+    watching = Pointing(attend, found, 6, measured)
+    for layer in range(6):
+        watching(layer, q, k, k)
+    assert seen == list(range(6))
+    assert [float(x) for x in measured] == pytest.approx([0.0, float(np.log(2))], abs=1e-6)
+
+
+def test_pointing_can_be_learned() -> None:
+    torch.manual_seed(0)
+    model = random_model()
+    texts: Sequence[str] = ("Where is the red ball?", "Where is the red box?")
+    nodes: list[Node] = merge([[PICTURE, words(text), words("there", True)] for text in texts])
+    layout = lay_out(nodes, dummy())
+    batch = collate([layout], dummy())
+    found = gather(
+        [(layout, pointers(nodes, SCENE, VIEW, PATCH, Mentions(TOKENS.tokenizer)))], batch.positions.shape[1]
+    )
+    assert found is not None
+    optimiser = torch.optim.Adam(model.decoder.parameters(), 1e-2)
+    history, measured = [], list[Tensor]()
+    for _ in range(60):
+        measured.clear()
+        losses(model, batch, lambda attend: Pointing(attend, found, model.config.decoder.layers, measured))
+        loss = torch.cat(measured).mean()
+        optimiser.zero_grad()
+        loss.backward()
+        optimiser.step()
+        history.append(float(loss.detach()))
+    assert history[0] > 1.5 and history[-1] < 0.3
