@@ -123,19 +123,20 @@ def test_a_told_row_has_words_alone(images: SceneImages, latents: Latents) -> No
 
 
 def test_lists_of_a_drawing_policy_are_read_from_maps(images: SceneImages, latents: Latents) -> None:
-    lists = 0
-    for mode in POLICIES:
+    drawn = 0
+    for mode, policy in POLICIES.items():
         rows = rows_of(images, latents, tokens=9000, modes=((mode, 1.0),), listed=7)
-        for i in range(len(rows)):
-            nodes = rows.nodes(i, np.random.default_rng(i))
+        for seed in range(20):
+            nodes = rows.nodes(seed % len(rows), np.random.default_rng(seed))
             texts = [rows.sequencer.text(n.piece.ids) if isinstance(n.piece, Words) else "" for n in nodes]
-            asked = [k for k, text in enumerate(texts) if text == "How far is everything?"]
-            assert len(asked) == (mode != "text")
+            asked = [k for k, text in enumerate(texts) if text.endswith("everything?")]
+            assert len({texts[k] for k in asked}) == {"direct": 7, "text": 0}.get(mode, 1)
             for k in asked:
                 turn = texts[next(j for j, n in enumerate(nodes) if n.parent == k)]
-                assert ("<depth" in turn) == bool(POLICIES[mode].calls)
-                lists += 1
-    assert lists == 3 * len(rows)
+                measured = texts[k].startswith(("How far", "How tall", "How wide"))
+                assert ("<depth" in turn) == (measured and bool(policy.calls))
+                drawn += "<depth" in turn
+    assert drawn > 10
 
 
 def test_only_what_the_model_writes_is_learned(images: SceneImages, latents: Latents) -> None:

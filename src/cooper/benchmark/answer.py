@@ -21,10 +21,12 @@ def bench_answer(
     preset: str = "bench",
     thread_counts: Sequence[int] = (1, 2),
     dtypes: Sequence[str] = ("fp32", "bf16", "mixed"),
-    repeats: int = 5,
+    repeats: int = 2,
     on_progress: Callable[[str], None] = lambda _: None,
 ) -> dict[str, Any]:
-    """Medians of `repeats` runs after a warm-up, for every dtype and number of threads, and the best of them.
+    """Medians of `repeats` runs, for every dtype and number of threads, and the best of them.
+
+    A first run counts the operations, and warms up.
 
     "peak_share" is the share of the GFLOP/s that large matrix products of that dtype reach on that many threads.
     """
@@ -55,7 +57,6 @@ def bench_answer(
 
 def _measure(run: Callable[[], Course], repeats: int, peak: float) -> dict[str, Any]:
     work = gflop(run)
-    run()
     courses = [run() for _ in range(repeats)]
     seconds = median(course.total for course in courses)
     return {

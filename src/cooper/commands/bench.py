@@ -53,7 +53,7 @@ class BenchAnswer:
     """Size of the model."""
     threads: tuple[int, ...] = (1, 2)
     """Numbers of threads to try."""
-    repeats: int = 5
+    repeats: int = 2
     """Runs of which the median counts."""
     dtype: tuple[Dtype, ...] = ("fp32", "bf16", "mixed")
     """Data types to try; "mixed" draws in bf16 and writes in fp32."""

@@ -46,7 +46,7 @@ class Mix:
     grounded: int = 0
     """Questions about places."""
     listed: int = 0
-    """Lists of one thing about every object; in rows whose policy draws, maps are drawn for them."""
+    """Lists of one thing about every object. Rows whose policy draws have one of them, and draw a map for it."""
     reconstruct: float = 0.0
     """Share of the rows in which the picture itself is drawn."""
     maps: float = 0.0
@@ -129,7 +129,7 @@ class SceneRows:
                     add(Text(question), Text(answer, "model"))
         if policy.calls or policy.system is None:
             lists = [one for _ in range(1 + mix.listed // 8) for one in listed(scene, view, rng)]
-            for one in lists[: mix.listed]:
+            for one in lists[: mix.listed if policy.system is None else min(1, mix.listed)]:
                 turns = [*(wanted(m, call_of, rng) for m in one.maps if m in policy.calls), Turn(one.answer)]
                 target = rng.random() < mix.traced_targets
                 traces.append(start + told_in(turns, one.question, policy, cached.image, target))
