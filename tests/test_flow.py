@@ -162,6 +162,7 @@ def test_maps_do_not_depend_on_how_many_threads_draw_them() -> None:
         ({"time_points": 1}, "at least 2 time points"),
         ({"shift": 0.0}, "time shift must be above 0"),
         ({"text_scale": -1.0}, "must not be negative"),
+        ({"noise": -0.1}, "deviation of noise must not be negative"),
         ({"renorm": "text"}, "no renormalisation is called 'text'"),
     ],
 )

@@ -103,7 +103,7 @@ def test_a_saved_rollout_replays_the_same(tmp_path: object) -> None:
     "flow",
     [
         FlowSettings(4, 2.0),
-        FlowSettings(5, 3.0, 4.0, 2.0, (0.4, 1.0), "global"),
+        FlowSettings(5, 3.0, 4.0, 2.0, (0.4, 1.0), "global", noise=1.0),
         FlowSettings(4, 1.0, 3.0, 1.0, (0.0, 1.0), "text_channel"),
         FlowSettings(4, 1.0, 1.0, 2.0, (0.0, 1.0), "channel", 0.5),
     ],
@@ -133,7 +133,7 @@ def test_drawings_are_those_of_a_packed_walk(maps_through: str, flow: FlowSettin
             without_image: list[Piece] = [piece for piece in history if isinstance(piece, Words)]
             grid = steps.latent_grid(segment.image)
             shape = (grid[0] * grid[1], model.config.latent_dim)
-            x = torch.randn(shape, generator=generator(rollout.seed, "map", turn))
+            x = flow.noise * torch.randn(shape, generator=generator(rollout.seed, "map", turn))
             for t, step in schedule(flow.time_points, flow.shift):
                 v = velocity(history, x, grid, t)
                 if flow.guided_at(t):
