@@ -7,6 +7,7 @@ Camera coordinates are metres too: x right, y down, z forward along the optical 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Literal, TypeAlias, cast
 
 import numpy as np
@@ -189,6 +190,7 @@ def split_of(seed: int) -> str:
     raise ValueError(f"scene seeds are 0 to {SPLITS['test'].stop - 1}; {seed} is not one of them")
 
 
+@lru_cache(64)  # a batch asks for a scene more than once
 def sample_scene(seed: int) -> Scene:
     """The scene of a seed: 2 to 7 things, no two of the same colour and shape, on the floor or on each other.
 

@@ -149,5 +149,5 @@ class Pointing:
         asking = q.flatten(0, 1)[p.tokens[mine], HEAD].float()
         asked = k.flatten(0, 1)[:, HEAD * k.shape[2] // q.shape[2]][p.patches[mine]].float()
         logs = torch.log_softmax((asked @ asking[:, :, None]).squeeze(-1) * width**-0.5, dim=-1)
-        shares = p.shares[mine]
+        shares = p.shares[mine].to(logs.device)
         return (shares * (shares.clamp(min=1e-9).log() - logs)).sum(dim=-1)

@@ -52,10 +52,10 @@ STAGES: dict[str, StageSettings] = {
     # worked traces under every policy, and maps still
     "interleaved": StageSettings(
         Mix(
-            tokens=640, modes=(("interleaved", 0.5), ("direct", 0.42), ("text", 0.04), ("perception", 0.04)),
-            told=0.08, caption=0.2, grounded=5, listed=4, maps=1.0, traced_targets=0.5,
+            tokens=700, modes=(("interleaved", 0.62), ("direct", 0.33), ("text", 0.03), ("perception", 0.02)),
+            told=0.06, caption=0.2, grounded=5, listed=4, maps=1.0, traced_targets=0.3,
         ),
-        Optimisation(steps=1600, lr=1e-3, matrix_lr=2e-3, decay=0.8, ema=0.997),
+        Optimisation(steps=1560, lr=1e-3, matrix_lr=2e-3, decay=0.8, ema=0.996),
         seed=12,
     ),
 }  # fmt: skip

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -28,6 +29,8 @@ from cooper.scenes.world import Scene
 from cooper.sequence import Sequencer
 from cooper.trace import Drawing, Picture, Segment, Text, Trace
 from cooper.training.latents import Latents
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -123,16 +126,14 @@ class SceneRows:
                 add(Text(RECONSTRUCT), Drawing("picture", cached.image("picture"), target=True, shown=False))
             if rng.random() < mix.caption:
                 add(Text(DESCRIBE), Text(caption(scene, view, rng), "model"))
-            if mix.grounded:
-                places = [pair for _ in range(1 + mix.grounded // 4) for pair in grounded(scene, view, rng)]
-                for question, answer in places[: mix.grounded]:
-                    add(Text(question), Text(answer, "model"))
+            for question, answer in _several(mix.grounded, lambda: grounded(scene, view, rng)):
+                add(Text(question), Text(answer, "model"))
         if policy.calls or policy.system is None:
-            lists = [one for _ in range(1 + mix.listed // 8) for one in listed(scene, view, rng)]
-            for one in lists[: mix.listed if policy.system is None else min(1, mix.listed)]:
+            lists = mix.listed if policy.system is None else min(1, mix.listed)
+            for one in _several(lists, lambda: listed(scene, view, rng)):
                 turns = [*(wanted(m, call_of, rng) for m in one.maps if m in policy.calls), Turn(one.answer)]
                 target = rng.random() < mix.traced_targets
-                traces.append(start + told_in(turns, one.question, policy, cached.image, target))
+                traces.append(start + segments_of(turns, one.question, policy, cached.image, target))
         questions = ask_all(scene, view, rng)
         for k in rng.permutation(len(questions)):
             target = rng.random() < mix.traced_targets
@@ -154,10 +155,10 @@ def worked(
 ) -> Sequence[Segment]:  # fmt: skip
     """A worked trace after the picture: question, turns, maps (as `image(name)` gives them), reflections."""
     turns = worked_turns(scene, view, question, policy.name, rng, call_of)  # type: ignore[arg-type]
-    return told_in(turns, question.text, policy, image, target)
+    return segments_of(turns, question.text, policy, image, target)
 
 
-def told_in(
+def segments_of(
     turns: Sequence[Turn], question: str, policy: Policy, image: Callable[[str], np.ndarray], target: bool
 ) -> list[Segment]:
     """A question and the model's turns as segments of a trace."""
@@ -168,6 +169,14 @@ def told_in(
             segments.append(Drawing(turn.draws, image(turn.draws), target=target))
             segments.append(Text(policy.reflection, "reflection"))
     return segments
+
+
+def _several(number: int, make: Callable[[], list[T]]) -> list[T]:
+    """So many of what `make` makes, which is asked again until there are enough, or it has none."""
+    made: list[T] = []
+    while len(made) < number and (more := make()):
+        made += more
+    return made[:number]
 
 
 def call_of(name: str) -> str:
