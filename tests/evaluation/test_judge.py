@@ -1,0 +1,111 @@
+"""A judge on a real server: verdicts, failures that are no verdicts, and what is kept."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from threading import Thread
+from typing import Any
+
+import pytest
+
+from cooper.evaluation.judge import Claim, Judge, parse_verdict
+
+#: what the server does with an answer: a status, a reply, and seconds before it
+REPLIES: dict[str, list[tuple[int, str, float]]] = {
+    "two metres": [(200, "Yes.", 0.0)],
+    "three metres": [(200, "no, that is more", 0.0)],
+    "busy": [(503, "", 0.0), (200, "yes", 0.0)],
+    "broken": [(500, "", 0.0)],
+    "slow": [(200, "yes", 1.5)],
+    "chatty": [(200, "I would say yes", 0.0)],
+    "silent": [(200, "", 0.0)],
+    "forbidden": [(401, "", 0.0)],
+}
+
+
+class Server(ThreadingHTTPServer):
+    daemon_threads = True
+    asked: list[dict[str, Any]]
+
+
+class Handler(BaseHTTPRequestHandler):
+    server: Server
+
+    def do_POST(self) -> None:
+        body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        answer = body["messages"][-1]["content"].rpartition("Answer: ")[2]
+        before = sum(b["messages"][-1] == body["messages"][-1] for b in self.server.asked)
+        self.server.asked.append(body)
+        status, reply, wait = REPLIES[answer][min(before, len(REPLIES[answer]) - 1)]
+        time.sleep(wait)
+        message = {"role": "assistant", "content": reply}
+        out = {"choices": [{"index": 0, "message": message, "finish_reason": "stop"}]} if status == 200 else {}
+        data = json.dumps({"id": "1", "object": "chat.completion", "created": 0, "model": "m", **out}).encode()
+        self.send_response(status)
+        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Length", str(len(data)))
+        self.end_headers()
+        self.wfile.write(data)
+
+    def log_message(self, *args: Any) -> None:
+        pass
+
+
+@pytest.fixture
+def server() -> Iterator[Server]:
+    server = Server(("127.0.0.1", 0), Handler)
+    server.asked = []
+    Thread(target=server.serve_forever, daemon=True).start()
+    yield server
+    server.shutdown()
+    server.server_close()
+
+
+def judge(server: Server, **settings: Any) -> Judge:
+    url = f"http://127.0.0.1:{server.server_port}/v1"
+    return Judge(url, "m", key="k", **{"timeout": 0.7, "retries": 1, **settings})
+
+
+def claims(*answers: str) -> list[Claim]:
+    return [Claim("How far is it?", "2.0 m", answer) for answer in answers]
+
+
+def test_failures_are_no_verdicts(server: Server) -> None:
+    found = judge(server).verdicts(claims("two metres", "three metres", "busy", "broken", "slow", "chatty", "silent"))
+    assert found == [True, False, True, None, None, None, None]
+    assert all(body["model"] == "m" and body["temperature"] == 0 for body in server.asked)
+    assert {sum(REPLIES[a] and b["messages"][-1]["content"].endswith(a) for b in server.asked)
+            for a in ("busy", "broken", "slow")} == {2}, "each is tried twice"  # fmt: skip
+
+
+def test_a_verdict_is_asked_for_once(server: Server, tmp_path: Path) -> None:
+    cache = tmp_path / "verdicts.jsonl"
+    several = claims("two metres", "three metres", "two metres", "chatty")
+    assert judge(server, cache=cache).verdicts(several) == [True, False, True, None]
+    assert len(server.asked) == 3, "the same claim is judged once"
+    with cache.open("a") as file:
+        file.write('\n{"key": "cut')
+    again = judge(server, cache=cache)
+    assert again.verdicts(several) == [True, False, True, None]
+    assert len(server.asked) == 4, "what had no verdict is tried again"
+    assert again.verdicts(claims("busy")) == [True]
+    assert judge(server, cache=cache).verdicts(claims("busy", "two metres")) == [True, True]
+    assert len(server.asked) == 6
+
+
+def test_a_refusal_is_an_error(server: Server) -> None:
+    with pytest.raises(ValueError, match=r"the judge m at http://127\S+ refuses: .*401") as error:
+        judge(server).verdicts(claims("two metres", "forbidden"))
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("reply", "verdict"),
+    [("yes", True), (" **No**.", False), ("Yes, they agree", True), ("yesterday", None), ("", None), (None, None)],
+)
+def test_only_a_yes_or_a_no_is_a_verdict(reply: str | None, verdict: bool | None) -> None:
+    assert parse_verdict(reply) is verdict
