@@ -189,6 +189,7 @@ def test_an_untrained_model_answers_too(cooper: Cooper, model: str) -> None:
         argv = ("ask", "room.png", QUESTION, "--model", model, "--mode", mode, "--temperature", "1", "--top-p", "0.9")
         first, second = cooper(*argv, "--seed", "5"), cooper(*argv, "--seed", "5")
         assert first.code == 0 and first.out == second.out != ""
+    assert cooper("ask", "room.png", QUESTION, "--model", model, "--precision", "int8").code == 0
 
 
 def test_a_terminal_is_shown_colours_maps_and_a_bar(
@@ -263,6 +264,7 @@ MISTAKES: dict[str, tuple[list[str], str]] = {
     "steps": (["ask", "room.png", "q", "--flow-steps", "0"], "--flow-steps must be at least 1"),
     "guidance": (["ask", "room.png", "q", "--guidance", "-1", "2"], "not -1 2"),
     "guidance of one": (["ask", "room.png", "q", "--guidance", "2"], "--guidance"),
+    "precision": (["ask", "room.png", "q", "--precision", "fp8"], "--precision"),
     "temperature": (["ask", "room.png", "q", "--temperature", "-0.1"], "--temperature must be 0 or more"),
     "no number": (["ask", "room.png", "q", "--temperature", "nan"], "--temperature must be 0 or more"),
     "hot": (["ask", "room.png", "q", "--temperature", "hot"], "--temperature"),

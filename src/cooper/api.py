@@ -22,6 +22,8 @@ from cooper.inference.flow import FlowSettings
 from cooper.inference.policy import policy
 from cooper.inference.sampler import Sampling
 from cooper.modalities import MapView, modality
+from cooper.model.config import Precision
+from cooper.model.precision import check_precision, put_in
 from cooper.model.unified import UnifiedModel
 from cooper.sequence import Sequencer
 from cooper.trace import Picture, Text, Trace, asked, calls_of
@@ -117,11 +119,13 @@ class Cooper:
         self.model, self.sequencer, self.name = model.for_inference(), sequencer, name
 
     @classmethod
-    def load(cls, source: str | Path = "tiny") -> Cooper:
+    def load(cls, source: str | Path = "tiny", precision: Precision = "fp32") -> Cooper:
         """The shipped model `tiny`, or a folder: our own layout, or a published model's of the BAGEL family.
 
-        Raises ValueError, naming what is missing, if it cannot be loaded.
+        `precision` is what it then computes in (`cooper.model.precision`). Raises ValueError, naming what is missing,
+        if it cannot be loaded, and for an unknown precision.
         """
+        check_precision(precision)
         if str(source) in SHIPPED:
             folder = Path(str(resources.files("cooper") / "assets" / str(source)))
         else:
@@ -132,7 +136,7 @@ class Cooper:
             model, tokenizer = load_released(folder), released_tokenizer(folder)
         else:
             model, tokenizer = load_native(folder)
-        return cls(model, Sequencer(tokenizer, model.config), str(source))
+        return cls(put_in(model, precision), Sequencer(tokenizer, model.config), str(source))
 
     def ask(self, image: ImageSource, question: str, options: Options = Options(), **changes: Any) -> Answer:
         """Answer a question about a picture. Options may be given by name: `ask(image, question, mode="direct")`."""

@@ -49,7 +49,7 @@ def test_bench_answer(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFix
         assert 0 < run[name]["peak_share"] < 1
         assert result["best"]["fastest"][name] == {"seconds": run[name]["seconds"], "dtype": "fp32", "threads": 1}
     assert run["eight"]["cache_bytes"] < 8 * run["one"]["cache_bytes"]
-    assert BenchAnswer("dummy", (2,), 1, ("mixed",)).run() == 0
+    assert BenchAnswer("dummy", (2,), 1, ("mixed", "int8")).run() == 0
     assert "eight rollouts" in capsys.readouterr().out
     with pytest.raises(ValueError, match="at least one repeat"):
         bench_answer("dummy", repeats=0)
@@ -79,7 +79,7 @@ def test_the_machine() -> None:
     assert describe()["cores"] >= 1
     with threads(1):
         assert torch.get_num_threads() == 1
-        assert matmul_peak(torch.float32, 0.01) > 0
+        assert matmul_peak("fp32", 0.01) > 0
     a = torch.randn(10, 20)
     assert gflop(lambda: a @ a.T) == pytest.approx(2 * 10 * 20 * 10 / 1e9)
     with pytest.raises(ValueError, match="at least 1 thread"), threads(0):

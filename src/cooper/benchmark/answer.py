@@ -7,10 +7,12 @@ from functools import partial
 from statistics import median
 from typing import Any
 
-from cooper.benchmark.machine import DTYPES, cast, describe, gflop, matmul_peak, randomised
+from cooper.benchmark.machine import describe, gflop, matmul_peak, randomised
 from cooper.benchmark.script import PARTS, Course, Script, play, random_model
 from cooper.hardware import threads
 from cooper.inference.flow import FlowSettings
+from cooper.model.config import PRECISIONS, Precision
+from cooper.model.precision import put_in
 
 #: 30 time points, guidance 4.0 / 2.0 in 0.4..1: how the published model draws in rollouts
 ROLLOUT_FLOW = FlowSettings(30, 3.0, 4.0, 2.0, (0.4, 1.0), "global")
@@ -20,7 +22,7 @@ GROUPS = {"one": 1, "eight": 8}
 def bench_answer(
     preset: str = "bench",
     thread_counts: Sequence[int] = (1, 2),
-    dtypes: Sequence[str] = ("fp32", "bf16", "mixed"),
+    dtypes: Sequence[Precision] = PRECISIONS,
     repeats: int = 2,
     on_progress: Callable[[str], None] = lambda _: None,
 ) -> dict[str, Any]:
@@ -28,7 +30,8 @@ def bench_answer(
 
     A first run counts the operations, and warms up.
 
-    "peak_share" is the share of the GFLOP/s that large matrix products of that dtype reach on that many threads.
+    "peak_share" is the share of the GFLOP/s that large matrix products of that dtype reach on that many threads (of
+    "int8", products with few tokens are not counted).
     """
     if repeats < 1 or not thread_counts or not dtypes:
         raise ValueError("a benchmark needs at least one repeat, one number of threads and one dtype")
@@ -36,11 +39,11 @@ def bench_answer(
     for dtype in dtypes:
         model = random_model(preset)
         randomised(model)
-        cast(model, dtype)
+        put_in(model, dtype)
         script = Script(ROLLOUT_FLOW, model.config.latent_sizes.longest)
         for count in thread_counts:
             with threads(count):
-                peak = matmul_peak(DTYPES[dtype])
+                peak = matmul_peak(dtype)
                 run: dict[str, Any] = {"dtype": dtype, "threads": count, "peak_gflops": round(peak, 1)}
                 for name, rows in GROUPS.items():
                     on_progress(f"{dtype}, {count} threads, {name}")

@@ -9,13 +9,15 @@ from typing import Any
 
 import torch
 
-from cooper.benchmark.machine import DTYPES, cast, describe, gflop, matmul_peak, randomised, timed
+from cooper.benchmark.machine import describe, gflop, matmul_peak, randomised, timed
 from cooper.benchmark.script import Endless, Script, grid_of, play, prompt, words, write
 from cooper.hardware import threads
 from cooper.inference.flow import FlowSettings
 from cooper.inference.sampler import generator
 from cooper.inference.session import Session
 from cooper.layout import Clean, Seen, tokens_of
+from cooper.model.config import Precision
+from cooper.model.precision import put_in
 from cooper.model.unified import UnifiedModel
 
 BATCHES = (1, 8, 32)
@@ -31,7 +33,7 @@ def bench_engine(
     model: UnifiedModel,
     name: str,
     thread_count: int,
-    dtype: str = "fp32",
+    dtype: Precision = "fp32",
     repeats: int = 3,
     on_progress: Callable[[str], None] = lambda _: None,
 ) -> dict[str, Any]:
@@ -43,9 +45,9 @@ def bench_engine(
     if repeats < 1:
         raise ValueError("a benchmark needs at least one repeat")
     randomised(model)
-    cast(model, dtype)
+    put_in(model, dtype)
     with threads(thread_count):
-        peak = matmul_peak(DTYPES[dtype])
+        peak = matmul_peak(dtype)
         bench = _Bench(model, repeats, peak, on_progress)
         return {
             "machine": describe(), "model": name, "dtype": dtype, "threads": thread_count, "repeats": repeats,

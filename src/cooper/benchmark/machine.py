@@ -14,10 +14,8 @@ from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from cooper.hardware import threads
-from cooper.model.unified import UnifiedModel
+from cooper.model.config import Precision
 
-#: The dtype of most products. "mixed" is fp32 with the `gen` expert, which draws, in bf16.
-DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "mixed": torch.bfloat16}
 _PEAK_SIZE = 1024
 
 
@@ -42,8 +40,10 @@ def _cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def matmul_peak(dtype: torch.dtype, seconds: float = 0.2) -> float:
-    """The best GFLOP/s of products of 1024 x 1024 matrices within about `seconds`, on the current threads."""
+def matmul_peak(precision: Precision, seconds: float = 0.2) -> float:
+    """The best GFLOP/s of products of 1024 x 1024 matrices within about `seconds`, on the current threads, in the dtype
+    of most of a precision's products."""
+    dtype = torch.float32 if precision == "fp32" else torch.bfloat16
     a = torch.randn(_PEAK_SIZE, _PEAK_SIZE).to(dtype)
     b = torch.randn(_PEAK_SIZE, _PEAK_SIZE).to(dtype)
     a @ b
@@ -58,11 +58,6 @@ def timed(run: Callable[[], object]) -> float:
     began = time.perf_counter()
     run()
     return time.perf_counter() - began
-
-
-def cast(model: UnifiedModel, dtype: str) -> UnifiedModel:
-    """A model in one of DTYPES."""
-    return model.draw_in(DTYPES[dtype]) if dtype == "mixed" else model.to(DTYPES[dtype])
 
 
 def gflop(run: Callable[[], object]) -> float:

@@ -20,6 +20,7 @@ from cooper.commands.options import (
     check_drawing,
 )
 from cooper.commands.outputs import check_file, check_folder, new_file, new_folder
+from cooper.model.config import Precision
 
 if TYPE_CHECKING:
     import numpy as np
@@ -53,6 +54,8 @@ class Ask:
     """Choose among the likeliest tokens that make up this share."""
     seed: int = 0
     """Seed of all randomness: the same seed gives the same chain."""
+    precision: Precision = "fp32"
+    """What to compute in: mixed draws in bf16, int8 also writes with weights of 8 bits; both are faster, less exact."""
     samples: int = 1
     """Answers to sample and vote on; above 1, a temperature of 0 becomes 0.7."""
     out: OutFolder = None
@@ -98,7 +101,7 @@ class Ask:
     def _silent(self, picture: np.ndarray) -> Answer:
         from cooper.api import Cooper
 
-        return Cooper.load(self.model).ask(picture, self.question, self._options())
+        return Cooper.load(self.model, self.precision).ask(picture, self.question, self._options())
 
     def _shown(self, picture: np.ndarray) -> Answer:
         from cooper.commands.terminal import open_console
@@ -107,7 +110,7 @@ class Ask:
         with console.status(f"loading {self.model}"):
             from cooper.api import Cooper
 
-            model = Cooper.load(self.model)
+            model = Cooper.load(self.model, self.precision)
         return self._streamed(model, picture, console) if self.samples == 1 else self._voted(model, picture, console)
 
     def _streamed(self, model: Cooper, picture: np.ndarray, console: Console) -> Answer:

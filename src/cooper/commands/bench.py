@@ -5,7 +5,7 @@ from __future__ import annotations
 import json as json_
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from rich.console import Console
@@ -15,8 +15,7 @@ from cooper.benchmark.answer import bench_answer
 from cooper.benchmark.engine import bench_engine
 from cooper.benchmark.script import PARTS, random_model
 from cooper.checkpoints.native import load_native
-
-Dtype = Literal["fp32", "bf16", "mixed"]
+from cooper.model.config import PRECISIONS, Precision
 
 
 @dataclass(frozen=True)
@@ -31,7 +30,7 @@ class BenchEngine:
     """Threads to compute on; by default as many as PyTorch takes."""
     repeats: int = 3
     """Runs of which the median counts."""
-    dtype: Dtype = "fp32"
+    dtype: Precision = "fp32"
     json: bool = False
     """Print one JSON object."""
 
@@ -55,8 +54,8 @@ class BenchAnswer:
     """Numbers of threads to try."""
     repeats: int = 2
     """Runs of which the median counts."""
-    dtype: tuple[Dtype, ...] = ("fp32", "bf16", "mixed")
-    """Data types to try; "mixed" draws in bf16 and writes in fp32."""
+    dtype: tuple[Precision, ...] = PRECISIONS
+    """Data types to try; "mixed" draws in bf16 and writes in fp32, "int8" writes with weights of 8 bits."""
     json: bool = False
     """Print one JSON object."""
 

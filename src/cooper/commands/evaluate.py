@@ -13,6 +13,7 @@ from rich.table import Table
 
 from cooper.api import Cooper
 from cooper.evaluation.scenes import evaluate_scenes
+from cooper.model.config import Precision
 
 
 @dataclass(frozen=True)
@@ -31,6 +32,8 @@ class EvalScenes:
     """Most questions a scene, each of another task; 12 asks all there are."""
     model: str = "tiny"
     """A shipped model, or a model's folder."""
+    precision: Precision = "fp32"
+    """What to compute in: mixed draws in bf16, int8 also writes with weights of 8 bits."""
     batch: int = 32
     """Questions, or maps, that are worked on together."""
     size: int = 128
@@ -46,7 +49,7 @@ class EvalScenes:
 
     def run(self) -> int:
         errors = Console(stderr=True)
-        cooper = Cooper.load(self.model)
+        cooper = Cooper.load(self.model, self.precision)
         columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
         with Progress(*columns, console=errors, transient=True) as progress:
             bars: dict[str, TaskID] = {}

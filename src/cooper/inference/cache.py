@@ -15,6 +15,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from cooper.model.config import DecoderConfig
@@ -139,6 +140,13 @@ class CachedAttention:
         self.context, self.write = context, write
         self.links = [link for link in context.links if link.length > 0]
         rows = context.rows
+        # A row's only token sees itself, and once written it is a column of the last block: one piece less.
+        self.joined = write and local is None
+        if self.joined:
+            last = context.links[-1]
+            self.links = [link for link in context.links[:-1] if link.length > 0]
+            visible = None if last.visible is None else F.pad(last.visible, (0, 1), value=True)
+            self.links.append(Link(last.block, last.length + 1, visible))
         masks: list[Tensor] = []
         if any(link.visible is not None for link in self.links) or local is not None:
             width = 1 if local is None else local.shape[1]
@@ -150,9 +158,10 @@ class CachedAttention:
                 elif repeat > 1:
                     seen = seen.repeat_interleave(repeat, dim=0)
                 masks.append(seen[:, None].expand(rows, width, link.length))
-            if local is None:
-                local = torch.ones(rows, 1, 1, dtype=torch.bool, device=context.positions.device)
-            masks.append(local)
+            if not self.joined:
+                if local is None:
+                    local = torch.ones(rows, 1, 1, dtype=torch.bool, device=context.positions.device)
+                masks.append(local)
             allowed = torch.cat(masks, dim=-1)
             bias = torch.zeros(allowed.shape, device=allowed.device).masked_fill_(~allowed, float("-inf"))
             self.bias: Tensor | None = bias[:, None, None]  # rows, 1, 1, N, columns
@@ -163,8 +172,9 @@ class CachedAttention:
         b, n, h, d = q.shape
         heads = k.shape[2]
         groups = h // heads
-        q, k, v = (x.to(self.context.links[-1].block.k.dtype) for x in (q, k, v))
-        q = (q * d**-0.5).view(b, n, heads, groups, d).permute(0, 2, 3, 1, 4)  # b, k, g, n, d
+        dtype = self.context.links[-1].block.k.dtype
+        if q.dtype != dtype:
+            q, k, v = (x.to(dtype) for x in (q, k, v))
         k, v = k.transpose(1, 2), v.transpose(1, 2)
         if self.write:
             last = self.context.links[-1]
@@ -172,20 +182,23 @@ class CachedAttention:
                 raise ValueError(f"the cache was allocated for {last.block.capacity} tokens and {n} more do not fit")
             last.block.k[layer, :, :, last.length : last.length + n] = k
             last.block.v[layer, :, :, last.length : last.length + n] = v
-        flat = q.reshape(b, heads, groups * n, d)
-        scores = [
-            _over_block(flat, link.block.k[layer, :, :, : link.length].transpose(-1, -2)) for link in self.links
-        ]
-        scores.append(flat @ k.transpose(-1, -2))
+        # rows, k, g * n, D: queries that share keys are one matrix
+        flat = (q * d**-0.5).view(b, n, heads, groups, d).permute(0, 2, 3, 1, 4).reshape(b, heads, groups * n, d)
+        scores = [_over_block(flat, link.block.k[layer, :, :, : link.length].mT) for link in self.links]
+        if not self.joined:
+            scores.append(flat @ k.mT)
         weights = torch.cat(scores, dim=-1) if len(scores) > 1 else scores[0]
         if self.bias is not None:
-            self.bias = self.bias.to(q.dtype)
+            self.bias = self.bias.to(dtype)
             weights = (weights.view(b, heads, groups, n, -1) + self.bias).view(b, heads, groups * n, -1)
         weights = torch.softmax(weights, dim=-1)
-        parts = weights.split([*(link.length for link in self.links), n], dim=-1)
-        out = parts[-1] @ v
-        for link, part in zip(self.links, parts, strict=False):
-            out = out + _over_block(part, link.block.v[layer, :, :, : link.length])
+        values = [link.block.v[layer, :, :, : link.length] for link in self.links]
+        if not self.joined:
+            values.append(v)
+        parts = weights.split([x.shape[2] for x in values], dim=-1) if len(values) > 1 else (weights,)
+        out = _over_block(parts[0], values[0])
+        for part, value in zip(parts[1:], values[1:], strict=True):
+            out = out + _over_block(part, value)
         return out.view(b, heads, groups, n, d).permute(0, 3, 1, 2, 4).reshape(b, n, h * d)
 
 

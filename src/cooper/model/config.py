@@ -3,7 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass, field, fields
-from typing import Any, Literal
+from typing import Any, Literal, TypeAlias, get_args
+
+#: What a model computes in. "mixed" is fp32 with the `gen` expert, which draws, in bf16. "int8" is "mixed" with the
+#: matrices that write text in 8 bits: a written token reads every weight once, and takes as long as that reading.
+Precision: TypeAlias = Literal["fp32", "bf16", "mixed", "int8"]
+PRECISIONS: tuple[Precision, ...] = get_args(Precision)
 
 
 @dataclass(frozen=True)
