@@ -49,11 +49,11 @@ def words(text: str, loss: bool = False) -> Words:
     [
         ("Where is the red ball?", [1]), ("red box 3, 5; blue ball 1, 2.", [2, 3]),
         ("the box and the red ball", [2, 1]), ("the red object", []), ("the ball", []),
-        ("the blue object", [3]), ("a green ball", []),
+        ("the blue object", [3]), ("a green ball", [None]), ("a blue box", [None]), ("green", []),
         ("How many balls?", []), ("the object", []), ("red", []),
     ],
 )  # fmt: skip
-def test_mentions_mean_one_thing(text: str, things: list[int]) -> None:
+def test_mentions_mean_one_thing_or_none(text: str, things: list[int | None]) -> None:
     ids = TOKENS.ids(text)
     found = list(Mentions(TOKENS.tokenizer).find(ids, SCENE))
     assert [label for _, label in found] == things
@@ -67,11 +67,11 @@ def test_a_pointer_leads_to_the_patches_of_the_thing() -> None:
         merge(
             [[PICTURE, question, words("the red ball is here.", True)], [PICTURE, words("the blue ball is hidden.")]]
         ),
-        merge([[words("the red box"), PICTURE, question, MAP, words("the red box", True)]]),
+        merge([[words("the red box"), PICTURE, question, MAP, words("the red box, not the blue box", True)]]),
     ]
     found = [pointers(nodes, SCENE, VIEW, PATCH, Mentions(TOKENS.tokenizer)) for nodes in rows]
-    assert [len(f) for f in found] == [2, 3], "what came before the picture, and what does not show, is not pointed at"
-    assert [p.is_map for p in found[1]] == [False, False, True]
+    assert [len(f) for f in found] == [2, 4], "what came before the picture, and what does not show, is not pointed at"
+    assert [p.is_map for p in found[1]] == [False, False, True, False]
     layouts = [lay_out(nodes, dummy()) for nodes in rows]
     batch = collate(layouts, dummy())
     all_of_them = gather(list(zip(layouts, found, strict=True)), batch.positions.shape[1])
@@ -80,10 +80,13 @@ def test_a_pointer_leads_to_the_patches_of_the_thing() -> None:
     for k, token in enumerate(all_of_them.tokens.tolist()):
         assert TOKENS.text([int(und[token])]).strip() == ("ball" if k < 3 else "box")
         shares = {p: round(s, 4) for p, s in enumerate(all_of_them.shares[k].tolist()) if s}
-        assert shares == ({0: 0.3333, 1: 0.6667} if k < 3 else {11: 1.0})
+        # the first is the opening token, for what is not there
+        assert shares == ({1: 0.3333, 2: 0.6667} if k < 3 else {12: 1.0} if k < 5 else {0: 1.0})
     ((_, places),) = batch.pictures
-    assert {tuple(row) for row in all_of_them.patches.tolist()} == {tuple(row) for row in places.tolist()}
-    assert all_of_them.patches[3].tolist() != all_of_them.patches[4].tolist()
+    seen = all_of_them.seen.tolist()
+    assert {tuple(row[1:]) for row in seen} == {tuple(row) for row in places.tolist()}
+    assert {int(und[row[0]]) for row in seen} == {dummy().special.image_begin}
+    assert seen[3] != seen[4] and seen[3] == seen[5]
     assert gather([(layouts[0], [])], 99) is None
 
 

@@ -29,7 +29,7 @@ from cooper.training.latents import Latents, fingerprint
 from cooper.training.loop import Optimisation, Share, Supervised, Trainer
 from cooper.training.rows import Mix, SceneRows
 from cooper.training.unified import StageSettings, UnifiedStage
-from cooper.training.vision import CELL, UNKNOWN, Seer, VisionStage, cells_of, settle
+from cooper.training.vision import CELL, UNKNOWN, Seer, VisionStage, cells_of, depth_of, settle
 
 pytest.importorskip("mujoco")
 
@@ -315,7 +315,8 @@ def test_the_vision_transformer_learns_what_a_cell_shows(images: SceneImages, tm
     stage = VisionStage(images, images, batch_size=4)
     Trainer(Seer(model), stage, Optimisation(30, lr=3e-3, warmup=3, ema=0.9), tmp_path, workers=0).run(quiet=True)
     log = [json.loads(row) for row in (tmp_path / "log.jsonl").read_text().splitlines()]
-    assert np.mean([r["loss"] for r in log[-5:]]) < 0.8 * np.mean([r["loss"] for r in log[:3]])
+    for figure in ("loss", "depth"):
+        assert np.mean([r[figure] for r in log[-5:]]) < 0.8 * np.mean([r[figure] for r in log[:3]])
     changed = {k.split(".")[0] for k, p in model.named_parameters() if not torch.equal(p, before[k])}
     assert changed == {"vision", "connector_in", "connector_out"}
 
@@ -338,6 +339,10 @@ def test_cells_say_what_is_at_their_middle(images: SceneImages) -> None:
     cells = cells_of(images, 0)
     rows, columns = np.nonzero(cells[..., 0])
     assert len(rows) and (cells_of(images, 0, "depth") == UNKNOWN).all()
+    depths = depth_of(images, 0)
+    assert depths.shape == cells.shape[:2] and np.isnan(depth_of(images, 0, "segmentation")).all()
+    assert np.array_equal(depths, depth_of(images, 0, "depth"))
     for y, x in zip(rows, columns, strict=True):
         thing = next(t for t in scene.things if t.id == view.labels[CELL * y + CELL // 2, CELL * x + CELL // 2])
         assert SHAPES[cells[y, x, 0] - 1] == thing.shape and list(COLORS)[cells[y, x, 1] - 1] == thing.color
+        assert depths[y, x] == pytest.approx(np.log(view.depth[CELL * y + CELL // 2, CELL * x + CELL // 2]), abs=1e-3)

@@ -28,7 +28,7 @@ def tiny() -> ModelConfig:
     """The model that is trained and shipped here: 128x128 pictures of the synthetic world, two CPU cores."""
     return ModelConfig(
         DecoderConfig(hidden=192, layers=6, heads=4, kv_heads=2, ffn=512, vocabulary=768, rope_theta=1e4),
-        VisionConfig(hidden=192, layers=3, heads=4, ffn=512, patch=16, max_side=8),
+        VisionConfig(hidden=256, layers=4, heads=4, ffn=768, patch=16, max_side=8),
         AutoencoderConfig(channels=8, multipliers=(1, 2, 4, 8), blocks=1, latent=16, groups=4, scale=1.0, shift=0.0),
         OWN_SPECIAL,
         max_latent_side=8,

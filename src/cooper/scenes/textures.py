@@ -60,10 +60,12 @@ def _planks(rng: np.random.Generator) -> np.ndarray:
     width = SIZE // boards
     for i in range(boards):
         board = slice(i * width, (i + 1) * width)
-        grain[:, board] += rng.uniform(-0.1, 0.08)
-        grain[:, i * width : i * width + 2] = 0.45
-        end = int(rng.integers(SIZE))
-        grain[end : end + 2, board] = 0.45
+        for half in range(2):  # boards are half a metre long, every second row set off by half of that
+            end = (half * SIZE // 2 + (i % 2) * SIZE // 4) % SIZE
+            rows = np.arange(end, end + SIZE // 2) % SIZE
+            grain[rows, board] += rng.uniform(-0.14, 0.1)
+            grain[end : end + 5, board] = 0.4
+        grain[:, i * width : i * width + 4] = 0.4
     return grain
 
 
@@ -78,8 +80,8 @@ def _tiles(rng: np.random.Generator) -> np.ndarray:
 
 def _carpet(rng: np.random.Generator) -> np.ndarray:
     half = np.arange(SIZE) // (SIZE // 2)
-    squares = np.where(half[:, None] ^ half[None, :], 0.0, -0.16)  # laid with the pile to one side and the other
-    return 0.65 + 0.25 * rng.uniform(0, 1, (SIZE, SIZE)) + 0.1 * _noise(rng, 32, 32) + squares
+    squares = np.where(half[:, None] ^ half[None, :], 0.0, -0.28)  # laid with the pile to one side and the other
+    return 0.77 + 0.15 * rng.uniform(0, 1, (SIZE, SIZE)) + 0.08 * _noise(rng, 32, 32) + squares
 
 
 def _stripes(rng: np.random.Generator) -> np.ndarray:

@@ -274,15 +274,16 @@ def _occlusion(looked: Looked, question: Question, rng: np.random.Generator) -> 
 
 
 def _existence(looked: Looked, question: Question, rng: np.random.Generator) -> Story:
+    """First what there is of the colour, then the verdict: it can be read off, and need not be guessed beforehand."""
     color, shape = mentioned(question.text)
     begin = pick(rng, (f"I look for {article(f'{color} {shape}')}.", ""))
-    if question.answer == "yes":
-        return begin, _where(looked[question.things[0]], rng)
-    close = [s for s in looked.seen if s.counted and (s.thing.color == color or s.thing.shape == shape)]
-    if not close:
-        return begin, pick(rng, (f"nothing here is {color}, and there is no {shape}.", "I do not see one."))
-    some = ", ".join(article(s.name) for s in close[:3])
-    return begin, f"I see {some}, but no {color} {shape}."
+    there = [s for s in sorted(looked.seen, key=lambda s: s.u)
+             if s.thing.color == color and (s.counted or s.id in question.things)]  # fmt: skip
+    if not there:
+        return begin, f"nothing here is {color}."
+    some = ", ".join(article(s.name) for s in there)
+    verdict = "that is one." if question.answer == "yes" else f"none of them is {article(shape or '')}."
+    return begin, f"what is {color}: {some}. {verdict[0].upper()}{verdict[1:]}"
 
 
 def _color(looked: Looked, question: Question, rng: np.random.Generator) -> Story:

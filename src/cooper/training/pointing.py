@@ -3,9 +3,10 @@
 Whoever reads "the red ball" looks at it. A small model needs millions of questions to find that out from answers alone,
 since nothing in an answer's loss says where the word should have looked. Here the renderer says it: at the last token
 of every mention of an object, in questions, captions and thoughts alike, one head of one layer is trained to attend to
-the patches of the picture that show the object, in proportion to its pixels; and one head of the next layer to the same
-patches of the maps that were drawn. Attention supervision of this kind is an old idea in visual question answering
-(e.g. Selvaraju et al. 2019, arXiv 1902.03751); it adds nothing to the model.
+the patches of the picture that show the object, in proportion to its pixels, or to the token that opens the picture if
+nothing in it is called so; and one head of the next layer to the same patches of the maps that were drawn. Attention
+supervision of this kind is an old idea in visual question answering (e.g. Selvaraju et al. 2019, arXiv 1902.03751); it
+adds nothing to the model.
 """
 
 from __future__ import annotations
@@ -30,8 +31,8 @@ HEAD = 0
 
 @dataclass(frozen=True)
 class Pointer:
-    """A token of a row (node, and place in it), an image before it (node), and what share of the object's pixels each
-    patch shows (patches,)."""
+    """A token of a row (node, and place in it), an image before it (node), and what share of its attention the opening
+    token of the image deserves, and each patch (1 + patches,): as much as it shows of the object's pixels."""
 
     node: int
     token: int
@@ -50,10 +51,10 @@ class Pointers:
 
     tokens: Tensor
     """int64 (P,)"""
-    patches: Tensor
-    """int64 (P, patches)"""
+    seen: Tensor
+    """int64 (P, 1 + patches), the opening token first."""
     shares: Tensor
-    """float32 (P, patches); each row sums to 1."""
+    """float32 (P, 1 + patches); each row sums to 1."""
     is_map: Tensor
     """bool (P,)"""
 
@@ -71,8 +72,11 @@ class Mentions:
         decoded = {i: self.tokenizer.decode([i]).strip() for i in range(self.tokenizer.get_vocab_size())}
         return {i: word for i, word in decoded.items() if word in wanted}
 
-    def find(self, ids: Sequence[int], scene: Scene) -> Iterator[tuple[int, int]]:
-        """(place of the last token, id of the thing) of every mention that means exactly one thing."""
+    def find(self, ids: Sequence[int], scene: Scene) -> Iterator[tuple[int, int | None]]:
+        """(place of the last token, id of the thing) of every mention that means exactly one thing, or no thing: None.
+
+        Only a colour and a shape together can mean none.
+        """
         words = [self.words.get(i, "") for i in ids]
         for k, word in enumerate(words):
             if word in COLORS or not word:
@@ -81,12 +85,15 @@ class Mentions:
             fit = [t.id for t in scene.things if color in (None, t.color) and word in ("object", t.shape)]
             if len(fit) == 1 and (color or word != "object"):
                 yield k, fit[0]
+            elif not fit and color and word in SHAPES:
+                yield k, None
 
 
 def pointers(nodes: Sequence[Node], scene: Scene, view: View, patch: int, mentions: Mentions) -> list[Pointer]:
     """All pointers of one row, whose images show the scene."""
     found = []
-    shares: dict[int, np.ndarray] = {}
+    nowhere = np.eye(1, 1 + view.labels.size // patch**2, dtype=np.float32)[0]
+    shares: dict[int | None, np.ndarray] = {None: nowhere}
     before: list[tuple[int, ...]] = []  # the images before each node, and itself
     for n, node in enumerate(nodes):
         before.append(
@@ -98,34 +105,36 @@ def pointers(nodes: Sequence[Node], scene: Scene, view: View, patch: int, mentio
             if label not in shares:
                 shares[label] = _shares(view.labels == label, patch)
             if shares[label].any():
-                for image in before[n]:
+                # a map need not tell what is not there
+                for image in before[n] if label else before[n][:1]:
                     found.append(Pointer(n, k + node.piece.begin, image, image != before[n][0], shares[label]))
     return found
 
 
 def _shares(shown: np.ndarray, patch: int) -> np.ndarray:
-    """What share of the pixels `shown` (H, W) lies in each patch, float32 (patches,); zeros if there are none."""
+    """What share of the pixels `shown` (H, W) lies in each patch, float32 (1 + patches,), the first 0; zeros if there
+    are none."""
     height, width = shown.shape
     counts = shown.reshape(height // patch, patch, width // patch, patch).sum(axis=(1, 3)).ravel()
-    return (counts / max(1, counts.sum())).astype(np.float32)
+    return np.append(0, counts / max(1, counts.sum())).astype(np.float32)
 
 
 def gather(rows: Sequence[tuple[RowLayout, Sequence[Pointer]]], width: int) -> Pointers | None:
     """Pointers of rows that were laid out, in a batch `width` tokens wide; None if there are none."""
-    tokens, patches, shares, is_map = [], [], [], []
+    tokens, seen, shares, is_map = [], [], [], []
     for r, (row, found) in enumerate(rows):
         slot = r * width + np.cumsum(~row.gen) - 1  # of `und` tokens, in stream order
         starts = np.searchsorted(row.segment, np.arange(len(row.nodes)))
         for p in found:
             tokens.append(slot[starts[p.node] + p.token])
-            first = starts[p.image] + 1  # after the frame
-            patches.append(slot[first : first + len(p.shares)])
+            first = starts[p.image]
+            seen.append(slot[first : first + len(p.shares)])
             shares.append(p.shares)
             is_map.append(p.is_map)
     if not tokens:
         return None
     return Pointers(
-        torch.from_numpy(np.array(tokens)), torch.from_numpy(np.stack(patches)), torch.from_numpy(np.stack(shares)),
+        torch.from_numpy(np.array(tokens)), torch.from_numpy(np.stack(seen)), torch.from_numpy(np.stack(shares)),
         torch.tensor(is_map),
     )  # fmt: skip
 
@@ -147,7 +156,7 @@ class Pointing:
     def _loss(self, q: Tensor, k: Tensor, mine: Tensor) -> Tensor:
         p, width = self.pointers, q.shape[-1]
         asking = q.flatten(0, 1)[p.tokens[mine], HEAD].float()
-        asked = k.flatten(0, 1)[:, HEAD * k.shape[2] // q.shape[2]][p.patches[mine]].float()
+        asked = k.flatten(0, 1)[:, HEAD * k.shape[2] // q.shape[2]][p.seen[mine]].float()
         logs = torch.log_softmax((asked @ asking[:, :, None]).squeeze(-1) * width**-0.5, dim=-1)
         shares = p.shares[mine].to(logs.device)
         return (shares * (shares.clamp(min=1e-9).log() - logs)).sum(dim=-1)

@@ -2,8 +2,9 @@
 
 The published model starts from SigLIP, which has read millions of captioned pictures; a small one that starts from
 nothing learns to look from dense labels instead, far faster than from answers. Of a picture it tells the shape and the
-colour of the thing in each cell, as captions would; no depth, that is for perception training. Of pictures and maps it
-tells the mean colour of each cell, which is how a map is read. The head is dropped afterwards.
+colour of the thing in each cell, as captions would, and how far away it is: the scale of a room is read from faint
+lines all over the picture, and neither the flow loss nor answers reward that enough to be learned. Of pictures and
+maps it tells the mean colour of each cell, which is how a map is read. The head is dropped afterwards.
 """
 
 from __future__ import annotations
@@ -38,23 +39,26 @@ class Seer(nn.Module):
         super().__init__()
         self.model = model
         self.cells = model.config.vision.patch // CELL
-        self.outputs = (len(SHAPES) + 1, len(COLORS) + 1, 3)  # 0: none, none
+        self.outputs = (len(SHAPES) + 1, len(COLORS) + 1, 3, 1)  # 0: none, none
         self.head = nn.Linear(model.config.decoder.hidden, self.cells**2 * sum(self.outputs))
 
-    def forward(self, images: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Images (B, 3, H, W) to logits of shapes and of colours and to mean RGB, (B, H / CELL, W / CELL, outputs)."""
+    def forward(self, images: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Images (B, 3, H, W) to logits of shapes and of colours (B, H / CELL, W / CELL, outputs), mean RGB (..., 3)
+        and the logarithm of the depth in metres (...)."""
         rows, columns = (side // self.model.config.vision.patch for side in images.shape[-2:])
         n = self.cells
         out = self.head(self.model.embed_pictures(images)).view(len(images), rows, columns, n, n, -1)
         out = out.transpose(2, 3).reshape(len(images), rows * n, columns * n, -1)
-        shape, colour, mean = out.split(self.outputs, dim=-1)
-        return shape, colour, mean
+        shape, colour, mean, depth = out.split(self.outputs, dim=-1)
+        return shape, colour, mean, depth[..., 0]
 
 
 class VisionStage(Supervised[Seer]):
-    """Batches hold images (B, 3, H, W) and the numbers of each cell's shape and colour (B, H / CELL, W / CELL, 2).
+    """Batches hold images (B, 3, H, W), the numbers of each cell's shape and colour (B, H / CELL, W / CELL, 2), and the
+    logarithm of its depth in metres (B, H / CELL, W / CELL).
 
-    Half of the images are pictures, the others maps. A depth map tells nothing of shape and colour: UNKNOWN.
+    Most images are pictures, the others maps. A depth map tells nothing of shape and colour: UNKNOWN; a segmentation
+    map nothing of depth: NaN.
     """
 
     name = "vision"
@@ -62,16 +66,16 @@ class VisionStage(Supervised[Seer]):
     def __init__(self, images: SceneImages, held_out: SceneImages, batch_size: int = 32, seed: int = 0):
         self.images, self.held_out, self.batch_size, self.seed = images, held_out, batch_size, seed
 
-    def batch(self, step: int, share: Share) -> tuple[Tensor, Tensor]:
+    def batch(self, step: int, share: Share) -> tuple[Tensor, Tensor, Tensor]:
         rng = np.random.default_rng((self.seed, step, share.rank))
         picks = rng.integers(len(self.images), size=max(1, self.batch_size // share.world))
-        kinds = rng.choice(self.images.kinds, size=len(picks), p=(0.5, 0.25, 0.25))
+        kinds = rng.choice(self.images.kinds, size=len(picks), p=(0.7, 0.15, 0.15))
         mirrored = rng.random(len(picks)) < 0.5
         return _batch(self.images, zip(picks.tolist(), kinds.tolist(), mirrored.tolist(), strict=True))
 
     def loss(self, model: Seer, batch: Any) -> tuple[Tensor, dict[str, float]]:
-        images, cells = batch
-        *logits, mean = model(images)
+        images, cells, depths = batch
+        *logits, mean, depth = model(images)
         error = (mean.float() - F.avg_pool2d(images, CELL).movedim(1, -1)).abs().mean()
         total, figures = 4 * error, {"error": float(error.detach())}
         things = cells[..., 0] > 0
@@ -81,13 +85,19 @@ class VisionStage(Supervised[Seer]):
             # most of a room is empty
             total = total + loss.mean() + (loss * things.flatten()).sum() / things.sum().clamp(min=1)
             figures[name] = float((logits[k].argmax(dim=-1) == cells[..., k])[things].float().mean())
+        off = depth.float() - depths
+        known = off.isfinite()
+        total = total + 5 * off[known].abs().mean()
+        # mean over a picture: how wrong its scale is
+        figures["depth"] = float(off[known].abs().mean().detach())
+        figures["scale"] = float(off.detach().nanmean(dim=(1, 2)).abs().nanmean())
         return total, figures
 
     def sheet(self, model: Seer) -> Image.Image:
         """Held-out pictures, what each cell shows, and what it is taken for."""
-        images, cells = _batch(self.held_out, ((i, "picture", False) for i in range(6)))
+        images, cells, _ = _batch(self.held_out, ((i, "picture", False) for i in range(6)))
         with torch.no_grad():
-            shape, colour, _ = model(images)
+            shape, colour, *_ = model(images)
         seen = torch.stack([shape.argmax(dim=-1), colour.argmax(dim=-1)], dim=-1)
         columns = (from_tensor(images), _painted(cells.numpy()), _painted(seen.numpy()))
         return Image.fromarray(np.concatenate([np.concatenate(list(c), axis=0) for c in columns], axis=1))
@@ -113,14 +123,15 @@ def settle(model: UnifiedModel, images: SceneImages, number: int = 64) -> None:
         model.connector_out.bias.div_(size)
 
 
-def _batch(images: SceneImages, picks: Iterable[tuple[int, str, bool]]) -> tuple[Tensor, Tensor]:
-    """Images (scene, kind, whether mirrored) and their cells."""
-    pixels, cells = [], []
+def _batch(images: SceneImages, picks: Iterable[tuple[int, str, bool]]) -> tuple[Tensor, Tensor, Tensor]:
+    """Images (scene, kind, whether mirrored), what their cells show, and how far away."""
+    pixels, cells, depths = [], [], []
     for i, kind, mirrored in picks:
         step = -1 if mirrored else 1
         pixels.append(images.image(i, kind)[:, ::step])
         cells.append(cells_of(images, i, kind)[:, ::step])
-    return to_tensor(np.stack(pixels)), torch.from_numpy(np.stack(cells))
+        depths.append(depth_of(images, i, kind)[:, ::step])
+    return to_tensor(np.stack(pixels)), torch.from_numpy(np.stack(cells)), torch.from_numpy(np.stack(depths))
 
 
 def cells_of(images: SceneImages, i: int, kind: str = "picture") -> np.ndarray:
@@ -130,6 +141,12 @@ def cells_of(images: SceneImages, i: int, kind: str = "picture") -> np.ndarray:
         table[thing.id] = SHAPES.index(thing.shape) + 1, colours.index(thing.color) + 1
     cells = table[images.shards.labels[i][CELL // 2 :: CELL, CELL // 2 :: CELL]]
     return np.full_like(cells, UNKNOWN) if kind == "depth" else cells
+
+
+def depth_of(images: SceneImages, i: int, kind: str = "picture") -> np.ndarray:
+    """The logarithm of each cell's depth in metres, at its middle: float32 (H / CELL, W / CELL)."""
+    depth = np.log(images.depth(i)[CELL // 2 :: CELL, CELL // 2 :: CELL])
+    return np.full_like(depth, np.nan) if kind == "segmentation" else depth
 
 
 def _painted(cells: np.ndarray) -> np.ndarray:
