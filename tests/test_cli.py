@@ -319,7 +319,7 @@ def test_a_mistake_gets_one_line(
     if expected == "/proc" and not Path("/proc").is_dir():
         pytest.skip("needs a folder that nobody may write to")
     if "--model" not in argv:  # the mistake must be found before the model is loaded, or even looked for
-        monkeypatch.setattr("cooper.api.Cooper.load", lambda _: pytest.fail("the model was loaded"))
+        monkeypatch.setattr("cooper.api.Cooper.load", lambda *_: pytest.fail("the model was loaded"))
     before = files(place)
     ran = cooper(*argv)
     assert ran.code == 2 and ran.out == ""

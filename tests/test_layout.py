@@ -14,7 +14,7 @@ from tests.helpers import decoder_calls, in_sequence, random_model
 from torch import Tensor
 
 from cooper import chunks
-from cooper.inference.cache import CachedAttention, Context
+from cooper.inference.cache import Context
 from cooper.inference.flow import FlowSettings, schedule
 from cooper.inference.session import Session
 from cooper.layout import (
@@ -34,7 +34,7 @@ from cooper.layout import (
     tokens_of,
 )
 from cooper.model.attention import ChunkedAttention, DenseAttention
-from cooper.model.packed import embed, forward, losses
+from cooper.model.packed import forward, losses
 from cooper.model.presets import dummy
 from cooper.model.unified import UnifiedModel
 
@@ -112,10 +112,7 @@ def read(session: Session, rows: list[list[Piece]]) -> list[Tensor]:
 @torch.no_grad()
 def draw_once(session: Session, piece: Noised) -> Tensor:
     """One evaluation of a drawing against the cache, which it leaves as it was."""
-    batch = collate([lay_out(chain([piece]), CONFIG, int(session.context.positions[0]))], CONFIG)
-    attend = CachedAttention(session.context, batch.allowed, write=False)
-    hidden = model().decoder(*embed(model(), batch), batch.positions, attend)
-    return in_sequence(model(), batch, *hidden)[0]
+    return read(session.fork(1, tokens_of(piece, CONFIG) + 2), [[piece]])[0]
 
 
 def new_session(rows: int, capacity: int = 400) -> Session:

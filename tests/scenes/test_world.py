@@ -1,12 +1,14 @@
 from __future__ import annotations
 
 import importlib
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from cooper.scenes import shards as shards_module
 from cooper.scenes.render import Renderer, View
 from cooper.scenes.shards import FIELDS, decode_depth, encode_depth, make_shards, open_shards
 from cooper.scenes.world import (
@@ -296,3 +298,11 @@ def test_mistakes_with_shards(tmp_path: Path) -> None:
     path.write_bytes(path.read_bytes()[:1000])
     with pytest.raises(ValueError, match="not a whole shard"):
         open_shards(tmp_path)
+
+
+def test_a_renderer_that_dies_loses_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(shards_module, "_alone_on_a_core", os.abort)  # how every worker begins
+    with pytest.raises(ValueError, match="a renderer died; run this again"):
+        make_shards(tmp_path, 5, 4, size=32, workers=2, per_shard=2, quiet=True)
+    monkeypatch.undo()
+    assert len(make_shards(tmp_path, 5, 4, size=32, workers=2, per_shard=2, quiet=True)) == 2

@@ -13,9 +13,9 @@ their own.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import reduce
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from cooper.model.config import DecoderConfig
@@ -131,74 +131,56 @@ def _rows(x: Tensor | None, rows: list[int]) -> Tensor | None:
 class CachedAttention:
     """Attention of new tokens to a context and to each other.
 
-    `local` (rows, N, N) says which new tokens see which; None if each row has one token. With `write`, the new keys and
-    values are put into the context's last block (the caller then makes the grown context); without, they are forgotten,
-    as a drawing's are between flow steps.
+    `local` (rows, N, N) says which new tokens see which; None if each row has one token. The new keys and values are
+    written into the context's last block, behind what it holds, and attended to there; the caller then makes the grown
+    context.
     """
 
-    def __init__(self, context: Context, local: Tensor | None, write: bool):
-        self.context, self.write = context, write
-        self.links = [link for link in context.links if link.length > 0]
-        rows = context.rows
-        # A row's only token sees itself, and once written it is a column of the last block: one piece less.
-        self.joined = write and local is None
-        if self.joined:
-            last = context.links[-1]
-            self.links = [link for link in context.links[:-1] if link.length > 0]
-            visible = None if last.visible is None else F.pad(last.visible, (0, 1), value=True)
-            self.links.append(Link(last.block, last.length + 1, visible))
+    def __init__(self, context: Context, local: Tensor | None):
+        self.last = context.links[-1]
+        self.new = 1 if local is None else local.shape[1]
+        before = [link for link in context.links[:-1] if link.length > 0]
+        self.links = [*before, replace(self.last, length=self.last.length + self.new)]
+        self.bias: Tensor | None = None
+        if local is None and all(link.visible is None for link in self.links):
+            return
+        rows, device = context.rows, context.positions.device
         masks: list[Tensor] = []
-        if any(link.visible is not None for link in self.links) or local is not None:
-            width = 1 if local is None else local.shape[1]
-            for link in self.links:
-                repeat = rows // link.block.rows
-                seen = link.visible
-                if seen is None:
-                    seen = torch.ones(1, 1, dtype=torch.bool, device=context.positions.device).expand(rows, link.length)
-                elif repeat > 1:
-                    seen = seen.repeat_interleave(repeat, dim=0)
-                masks.append(seen[:, None].expand(rows, width, link.length))
-            if not self.joined:
-                if local is None:
-                    local = torch.ones(rows, 1, 1, dtype=torch.bool, device=context.positions.device)
-                masks.append(local)
-            allowed = torch.cat(masks, dim=-1)
-            bias = torch.zeros(allowed.shape, device=allowed.device).masked_fill_(~allowed, float("-inf"))
-            self.bias: Tensor | None = bias[:, None, None]  # rows, 1, 1, N, columns
-        else:
-            self.bias = None
+        for link in (*before, self.last):
+            repeat = rows // link.block.rows
+            seen = link.visible
+            if seen is None:
+                seen = torch.ones(1, 1, dtype=torch.bool, device=device).expand(rows, link.length)
+            elif repeat > 1:
+                seen = seen.repeat_interleave(repeat, dim=0)
+            masks.append(seen[:, None].expand(rows, self.new, link.length))
+        masks.append(torch.ones(rows, 1, 1, dtype=torch.bool, device=device) if local is None else local)
+        allowed = torch.cat(masks, dim=-1)
+        bias = torch.zeros(allowed.shape, device=device).masked_fill_(~allowed, float("-inf"))
+        self.bias = bias[:, None, None].to(self.last.block.k.dtype)  # rows, 1, 1, N, columns
 
     def __call__(self, layer: int, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
         b, n, h, d = q.shape
         heads = k.shape[2]
         groups = h // heads
-        dtype = self.context.links[-1].block.k.dtype
-        if q.dtype != dtype:
-            q, k, v = (x.to(dtype) for x in (q, k, v))
-        k, v = k.transpose(1, 2), v.transpose(1, 2)
-        if self.write:
-            last = self.context.links[-1]
-            if last.length + n > last.block.capacity:
-                raise ValueError(f"the cache was allocated for {last.block.capacity} tokens and {n} more do not fit")
-            last.block.k[layer, :, :, last.length : last.length + n] = k
-            last.block.v[layer, :, :, last.length : last.length + n] = v
+        block, begin, end = self.last.block, self.last.length, self.last.length + n
+        if end > block.capacity:
+            raise ValueError(f"the cache was allocated for {block.capacity} tokens and {n} more do not fit")
+        block.k[layer, :, :, begin:end] = k.transpose(1, 2)
+        block.v[layer, :, :, begin:end] = v.transpose(1, 2)
+        q = q.to(block.k.dtype) * d**-0.5
         # rows, k, g * n, D: queries that share keys are one matrix
-        flat = (q * d**-0.5).view(b, n, heads, groups, d).permute(0, 2, 3, 1, 4).reshape(b, heads, groups * n, d)
-        scores = [_over_block(flat, link.block.k[layer, :, :, : link.length].mT) for link in self.links]
-        if not self.joined:
-            scores.append(flat @ k.mT)
-        weights = torch.cat(scores, dim=-1) if len(scores) > 1 else scores[0]
+        q = q.view(b, n, heads, groups, d).permute(0, 2, 3, 1, 4).reshape(b, heads, groups * n, d)
+        scores = [_over_block(q, link.block.k[layer, :, :, : link.length].mT) for link in self.links]
+        weights = torch.cat(scores, dim=-1)
         if self.bias is not None:
-            self.bias = self.bias.to(dtype)
             weights = (weights.view(b, heads, groups, n, -1) + self.bias).view(b, heads, groups * n, -1)
-        weights = torch.softmax(weights, dim=-1)
-        values = [link.block.v[layer, :, :, : link.length] for link in self.links]
-        if not self.joined:
-            values.append(v)
-        parts = weights.split([x.shape[2] for x in values], dim=-1) if len(values) > 1 else (weights,)
-        out = _over_block(parts[0], values[0])
-        for part, value in zip(parts[1:], values[1:], strict=True):
-            out = out + _over_block(part, value)
+        parts = torch.softmax(weights, dim=-1).split([link.length for link in self.links], dim=-1)
+        attended = (
+            _over_block(part, link.block.v[layer, :, :, : link.length])
+            for link, part in zip(self.links, parts, strict=True)
+        )
+        out = reduce(torch.add, attended)
         return out.view(b, heads, groups, n, d).permute(0, 3, 1, 2, 4).reshape(b, n, h * d)
 
 

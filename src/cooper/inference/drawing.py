@@ -1,7 +1,7 @@
 """Drawing: the velocities of many maps at once, in contexts that stand still.
 
 A drawing's contexts do not change over its flow steps. So what each map of each guidance branch sees is put together
-once, without gaps, and attention is then two products and a softmax for all of them. On a CPU the maps are dealt out to
+once, without gaps, and attention is then one operation, or a few, for all of them. On a CPU the maps are dealt out to
 threads that each run their own operations: threads that share one small operation mostly wait.
 """
 

@@ -68,7 +68,7 @@ class Session:
     def _read(self, batch: Batch) -> None:
         und, gen = embed(self.model, batch)
         device = self.model.device
-        attend = CachedAttention(self.context, batch.allowed.to(device), write=True)
+        attend = CachedAttention(self.context, batch.allowed.to(device))
         self.model.decoder(und, gen, batch.positions.to(device), attend)
         self.context = self.context.grown(batch.order.shape[1], batch.valid.to(device), batch.ends.to(device))
 
@@ -92,7 +92,7 @@ class Session:
         for step in range(max(limits) + 1):
             active = torch.tensor([p is not None for p in pending], device=device)
             ids = torch.tensor([[p or 0] for p in pending], device=device)
-            attend = CachedAttention(self.context, None, write=True)
+            attend = CachedAttention(self.context, None)
             positions = self.context.positions
             with threads_for(len(limits) * decoder.hidden * 2 * decoder.ffn):
                 hidden, _ = self.model.decoder(self.model.embed_text(ids), None, positions[:, None], attend)

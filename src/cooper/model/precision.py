@@ -25,17 +25,18 @@ class Int8Linear(nn.Module):
     def __init__(self, linear: nn.Linear):
         super().__init__()
         exact = linear.weight.detach()
-        scale = exact.abs().amax(dim=1).clamp(min=1e-12) / 127
-        self.register_buffer("weight", (exact / scale[:, None]).round().to(torch.int8))
+        # in bf16, as the kernel takes it; the weights are rounded to multiples of that
+        scale = (exact.abs().amax(dim=1).clamp(min=1e-12) / 127).bfloat16()
+        self.register_buffer("weight", (exact / scale[:, None]).round().clamp(-127, 127).to(torch.int8))
         self.register_buffer("scale", scale)
         self.bias = linear.bias
 
     def forward(self, x: Tensor) -> Tensor:
         """x (..., inputs) to (..., outputs)."""
         if x.shape[:-1].numel() > self.FEW or x.shape[-1] % self.LANES:
-            return F.linear(x, (self.weight * self.scale[:, None]).to(x.dtype), self.bias)
+            return F.linear(x, self.weight.to(x.dtype) * self.scale[:, None].to(x.dtype), self.bias)
         few = x.reshape(-1, x.shape[-1]).bfloat16()
-        y = torch._weight_int8pack_mm(few, self.weight, self.scale.bfloat16()).to(x.dtype)
+        y = torch._weight_int8pack_mm(few, self.weight, self.scale).to(x.dtype)
         return (y if self.bias is None else y + self.bias).view(*x.shape[:-1], -1)
 
 

@@ -14,6 +14,7 @@ import struct
 import zipfile
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 from typing import TypeAlias
 
@@ -88,6 +89,8 @@ def _work(jobs: list[Job], workers: int) -> Iterator[int]:
         try:
             for future in as_completed(futures):
                 yield future.result()
+        except BrokenProcessPool:
+            raise ValueError("a renderer died; run this again: it goes on with the scenes that are missing") from None
         finally:
             pool.shutdown(cancel_futures=True)  # after a failure: do not go on to the end first
 

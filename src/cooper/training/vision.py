@@ -145,8 +145,9 @@ def cells_of(images: SceneImages, i: int, kind: str = "picture") -> np.ndarray:
 
 def depth_of(images: SceneImages, i: int, kind: str = "picture") -> np.ndarray:
     """The logarithm of each cell's depth in metres, at its middle: float32 (H / CELL, W / CELL)."""
-    depth = np.log(images.depth(i)[CELL // 2 :: CELL, CELL // 2 :: CELL])
-    return np.full_like(depth, np.nan) if kind == "segmentation" else depth
+    if kind == "segmentation":
+        return np.full((images.size // CELL,) * 2, np.nan, np.float32)
+    return np.log(images.depth(i)[CELL // 2 :: CELL, CELL // 2 :: CELL])
 
 
 def _painted(cells: np.ndarray) -> np.ndarray:
