@@ -439,13 +439,24 @@ def test_scenes_sheet(cooper: Cooper, place: Path) -> None:
 @needs_mujoco
 def test_train_makes_the_scenes_it_lacks(cooper: Cooper, place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     spaces: list[Any] = []
-    train = "cooper.training.recipe.train_tiny"
-    monkeypatch.setattr(train, lambda space, processes: spaces.append(space) or "run/tiny")
+    train = "cooper.training.pipeline.train"
+    monkeypatch.setattr(train, lambda space, last, processes: spaces.append((space, last)) or "run/interleaved")
     argv = ("train", "tiny", "--run", "run", "--scenes", "scenes", "--n-train", "2", "--n-validation", "1")
     assert cooper(*argv, "--processes", "1").code == 0
-    (space,) = spaces
-    assert space.run == Path("run")
+    ((space, last),) = spaces
+    assert space.run == Path("run") and last == "interleaved"
     assert files(place / "scenes") == [
         "train", "train/scenes-00000000-2.npz", "validation", "validation/scenes-10000000-1.npz",
     ]  # fmt: skip
     assert (space.train, space.validation) == (Path("scenes/train"), Path("scenes/validation"))
+
+
+@needs_mujoco
+def test_data_flag_asks_once(cooper: Cooper, place: Path) -> None:
+    argv = ("data", "flag", "--out", "flags.jsonl", "--n", "1", "--questions", "2", "--samples", "1", "--json")
+    said = [cooper(*argv) for _ in range(2)]
+    assert [r.code for r in said] == [0, 0]
+    first, second = (json.loads(r.out) for r in said)
+    assert first == second and first["questions"] == 2 == sum(first["flags"].values())
+    rows = [json.loads(line) for line in (place / "flags.jsonl").read_text().splitlines()]
+    assert len(rows) == 2 and all(len(row["with"]) == len(row["without"]) == 1 for row in rows)

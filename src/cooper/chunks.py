@@ -59,12 +59,16 @@ class Tree:
     """bool (nodes, nodes): may the tokens of one node attend to those of another?"""
     causal: np.ndarray
     """bool (nodes,): do the tokens of a node see only what came before them in it?"""
+    blind: np.ndarray
+    """bool (nodes,): do the tokens of a node not see those that are hidden?"""
+    hidden: np.ndarray
+    """bool (N,)."""
 
     def allowed(self, queries: np.ndarray, keys: np.ndarray) -> np.ndarray:
         """bool (queries, keys): may one token attend to another?"""
         q, k = self.segment[queries][:, None], self.segment[keys][None]
         future = (q == k) & self.causal[q] & (keys[None] > queries[:, None])
-        return self.sees[q, k] & ~future
+        return self.sees[q, k] & ~future & ~(self.blind[q] & self.hidden[keys][None])
 
     def blocks(self) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         """The tokens of each block: queries, and keys."""

@@ -61,7 +61,11 @@ COMMANDS = Group(
                 "sheet": Leaf("scenes", "Sheet", "Render a contact sheet of scenes."),
             },
         ),
-        "train": Group("Train a model.", {"tiny": Leaf("train", "Tiny", "Train the tiny model from nothing.")}),
+        "data": Group(
+            "Prepare what models are trained on.",
+            {"flag": Leaf("data", "Flag", "Find out which questions maps help with.")},
+        ),
+        "train": Leaf("train", "Train", "Train the tiny model from nothing, up to a stage."),
         "eval": Group(
             "Measure a model.", {"scenes": Leaf("evaluate", "EvalScenes", "Score answers and maps on scenes.")}
         ),

@@ -47,13 +47,15 @@ NO_LABEL = -100
 class Words:
     """Token ids of a text, without its frame. With `loss`, each next token (and the end) is to be predicted.
 
-    A text that is still being written, or goes on, lacks the `end` or the `begin` of its frame.
+    A text that is still being written, or goes on, lacks the `end` or the `begin` of its frame. A `blind` one does not
+    see what is `hidden` of images before it (view dropout, method section 9).
     """
 
     ids: tuple[int, ...]
     loss: bool = False
     begin: bool = True
     end: bool = True
+    blind: bool = False
 
 
 @dataclass(frozen=True, eq=False)
@@ -61,6 +63,8 @@ class Seen:
     """An image for the vision transformer: float (3, height, width) in [-1, 1]."""
 
     image: Tensor
+    hidden: np.ndarray | None = None
+    """bool (patches,): those that blind words do not see; None: they see all."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -69,6 +73,8 @@ class Clean:
 
     tokens: Tensor
     grid: tuple[int, int]
+    hidden: np.ndarray | None = None
+    """As in `Seen`."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -146,13 +152,17 @@ class RowLayout:
     """The id to be predicted at this token, or NO_LABEL."""
     sees: np.ndarray
     """(nodes, nodes): may the tokens of one node attend to those of another?"""
+    hidden: np.ndarray
+    """bool: tokens that blind nodes do not see."""
     end: int
     """The next rotary position after the last node that advances it."""
 
     def tree(self, slots: np.ndarray) -> Tree:
         """The row's attention, its tokens being at these places of a batch."""
-        causal = np.array([isinstance(n.piece, Words) for n in self.nodes], dtype=bool)
-        return Tree(slots, self.segment, [n.parent for n in self.nodes], self.sees, causal)
+        words = [n.piece if isinstance(n.piece, Words) else None for n in self.nodes]
+        causal = np.array([w is not None for w in words], dtype=bool)
+        blind = np.array([w is not None and w.blind for w in words], dtype=bool)
+        return Tree(slots, self.segment, [n.parent for n in self.nodes], self.sees, causal, blind, self.hidden)
 
     def allowed(self) -> np.ndarray:
         """Attention, bool (N, N): may token i attend to token j?"""
@@ -167,6 +177,7 @@ def lay_out(nodes: Sequence[Node], config: ModelConfig, start: int = 0) -> RowLa
     positions: list[np.ndarray] = []
     gen: list[np.ndarray] = []
     labels: list[np.ndarray] = []
+    hidden: list[np.ndarray] = []
     ends: list[int] = []
     sees = np.zeros((len(nodes), len(nodes)), dtype=bool)
     for i, node in enumerate(nodes):
@@ -184,6 +195,7 @@ def lay_out(nodes: Sequence[Node], config: ModelConfig, start: int = 0) -> RowLa
             ids.append(np.array(text))
             positions.append(begin + np.arange(n))
             gen.append(np.zeros(n, dtype=bool))
+            hidden.append(np.zeros(n, dtype=bool))
             ends.append(begin + n)
         else:
             n = tokens_of(piece, config) + 2
@@ -193,6 +205,9 @@ def lay_out(nodes: Sequence[Node], config: ModelConfig, start: int = 0) -> RowLa
             positions.append(np.full(n, begin))
             gen.append((inner < 0) & (not isinstance(piece, Seen)))
             label = np.full(n, NO_LABEL)
+            hidden.append(np.zeros(n, dtype=bool))
+            if not isinstance(piece, Noised) and piece.hidden is not None:
+                hidden[-1][1:-1] = piece.hidden
             ends.append(begin if isinstance(piece, Noised) else begin + 1)
         labels.append(label)
     for i, node in enumerate(nodes):
@@ -203,7 +218,7 @@ def lay_out(nodes: Sequence[Node], config: ModelConfig, start: int = 0) -> RowLa
     advancing = [e for e, n in zip(ends, nodes, strict=True) if not isinstance(n.piece, Noised)]
     return RowLayout(
         tuple(nodes), segment, _join(positions, np.int64), _join(gen, bool), _join(ids, np.int64),
-        _join(labels, np.int64), sees, advancing[-1] if advancing else start,
+        _join(labels, np.int64), sees, _join(hidden, bool), advancing[-1] if advancing else start,
     )  # fmt: skip
 
 

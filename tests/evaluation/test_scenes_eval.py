@@ -27,7 +27,7 @@ from cooper.evaluation.scenes import (
     seeds_of,
     summarise,
 )
-from cooper.inference.engine import Engine, Rollout
+from cooper.inference.engine import Engine, Rollout, Shown
 from cooper.inference.policy import Policy
 from cooper.inference.session import Written
 from cooper.modalities import modality
@@ -70,7 +70,8 @@ class Oracle(Engine):
     asked = 0
 
     def run(
-        self, prompts: Sequence[Trace], policy: Policy, *, samples: int = 1, seeds: Sequence[int] | None = None
+        self, prompts: Sequence[Trace], policy: Policy, *, samples: int = 1, seeds: Sequence[int] | None = None,
+        shown: Shown | None = None,
     ) -> list[Rollout]:
         assert seeds is not None
         Oracle.asked += len(prompts)

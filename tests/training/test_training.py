@@ -139,6 +139,28 @@ def test_lists_of_a_drawing_policy_are_read_from_maps(images: SceneImages, laten
     assert drawn > 10
 
 
+def test_view_dropout_hides_the_picture_from_what_follows_a_map(images: SceneImages, latents: Latents) -> None:
+    rows = rows_of(images, latents, tokens=1500, modes=(("interleaved", 1.0),), view_dropout=0.5, traced_targets=1.0)
+    found = 0
+    for i in range(len(rows)):
+        layout = lay_out(rows.nodes(i, np.random.default_rng(i)), dummy())
+        allowed, nodes = layout.allowed(), layout.nodes
+        first_turn = next(k for k, n in enumerate(nodes) if isinstance(n.piece, Words) and n.piece.loss)
+        hidden = np.flatnonzero(layout.hidden)
+        assert 4 <= len(hidden) < 32 and set(layout.segment[hidden]) == {1, 2}, "of 2 x 16 patches, after the system"
+        assert [a - b for a, b in zip(*np.split(hidden, 2), strict=True)] == [hidden[0] - hidden[len(hidden) // 2]] * (
+            len(hidden) // 2
+        ), "the same places for the autoencoder and the vision transformer"
+        for k, node in enumerate(nodes):
+            mine = allowed[layout.segment == k]
+            after_map = any(isinstance(nodes[j].piece, Seen) and j > first_turn for j in np.flatnonzero(layout.sees[k]))
+            blind = isinstance(node.piece, Words) and after_map
+            sees_hidden = mine[:, hidden].any()
+            assert sees_hidden == (not blind and bool(layout.sees[k, 1])), "maps are drawn with open eyes"
+            found += blind and isinstance(node.piece, Words) and node.piece.loss
+    assert found > 2
+
+
 def test_only_what_the_model_writes_is_learned(images: SceneImages, latents: Latents) -> None:
     rows = rows_of(images, latents, tokens=900, modes=(("interleaved", 1.0),))
     tokenizer = rows.sequencer

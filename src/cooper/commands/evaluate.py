@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import json as json_
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 from rich.table import Table
+from tyro.conf import arg
 
 from cooper.api import Cooper
+from cooper.commands.terminal import progress_bars
+from cooper.evaluation.controls import Control
 from cooper.evaluation.scenes import evaluate_scenes
 from cooper.model.config import Precision
 
@@ -44,24 +46,17 @@ class EvalScenes:
     """JSON Lines file to keep every answer in; run again, the evaluation goes on where it was interrupted."""
     maps: bool = True
     """Draw depth and segmentation of every scene, too."""
+    control: Annotated[Control, arg(name="control")] = field(default_factory=Control)
     json: bool = False
     """Print one JSON object."""
 
     def run(self) -> int:
-        errors = Console(stderr=True)
         cooper = Cooper.load(self.model, self.precision)
-        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-        with Progress(*columns, console=errors, transient=True) as progress:
-            bars: dict[str, TaskID] = {}
-
-            def show(what: str, done: int, total: int) -> None:
-                if what not in bars:
-                    bars[what] = progress.add_task(what, total=total)
-                progress.update(bars[what], completed=done)
-
+        with progress_bars() as show:
             result = evaluate_scenes(
                 cooper, self.mode, self.n, self.split, self.start, self.batch, show, questions=self.questions,
                 maps=self.maps, size=self.size, shards=self.shards, predictions=self.predictions,
+                control=self.control,
             )  # fmt: skip
         if self.json:
             print(json_.dumps(result))

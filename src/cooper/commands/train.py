@@ -1,26 +1,36 @@
-"""`cooper train`: from nothing to a model."""
+"""`cooper train`: from nothing to a model, or to any stage on the way."""
 
 from __future__ import annotations
 
 import os
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
-from tyro.conf import arg
+from tyro.conf import Positional, arg
 
 from cooper.commands.outputs import check_folder
 
 
 @dataclass(frozen=True)
-class Tiny:
-    """Train the tiny model: autoencoder, base, perception, interleaved. Interrupted, it goes on where it was."""
+class Train:
+    """Train the tiny model from nothing, up to a stage. What is finished is not trained again, and an interrupted run
+    goes on where it was.
 
+    autoencoder: pictures and maps to latents and back. vision: what is where. base: answer directly, draw pictures.
+    perception: draw depth and segmentation (stage 1). interleaved: draw, think and answer (stage 2, supervised), which
+    is all that the shipped model was trained with: tiny. reinforcement: learn from answers when to draw (stage 2).
+    """
+
+    stage: Annotated[
+        Literal["autoencoder", "vision", "base", "perception", "interleaved", "reinforcement", "tiny"], Positional
+    ]
+    """The last stage."""
     run_folder: Annotated[Path, arg(name="run", metavar="DIR")]
     """Folder of the run: checkpoints, logs and contact sheets of every stage."""
     scenes: Annotated[Path, arg(metavar="DIR")]
     """Folder of the scenes, in train/ and validation/; those that are missing are rendered."""
-    n_train: int = 30_000
+    n_train: int = 50_000
     """Scenes to train on."""
     n_validation: int = 1000
     """Scenes of other seeds, for contact sheets and figures on the way."""
@@ -39,8 +49,9 @@ class Tiny:
         for (name, folder), n in zip(folders.items(), (self.n_train, self.n_validation), strict=True):
             make_shards(folder, SPLITS[name].start, n, workers=self.processes)
 
-        from cooper.training.recipe import Workspace, train_tiny
+        from cooper.training.pipeline import Workspace, train
 
         space = Workspace(self.run_folder, folders["train"], folders["validation"])
-        print(f"the model is in {train_tiny(space, processes=self.processes)}")
+        last = "interleaved" if self.stage == "tiny" else self.stage
+        print(f"finished: {train(space, last=last, processes=self.processes)}")
         return 0

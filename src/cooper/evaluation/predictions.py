@@ -48,6 +48,7 @@ class Predictions:
                 raise ValueError(f"{self.path} is of {name} {found[name]!r}, not {value!r}; choose another file")
 
     def add(self, rows: Sequence[Row]) -> None:
+        assert not any(self.run.keys() & row.keys() for row in rows), "what a run is called must not hide a row's own"
         rows = [{**row, **self.run} for row in rows]
         self.rows |= {key_of(row): row for row in rows}
         if self.path is not None:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from cooper.evaluation.controls import Control
 from cooper.evaluation.form import THINKS, well_formed
 from cooper.evaluation.maps import OnProgress, evaluate_maps
 from cooper.evaluation.predictions import Predictions, Row, fingerprint, key_of
@@ -55,13 +56,15 @@ def evaluate_scenes(
     size: int = 128,
     shards: str | Path | None = None,
     predictions: str | Path | None = None,
+    control: Control | None = None,
 ) -> dict[str, Any]:
     """Answer questions about the scenes of `n` seeds from `start` (default: the first of the split), and draw them.
 
     At most `questions` questions a scene, of different tasks, so that all tasks are asked about equally often as far as
-    the scenes allow. Answers are greedy; the noise of maps comes from the scene's seed. Scenes are rendered at `size`
-    pixels, or read from a folder of `shards`. With a file of `predictions`, every answer is kept in it, and those that
-    it already holds are not asked for again. Scores are in 0..1; "seconds" is the time of this call.
+    the scenes allow. Answers are greedy; the noise of maps comes from the scene's seed. A `control` changes what is
+    answered, not the maps that are measured. Scenes are rendered at `size` pixels, or read from a folder of `shards`.
+    With a file of `predictions`, every answer is kept in it, and those that it already holds are not asked for again.
+    Scores are in 0..1; "seconds" is the time of this call.
 
     Raises ValueError for an unknown mode or split, seeds outside of the split, and shards that lack a scene.
     """
@@ -69,21 +72,25 @@ def evaluate_scenes(
     way = policy(mode)
     if n < 1 or batch < 1 or questions < 1:
         raise ValueError(f"n, batch and questions are at least 1; got {n}, {batch} and {questions}")
-    run = {"mode": mode, "model": cooper.name, "weights": fingerprint(cooper.model)}
+    control = control or Control()
+    changed = f"maps {control.maps}, calls {control.calls}"
+    run = {"mode": mode, "model": cooper.name, "weights": fingerprint(cooper.model), "control": changed}
     answers = Predictions(None if predictions is None else Path(predictions), run)
     scenes = load_scenes(seeds_of(split, start, n), size, shards, on_progress)
     asked = choose_questions(scenes, questions)
     open_questions = [a for a in asked if (a.seed, a.question.task, a.question.text) not in answers.rows]
     done = len(asked) - len(open_questions)
-    engine = Engine(cooper.model, cooper.sequencer, Settings(batch=batch))
+    engine = Engine(cooper.model, cooper.sequencer, Settings(batch=batch, banned=control.banned(cooper.sequencer)))
     for first in range(0, len(open_questions), batch):
         part = open_questions[first : first + batch]
         prompts = [Trace((Picture(scenes[a.index][1].rgb), Text(a.question.text))) for a in part]
-        rollouts = engine.run(prompts, way, seeds=[a.seed for a in part])
+        shown = control.shown(scenes, [a.index for a in part])
+        rollouts = engine.run(prompts, way, seeds=[a.seed for a in part], shown=shown)
         answers.add([row_of(a, rollout) for a, rollout in zip(part, rollouts, strict=True)])
         on_progress("questions", done + first + len(part), len(asked))
     keys = {(a.seed, a.question.task, a.question.text) for a in asked}
-    result = {"mode": mode, "n": n, **summarise([r for r in answers.rows.values() if key_of(r) in keys], mode)}
+    rows = [row for row in answers.rows.values() if key_of(row) in keys]
+    result = {"mode": mode, "n": n, "control": changed, **summarise(rows, mode)}
     if maps:
         result |= evaluate_maps(engine, scenes, on_progress)
     return {**result, "model": cooper.name, "split": split, "seconds": time.perf_counter() - began}

@@ -7,8 +7,8 @@ a trace becomes depends on its prompt and its seed alone, not on the batch it is
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Literal, TypeAlias
 
 import numpy as np
@@ -43,6 +43,9 @@ class Settings:
     """Most tokens the model may write in a trace, all turns together."""
     batch: int = 32
     """Most traces that are advanced together."""
+    banned: tuple[tuple[int, ...], ...] = ()
+    """Tokens that may not be written in the first turn, the second, ...; the last of these holds for all that follow.
+    For experiments: what does a model say that may not, or must, call for a map?"""
 
 
 @dataclass(frozen=True)
@@ -78,6 +81,8 @@ class Finished:
 
 
 Event: TypeAlias = Wrote | Drew | Looked | Finished
+#: the number of a rollout and the map it drew, to the map that it is shown instead
+Shown: TypeAlias = Callable[[int, Drawing], Drawing]
 
 
 @dataclass
@@ -124,21 +129,24 @@ class Engine:
         self.model, self.sequencer, self.settings = model, sequencer, settings
 
     def run(
-        self, prompts: Sequence[Trace], policy: Policy, *, samples: int = 1, seeds: Sequence[int] | None = None
-    ) -> list[Rollout]:
+        self, prompts: Sequence[Trace], policy: Policy, *, samples: int = 1, seeds: Sequence[int] | None = None,
+        shown: Shown | None = None,
+    ) -> list[Rollout]:  # fmt: skip
         """`samples` rollouts of every prompt, next to each other. A prompt is a trace that ends in a question.
 
-        `seeds` has one seed per rollout (default: 0, 1, ...). Raises ValueError for an empty prompt or too few seeds.
+        `seeds` has one seed per rollout (default: 0, 1, ...). `shown` may put another map in the place of one that was
+        drawn, before the model looks at it. Raises ValueError for an empty prompt or too few seeds.
         """
         done: dict[int, Rollout] = {}
-        for event in self.stream(prompts, policy, samples=samples, seeds=seeds):
+        for event in self.stream(prompts, policy, samples=samples, seeds=seeds, shown=shown):
             if isinstance(event, Finished):
                 done[event.row] = event.rollout
         return [done[i] for i in sorted(done)]
 
     def stream(
-        self, prompts: Sequence[Trace], policy: Policy, *, samples: int = 1, seeds: Sequence[int] | None = None
-    ) -> Iterator[Event]:
+        self, prompts: Sequence[Trace], policy: Policy, *, samples: int = 1, seeds: Sequence[int] | None = None,
+        shown: Shown | None = None,
+    ) -> Iterator[Event]:  # fmt: skip
         """As `run`, event by event."""
         if samples < 1:
             raise ValueError(f"samples must be at least 1, not {samples}")
@@ -152,7 +160,7 @@ class Engine:
         for i in range(0, len(prompts), together):
             part = prompts[i : i + together]
             part_seeds = seeds[i * samples : (i + len(part)) * samples]
-            yield from self._run_batch(part, policy, samples, part_seeds, i * samples)
+            yield from self._run_batch(part, policy, samples, part_seeds, i * samples, shown)
 
     def draw(self, pictures: Sequence[np.ndarray], name: str, *, seeds: Sequence[int] | None = None) -> list[Drawing]:
         """A map of each picture (uint8 RGB), drawn on demand: the prompt is the picture and the call, nothing else."""
@@ -178,8 +186,9 @@ class Engine:
         return [drawn[k] for k in range(len(rows))]
 
     def _run_batch(
-        self, prompts: Sequence[Trace], policy: Policy, samples: int, seeds: list[int], first: int
-    ) -> Iterator[Event]:
+        self, prompts: Sequence[Trace], policy: Policy, samples: int, seeds: list[int], first: int,
+        shown: Shown | None,
+    ) -> Iterator[Event]:  # fmt: skip
         began = time.perf_counter()
         encode = self.sequencer.encoder(self.model)
         system = [Text(policy.system, "system")] if policy.system else []
@@ -208,7 +217,11 @@ class Engine:
             pieces: list[list[Piece]] = [[] for _ in rows]
             reflection = Text(policy.reflection, "reflection")
             for i in going:
-                drawing = rows[i].trace.segments[-1]
+                *before, drawing = rows[i].trace.segments
+                assert isinstance(drawing, Drawing)
+                if shown is not None:
+                    drawing = shown(rows[i].number, drawing)
+                    rows[i].trace = Trace((*before, drawing), rows[i].trace.meta)
                 pieces[i] = self.sequencer.pieces(Trace((drawing, reflection)), encode)
                 rows[i].trace += reflection
             session.read(pieces)
@@ -238,7 +251,8 @@ class Engine:
         s = self.settings
         limits = [0 if row.reason is not None else min(s.turn_tokens, s.trace_tokens - row.tokens) for row in rows]
         uniform = torch.stack([torch.rand(s.turn_tokens, generator=generator(row.seed, "text", turn)) for row in rows])
-        for step in session.write(limits, uniform, s.sampling):
+        sampling = replace(s.sampling, banned=s.banned[min(turn, len(s.banned) - 1)]) if s.banned else s.sampling
+        for step in session.write(limits, uniform, sampling):
             yield from (Wrote(rows[i].number, token) for i, token in step)
         for row, written in zip(rows, session.written, strict=True):
             if row.reason is None:

@@ -14,10 +14,12 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class Sampling:
-    """Temperature 0 is greedy. With `top_p` below 1, only the likeliest tokens that make up that share are eligible."""
+    """Temperature 0 is greedy. With `top_p` below 1, only the likeliest tokens that make up that share are eligible;
+    tokens that are `banned` never are."""
 
     temperature: float = 0.0
     top_p: float = 1.0
+    banned: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
         if self.temperature < 0:
@@ -29,6 +31,8 @@ class Sampling:
         """Logits (B, vocabulary) and a uniform random number each (B,) to token ids (B,) and their log-probabilities
         under the distribution that was sampled from (temperature 1 when greedy)."""
         logits = logits.float()
+        if self.banned:
+            logits = logits.index_fill(-1, torch.tensor(self.banned, device=logits.device), float("-inf"))
         if self.temperature == 0:
             ids = logits.argmax(dim=-1)
             return ids, torch.log_softmax(logits, dim=-1).gather(-1, ids[:, None])[:, 0]

@@ -105,8 +105,8 @@ def pointers(nodes: Sequence[Node], scene: Scene, view: View, patch: int, mentio
             if label not in shares:
                 shares[label] = _shares(view.labels == label, patch)
             if shares[label].any():
-                # a map need not tell what is not there
-                for image in before[n] if label else before[n][:1]:
+                # a map need not tell what is not there, and the blind cannot look at the picture
+                for image in before[n][node.piece.blind : None if label else 1]:
                     found.append(Pointer(n, k + node.piece.begin, image, image != before[n][0], shares[label]))
     return found
 

@@ -8,7 +8,7 @@ see when the model is used, because `layout` makes it so.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TypeVar
 
 import numpy as np
@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from cooper.inference.policy import POLICIES, Policy
-from cooper.layout import Node, Piece, merge, tokens_of
+from cooper.layout import Clean, Node, Piece, Seen, Words, merge, tokens_of
 from cooper.modalities import modality
 from cooper.scenes.captions import caption, grounded, listed, told
 from cooper.scenes.prompts import DESCRIBE, RECONSTRUCT
@@ -62,6 +62,10 @@ class Mix:
     traced_targets: float = 0.0
     """Share of worked traces whose maps are also drawn, in their context."""
 
+    view_dropout: float = 0.0
+    """Share of the picture's patches that is hidden from what is written after a map, so that the map has to be read
+    (method section 9)."""
+
     @property
     def draws_maps(self) -> bool:
         """Whether rows hold maps at all, and so need their latents."""
@@ -86,10 +90,15 @@ class SceneRows:
         is_told = rng.random() < self.mix.told
         sequences: list[list[Piece]] = []
         shared: dict[int, list[Piece]] = {}
+        if self.mix.view_dropout and not is_told:
+            image = cached.image("picture")
+            shared[id(image)] = self.hiding(self.sequencer.picture(image, cached.encode), rng)
         used = 0
         traces = self.told(scene, view, rng) if is_told else self.traces(scene, view, policy, cached, rng)
         for trace in traces:
             pieces = self.sequencer.pieces(trace, cached.encode, self._noise(rng), shared)
+            if self.mix.view_dropout and trace.drawings:
+                pieces = blinded(pieces)
             skip = 0 if not sequences else sum(p is q or p == q for p, q in zip(pieces, sequences[0], strict=False))
             used += sum(tokens_of(p, self.sequencer.config) + 2 for p in pieces[skip:])
             if sequences and used > self.mix.tokens:
@@ -140,6 +149,20 @@ class SceneRows:
             traces.append(start + worked(scene, view, questions[k], policy, rng, cached.image, target))
         return traces
 
+    def hiding(self, picture: Sequence[Piece], rng: np.random.Generator) -> list[Piece]:
+        """A picture's pieces with the same places hidden in each."""
+        field = rng.random((16, 16)) < self.mix.view_dropout
+        out: list[Piece] = []
+        for piece in picture:
+            assert isinstance(piece, Clean | Seen)
+            rows, columns = (
+                piece.grid if isinstance(piece, Clean)
+                else (side // self.sequencer.config.vision.patch for side in piece.image.shape[-2:])
+            )  # fmt: skip
+            places = np.ix_(np.arange(rows) * 16 // rows, np.arange(columns) * 16 // columns)
+            out.append(replace(piece, hidden=field[places].ravel()))
+        return out
+
     def _noise(self, rng: np.random.Generator) -> Callable[[int, int], tuple[float, Tensor]]:
         def noise(tokens: int, width: int) -> tuple[float, Tensor]:
             t = 1 / (1 + np.exp(-self.mix.spread * rng.standard_normal()))
@@ -169,6 +192,13 @@ def segments_of(
             segments.append(Drawing(turn.draws, image(turn.draws), target=target))
             segments.append(Text(policy.reflection, "reflection"))
     return segments
+
+
+def blinded(pieces: Sequence[Piece]) -> list[Piece]:
+    """A trace's pieces, its words after the first map blind."""
+    wrote = next((i for i, p in enumerate(pieces) if isinstance(p, Words) and p.loss), len(pieces))
+    drew = next((i for i in range(wrote, len(pieces)) if isinstance(pieces[i], Seen)), len(pieces))
+    return [replace(p, blind=True) if i > drew and isinstance(p, Words) else p for i, p in enumerate(pieces)]
 
 
 def _several(number: int, make: Callable[[], list[T]]) -> list[T]:

@@ -3,8 +3,9 @@
 The published model starts from SigLIP, which has read millions of captioned pictures; a small one that starts from
 nothing learns to look from dense labels instead, far faster than from answers. Of a picture it tells the shape and the
 colour of the thing in each cell, as captions would, and how far away it is: the scale of a room is read from faint
-lines all over the picture, and neither the flow loss nor answers reward that enough to be learned. Of pictures and
-maps it tells the mean colour of each cell, which is how a map is read. The head is dropped afterwards.
+lines all over the picture, and neither the flow loss nor answers reward that enough to be learned. So is the camera:
+how wide it sees is most of what makes a scale wrong, and only the spacing of those lines tells. Of pictures and maps it
+tells the mean colour of each cell, which is how a map is read. The heads are dropped afterwards.
 """
 
 from __future__ import annotations
@@ -33,7 +34,7 @@ UNKNOWN = -1
 
 
 class Seer(nn.Module):
-    """The part of the model that looks, and a linear head that says what is in each cell."""
+    """The part of the model that looks, and linear heads that say what is in each cell and what camera saw it."""
 
     def __init__(self, model: UnifiedModel):
         super().__init__()
@@ -41,24 +42,26 @@ class Seer(nn.Module):
         self.cells = model.config.vision.patch // CELL
         self.outputs = (len(SHAPES) + 1, len(COLORS) + 1, 3, 1)  # 0: none, none
         self.head = nn.Linear(model.config.decoder.hidden, self.cells**2 * sum(self.outputs))
+        self.camera = nn.Linear(model.config.decoder.hidden, 3)
 
-    def forward(self, images: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """Images (B, 3, H, W) to logits of shapes and of colours (B, H / CELL, W / CELL, outputs), mean RGB (..., 3)
-        and the logarithm of the depth in metres (...)."""
+    def forward(self, images: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+        """Images (B, 3, H, W) to logits of shapes and of colours (B, H / CELL, W / CELL, outputs), mean RGB (..., 3),
+        the logarithm of the depth in metres (...), and what each patch takes the camera for (B, patches, 3)."""
         rows, columns = (side // self.model.config.vision.patch for side in images.shape[-2:])
         n = self.cells
-        out = self.head(self.model.embed_pictures(images)).view(len(images), rows, columns, n, n, -1)
+        tokens = self.model.embed_pictures(images)
+        out = self.head(tokens).view(len(images), rows, columns, n, n, -1)
         out = out.transpose(2, 3).reshape(len(images), rows * n, columns * n, -1)
         shape, colour, mean, depth = out.split(self.outputs, dim=-1)
-        return shape, colour, mean, depth[..., 0]
+        return shape, colour, mean, depth[..., 0], self.camera(tokens)
 
 
 class VisionStage(Supervised[Seer]):
-    """Batches hold images (B, 3, H, W), the numbers of each cell's shape and colour (B, H / CELL, W / CELL, 2), and the
-    logarithm of its depth in metres (B, H / CELL, W / CELL).
+    """Batches hold images (B, 3, H, W), the numbers of each cell's shape and colour (B, H / CELL, W / CELL, 2), the
+    logarithm of its depth in metres (B, H / CELL, W / CELL), and the camera (B, 3).
 
     Most images are pictures, the others maps. A depth map tells nothing of shape and colour: UNKNOWN; a segmentation
-    map nothing of depth: NaN.
+    map nothing of depth, no map of the camera: NaN.
     """
 
     name = "vision"
@@ -66,7 +69,7 @@ class VisionStage(Supervised[Seer]):
     def __init__(self, images: SceneImages, held_out: SceneImages, batch_size: int = 32, seed: int = 0):
         self.images, self.held_out, self.batch_size, self.seed = images, held_out, batch_size, seed
 
-    def batch(self, step: int, share: Share) -> tuple[Tensor, Tensor, Tensor]:
+    def batch(self, step: int, share: Share) -> tuple[Tensor, ...]:
         rng = np.random.default_rng((self.seed, step, share.rank))
         picks = rng.integers(len(self.images), size=max(1, self.batch_size // share.world))
         kinds = rng.choice(self.images.kinds, size=len(picks), p=(0.7, 0.15, 0.15))
@@ -74,8 +77,8 @@ class VisionStage(Supervised[Seer]):
         return _batch(self.images, zip(picks.tolist(), kinds.tolist(), mirrored.tolist(), strict=True))
 
     def loss(self, model: Seer, batch: Any) -> tuple[Tensor, dict[str, float]]:
-        images, cells, depths = batch
-        *logits, mean, depth = model(images)
+        images, cells, depths, cameras = batch
+        *logits, mean, depth, camera = model(images)
         error = (mean.float() - F.avg_pool2d(images, CELL).movedim(1, -1)).abs().mean()
         total, figures = 4 * error, {"error": float(error.detach())}
         things = cells[..., 0] > 0
@@ -85,17 +88,21 @@ class VisionStage(Supervised[Seer]):
             # most of a room is empty
             total = total + loss.mean() + (loss * things.flatten()).sum() / things.sum().clamp(min=1)
             figures[name] = float((logits[k].argmax(dim=-1) == cells[..., k])[things].float().mean())
-        off = depth.float() - depths
-        known = off.isfinite()
-        total = total + 5 * off[known].abs().mean()
-        # mean over a picture: how wrong its scale is
-        figures["depth"] = float(off[known].abs().mean().detach())
-        figures["scale"] = float(off.detach().nanmean(dim=(1, 2)).abs().nanmean())
+        for name, seen, true in (
+            ("depth", depth.flatten(1)[..., None], depths.flatten(1)[..., None]), ("camera", camera, cameras[:, None])
+        ):  # fmt: skip
+            known = true[:, 0, 0].isfinite()
+            if known.any():
+                off = seen[known].float() - true[known]
+                # at each place, and over an image: how wrong its scale is
+                each, whole = off.abs().mean(), off.mean(dim=1).abs().mean()
+                total = total + 5 * (each + whole)
+                figures |= {name: float(each.detach()), f"{name}_bias": float(whole.detach())}
         return total, figures
 
     def sheet(self, model: Seer) -> Image.Image:
         """Held-out pictures, what each cell shows, and what it is taken for."""
-        images, cells, _ = _batch(self.held_out, ((i, "picture", False) for i in range(6)))
+        images, cells, *_ = _batch(self.held_out, ((i, "picture", False) for i in range(6)))
         with torch.no_grad():
             shape, colour, *_ = model(images)
         seen = torch.stack([shape.argmax(dim=-1), colour.argmax(dim=-1)], dim=-1)
@@ -103,7 +110,7 @@ class VisionStage(Supervised[Seer]):
         return Image.fromarray(np.concatenate([np.concatenate(list(c), axis=0) for c in columns], axis=1))
 
     def trained(self, model: Seer) -> dict[str, nn.Parameter]:
-        begin = ("head.", "model.vision.", "model.connector_in.", "model.connector_out.")
+        begin = ("head.", "camera.", "model.vision.", "model.connector_in.", "model.connector_out.")
         return {k: p for k, p in model.named_parameters() if k.startswith(begin)}
 
 
@@ -123,15 +130,17 @@ def settle(model: UnifiedModel, images: SceneImages, number: int = 64) -> None:
         model.connector_out.bias.div_(size)
 
 
-def _batch(images: SceneImages, picks: Iterable[tuple[int, str, bool]]) -> tuple[Tensor, Tensor, Tensor]:
-    """Images (scene, kind, whether mirrored), what their cells show, and how far away."""
-    pixels, cells, depths = [], [], []
+def _batch(images: SceneImages, picks: Iterable[tuple[int, str, bool]]) -> tuple[Tensor, ...]:
+    """Images (scene, kind, whether mirrored), what their cells show, how far away, and the camera."""
+    pixels, cells, depths, cameras = [], [], [], []
     for i, kind, mirrored in picks:
         step = -1 if mirrored else 1
         pixels.append(images.image(i, kind)[:, ::step])
         cells.append(cells_of(images, i, kind)[:, ::step])
         depths.append(depth_of(images, i, kind)[:, ::step])
-    return to_tensor(np.stack(pixels)), torch.from_numpy(np.stack(cells)), torch.from_numpy(np.stack(depths))
+        cameras.append(camera_of(images, i, kind))
+    labels = (torch.from_numpy(np.stack(one)) for one in (cells, depths, cameras))
+    return to_tensor(np.stack(pixels)), *labels
 
 
 def cells_of(images: SceneImages, i: int, kind: str = "picture") -> np.ndarray:
@@ -148,6 +157,16 @@ def depth_of(images: SceneImages, i: int, kind: str = "picture") -> np.ndarray:
     if kind == "segmentation":
         return np.full((images.size // CELL,) * 2, np.nan, np.float32)
     return np.log(images.depth(i)[CELL // 2 :: CELL, CELL // 2 :: CELL])
+
+
+def camera_of(images: SceneImages, i: int, kind: str = "picture") -> np.ndarray:
+    """Logarithms of the camera's focal length (in heights of the picture) and height (in metres), its pitch (radians):
+    float32 (3,)."""
+    if kind != "picture":
+        return np.full(3, np.nan, np.float32)
+    camera = images.shards.scene(i).camera
+    focal = camera.intrinsics(1, 1)[0, 0]
+    return np.array([np.log(focal), np.log(camera.height), np.radians(camera.pitch)], np.float32)
 
 
 def _painted(cells: np.ndarray) -> np.ndarray:

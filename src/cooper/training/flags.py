@@ -1,0 +1,133 @@
+"""Which questions maps help with: measured, not assumed.
+
+A question is answered several times with maps and without. The rule is ours (the paper's is not public, method
+section 4): what is always right or always wrong has nothing to teach and is dropped; of the others, maps help if the
+mean score with them is higher by a threshold, and hurt if it is lower by as much.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from cooper.api import Cooper
+from cooper.evaluation.maps import OnProgress
+from cooper.evaluation.predictions import Predictions, Row, fingerprint
+from cooper.evaluation.scenes import Asked
+from cooper.evaluation.scores import score_answer
+from cooper.inference.engine import Engine, Settings
+from cooper.inference.policy import policy
+from cooper.inference.sampler import Sampling
+from cooper.scenes.render import View
+from cooper.scenes.targets import SceneImages
+from cooper.scenes.world import Scene
+from cooper.trace import Picture, Text, Trace
+from cooper.training.reinforcement import PicturedQuestion
+from cooper.training.rewards import Record
+from cooper.training.rewards.record import Flag
+
+
+@dataclass(frozen=True)
+class Flagging:
+    """How questions are flagged."""
+
+    samples: int = 4
+    """Answers with maps, and as many without."""
+    tau: float = 0.2
+    """How much the mean scores differ, at least, if maps help or hurt."""
+    with_maps: str = "interleaved"
+    """The mode that draws. (An answer for which it drew nothing counts all the same: that is how it will answer.)"""
+    without: str = "text"
+    """The mode that does not."""
+
+    def __post_init__(self) -> None:
+        if self.samples < 1 or self.tau <= 0:
+            raise ValueError(f"samples must be at least 1, and tau above 0; got {self.samples} and {self.tau:g}")
+        if not policy(self.with_maps).calls or policy(self.without).calls:
+            raise ValueError(f"{self.with_maps} must be a mode that draws maps, and {self.without} one that does not")
+
+
+def flag_of(with_maps: Sequence[float], without: Sequence[float], tau: float) -> Flag | None:
+    """The flag of a question with these scores (0..1), or None if it is always right or always wrong."""
+    scores = [*with_maps, *without]
+    if min(scores) >= 1 or max(scores) <= 0:
+        return None
+    gain = float(np.mean(with_maps) - np.mean(without))
+    # 0.75 - 0.55 is a hair below 0.2
+    return "positive" if gain >= tau - 1e-9 else "negative" if gain <= -tau + 1e-9 else "boundary"
+
+
+def flag_questions(
+    cooper: Cooper, scenes: Sequence[tuple[Scene, View]], asked: Sequence[Asked], out: Path,
+    settings: Flagging = Flagging(), batch: int = 64, on_progress: OnProgress = lambda *_: None,
+) -> Counter[str]:  # fmt: skip
+    """Answer questions with maps and without, and write them with their flags to `out` (JSON Lines).
+
+    Questions that are in the file already are not asked again. Returns how often each flag was given, "dropped" among
+    them. Raises ValueError if the file holds something else, or answers of another model or other settings.
+    """
+    run = {"weights": fingerprint(cooper.model), "flagging": repr(settings)}
+    kept = Predictions(out, run)
+    engine = Engine(cooper.model, cooper.sequencer, Settings(Sampling(1.0), batch=batch))
+    missing = [a for a in asked if (a.seed, a.question.task, a.question.text) not in kept.rows]
+    at_once = max(1, batch // settings.samples)
+    for first in range(0, len(missing), at_once):
+        part = missing[first : first + at_once]
+        prompts = [Trace((Picture(scenes[a.index][1].rgb), Text(a.question.text))) for a in part]
+        with_maps, without = (
+            _scores(engine, prompts, part, mode, settings.samples) for mode in (settings.with_maps, settings.without)
+        )
+        kept.add([_row(a, w, o, settings) for a, w, o in zip(part, with_maps, without, strict=True)])
+        on_progress("questions", len(asked) - len(missing) + first + len(part), len(asked))
+    return Counter(str(row["flag"] or "dropped") for row in kept.rows.values())
+
+
+def _scores(
+    engine: Engine, prompts: Sequence[Trace], asked: Sequence[Asked], mode: str, samples: int
+) -> list[list[float]]:
+    """Of every question, the score of each answer in that mode."""
+    seeds = [a.seed * samples + k for a in asked for k in range(samples)]
+    rollouts = engine.run(prompts, policy(mode), samples=samples, seeds=seeds)
+    groups = (rollouts[i : i + samples] for i in range(0, len(rollouts), samples))
+    return [
+        [score_answer(a.question.kind, r.trace.answer, a.question.answer, a.question.value) for r in group]
+        for a, group in zip(asked, groups, strict=True)
+    ]
+
+
+def _row(asked: Asked, with_maps: Sequence[float], without: Sequence[float], settings: Flagging) -> Row:
+    question = asked.question
+    return {
+        "seed": asked.seed, "task": question.task, "question": question.text, "answer": question.answer,
+        "kind": question.kind, "value": question.value, "flag": flag_of(with_maps, without, settings.tau),
+        "with": [round(s, 4) for s in with_maps], "without": [round(s, 4) for s in without],
+    }  # fmt: skip
+
+
+def flagged_questions(path: Path, images: SceneImages) -> list[PicturedQuestion]:
+    """The questions of a file that `flag_questions` wrote, with their pictures; dropped ones are left out.
+
+    Raises ValueError if the file is something else, has no question left, or is about scenes that `images` lacks.
+    """
+    index = {int(seed): i for i, seed in enumerate(images.shards.seeds[:])}
+    found: list[PicturedQuestion] = []
+    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
+        try:
+            row = json.loads(line)
+            seed, flag = row["seed"], row["flag"]
+            if flag is None:
+                continue
+            record = Record(row["question"], row["answer"], row["kind"], row["value"], flag, row["task"])
+        except (json.JSONDecodeError, KeyError, TypeError):
+            raise ValueError(f"{path}, line {number}, is not a question flagged by `cooper data flag`") from None
+        if seed not in index:
+            raise ValueError(f"{path}, line {number}, is about scene {seed}, which is not among the shards")
+        found.append(PicturedQuestion(images.image(index[seed], "picture"), record))
+    if not found:
+        raise ValueError(f"{path} has no question that teaches anything; flag more")
+    return found

@@ -1,0 +1,223 @@
+"""A recipe's stages, one after the other, each from the checkpoint of the one before, in one folder."""
+
+from __future__ import annotations
+
+import os
+import uuid
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+
+import torch
+import torch.distributed as dist
+from rich import print as show
+from safetensors.torch import load_file
+from tokenizers import Tokenizer
+
+from cooper.api import Cooper
+from cooper.checkpoints.native import save_native
+from cooper.evaluation.scenes import choose_questions
+from cooper.hardware import fast_dtype
+from cooper.model.autoencoder import Autoencoder
+from cooper.model.config import ModelConfig
+from cooper.model.unified import UnifiedModel
+from cooper.scenes.targets import SceneImages
+from cooper.scenes.tokenizer import train_tokenizer
+from cooper.sequence import Sequencer
+from cooper.training.autoencoder import AutoencoderStage, depth_error, normalised
+from cooper.training.flags import flag_questions, flagged_questions
+from cooper.training.latents import Latents
+from cooper.training.loop import Share, Trainer
+from cooper.training.recipe import TINY, Recipe
+from cooper.training.reinforcement import ReinforcementStage
+from cooper.training.rows import SceneRows
+from cooper.training.unified import StageSettings, UnifiedStage
+from cooper.training.vision import Seer, VisionStage, settle
+
+
+@dataclass(frozen=True)
+class Workspace:
+    """Where a training run keeps its things."""
+
+    run: Path
+    train: Path
+    """Shards to train on."""
+    validation: Path
+    """Shards of other seeds, for contact sheets and figures on the way."""
+
+    def stage(self, name: str) -> Path:
+        return self.run / name
+
+    def model(self, name: str) -> Path:
+        """The model's folder as it is after a stage, from "base" on; `Cooper.load` takes it."""
+        return self.stage(name) / "model"
+
+
+def train(
+    space: Workspace, recipe: Recipe = TINY, last: str | None = None, processes: int = 1, quiet: bool = False
+) -> Path:
+    """Every stage up to `last` (default: all), from nothing. Interrupted, it goes on where it was.
+
+    Returns the last stage's folder.
+    """
+    last = recipe.stages[-1] if last is None else last
+    if last not in recipe.stages:
+        raise ValueError(f"no stage is called {last!r}; choose from {', '.join(recipe.stages)}")
+    space.run.mkdir(parents=True, exist_ok=True)
+    if processes == 1:
+        _stages(space, recipe, last, quiet)
+    else:
+        meeting = space.run / f".meeting-{uuid.uuid4().hex}"  # where the processes find each other
+        try:
+            torch.multiprocessing.spawn(
+                _process, (processes, str(meeting), space, recipe, last, quiet), processes
+            )
+        finally:
+            meeting.unlink(missing_ok=True)
+    return space.stage(last)
+
+
+def _process(
+    rank: int, world: int, meeting: str, space: Workspace, recipe: Recipe, last: str, quiet: bool
+) -> None:
+    torch.set_num_threads(max(1, (os.cpu_count() or 1) // world))
+    dist.init_process_group("gloo", init_method=f"file://{meeting}", rank=rank, world_size=world)
+    try:
+        _stages(space, recipe, last, quiet or rank > 0)
+    finally:
+        dist.destroy_process_group()
+
+
+def _stages(space: Workspace, recipe: Recipe, last: str, quiet: bool) -> None:
+    wanted = recipe.stages[: recipe.stages.index(last) + 1]
+    autoencoder = train_autoencoder(space, recipe, quiet)
+    if "vision" not in wanted:
+        return
+    model = train_vision(model_around(autoencoder, recipe.config), space, recipe, quiet)
+    patch = model.config.latent_patch
+    for name in wanted[2:]:
+        if name == "reinforcement":
+            train_reinforcement(model, space, recipe, quiet)
+        else:
+            train_stage(
+                name, model, space, lambda i, folder: Latents(i, folder, autoencoder, patch), recipe.unified[name],
+                quiet,
+            )  # fmt: skip
+        _keep(model, space, name)
+
+
+def _keep(model: UnifiedModel, space: Workspace, name: str) -> None:
+    """Write the model as it is after a stage, unless that is done."""
+    tokenizer, out = tokenizer_of(space, model.config), space.model(name)
+
+    def keep() -> None:
+        if not (out / "model.safetensors").exists():
+            save_native(model, tokenizer, out, torch.bfloat16)
+
+    once(keep)
+
+
+def train_autoencoder(space: Workspace, recipe: Recipe = TINY, quiet: bool = False) -> Autoencoder:
+    """Train (or go on training, or just load) the autoencoder; its config then holds its scale and shift."""
+    images = SceneImages(space.train)
+    torch.manual_seed(0)
+    model = Autoencoder(recipe.config.autoencoder).initialise().to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    stage = AutoencoderStage(images, recipe.autoencoder, batch_size=9)
+    Trainer(model, stage, recipe.autoencoder, space.stage("autoencoder")).run(quiet)
+    normalised(model, images)
+    polish = AutoencoderStage(
+        images, recipe.decoder, batch_size=12, whole_from=0.7, chroma=2.0, seed=1, decoder_only=True
+    )
+    Trainer(model, polish, recipe.decoder, space.stage("decoder")).run(quiet)
+    model.requires_grad_(False)
+    if not quiet:
+        error = depth_error(model, SceneImages(space.validation))
+        show(f"autoencoder: AbsRel of depth after encoding and decoding {error:.4f} (100 validation scenes)")
+    return model
+
+
+def train_vision(
+    model: UnifiedModel, space: Workspace, recipe: Recipe = TINY, quiet: bool = False
+) -> UnifiedModel:
+    """Teach the model's vision transformer to see, in place."""
+    torch.manual_seed(0)
+    stage = VisionStage(SceneImages(space.train), SceneImages(space.validation), batch_size=recipe.vision_batch)
+    Trainer(Seer(model), stage, recipe.vision, space.stage("vision"), dtype=fast_dtype()).run(quiet)
+    settle(model, stage.images)
+    return model
+
+
+def tokenizer_of(space: Workspace, config: ModelConfig) -> Tokenizer:
+    """The run's tokenizer, made at first use."""
+    path = space.run / "tokenizer.json"
+
+    def make() -> None:
+        if not path.exists():
+            shards = SceneImages(space.train).shards
+            train_tokenizer(shards, config.decoder.vocabulary, config.modalities).save(str(path))
+
+    once(make)
+    return Tokenizer.from_file(str(path))
+
+
+def train_stage(
+    name: str, model: UnifiedModel, space: Workspace, latents: Callable[[SceneImages, Path], Latents],
+    settings: StageSettings, quiet: bool = False,
+) -> UnifiedModel:  # fmt: skip
+    """One supervised stage on the unified model, in place."""
+    sequencer = Sequencer(tokenizer_of(space, model.config), model.config)
+    sets = []
+    for folder in (space.train, space.validation):
+        images = SceneImages(folder)
+        made = latents(images, folder)
+        for kind in ("picture", *(model.config.modalities if settings.mix.draws_maps else ())):
+            once(partial(made.make, kind, quiet=quiet))
+        sets.append(SceneRows(images, made, sequencer, settings.mix, model.config.time_shift))
+    stage = UnifiedStage(name, sets[0], sets[1], settings)
+    trainer = Trainer(
+        model, stage, settings.optimisation, space.stage(name), dtype=fast_dtype(),
+        sheet_every=settings.sheet_every,
+    )  # fmt: skip
+    trainer.run(quiet)
+    return model
+
+
+def train_reinforcement(
+    model: UnifiedModel, space: Workspace, recipe: Recipe = TINY, quiet: bool = False
+) -> UnifiedModel:
+    """The reinforcement stage, in place, on questions that the model itself is asked first, to flag them."""
+    sequencer = Sequencer(tokenizer_of(space, model.config), model.config)
+    images, path = SceneImages(space.train), space.stage("reinforcement") / "flags.jsonl"
+
+    def flag() -> None:
+        scenes = [images.shards[i] for i in range(len(images))[-recipe.flagged :]]
+        cooper = Cooper(model, sequencer, "trained")
+        flag_questions(cooper, scenes, choose_questions(scenes, 3), path, recipe.flagging)
+
+    once(flag)
+    stage = ReinforcementStage(flagged_questions(path, images), sequencer, recipe.reinforcement)
+    # in fp32: what is learned from must be as likely as when it was sampled
+    Trainer(model, stage, recipe.reinforcement.optimisation, space.stage(stage.name), sheet_every=10).run(quiet)
+    return model
+
+
+def stage_weights(folder: Path) -> dict[str, torch.Tensor]:
+    """The averaged weights of a stage's last checkpoint."""
+    tensors = load_file(folder / "state.safetensors")
+    return {k.removeprefix("average/"): t for k, t in tensors.items() if k.startswith("average/")}
+
+
+def once(work: Callable[[], object]) -> None:
+    """Do something in the first of several processes only; the others wait for it."""
+    if Share.mine().rank == 0:
+        work()
+    if dist.is_initialized():
+        dist.barrier()
+
+
+def model_around(autoencoder: Autoencoder, config: ModelConfig = TINY.config, seed: int = 0) -> UnifiedModel:
+    """A fresh model of that size with a trained autoencoder."""
+    model = UnifiedModel(replace(config, autoencoder=autoencoder.config)).initialise(seed)
+    model.autoencoder.load_state_dict(autoencoder.state_dict())
+    return model

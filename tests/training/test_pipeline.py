@@ -1,0 +1,103 @@
+"""Every stage, one after the other, on a model of a moment."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from cooper.api import Cooper
+from cooper.evaluation.predictions import Predictions
+from cooper.inference.flow import FlowSettings
+from cooper.model.presets import dummy
+from cooper.scenes.shards import make_shards, open_shards
+from cooper.training import pipeline, reinforcement
+from cooper.training.loop import Optimisation
+from cooper.training.pipeline import Workspace, train
+from cooper.training.recipe import TINY, Recipe
+from cooper.training.reinforcement import Reinforcement
+from cooper.training.rewards import Reward
+
+pytest.importorskip("mujoco")
+STEPS = 20
+FAST = Optimisation(STEPS, lr=2e-3, matrix_lr=3e-3, warmup=2, ema=0.8)
+QUICK = Recipe(
+    config=dummy(), autoencoder=FAST, decoder=FAST, vision=FAST, vision_batch=8,
+    unified={
+        name: replace(s, optimisation=FAST, rows=2, mix=replace(s.mix, tokens=300)) for name, s in TINY.unified.items()
+    },
+    reinforcement=Reinforcement(
+        Optimisation(STEPS, lr=1e-3, warmup=1, ema=0.5), questions=2, rollouts=2, turn_tokens=8, flow=FlowSettings(3)
+    ),
+    flagged=2,
+)  # fmt: skip
+
+#: Mean loss of the last five steps. Whoever changes what a stage learns changes these, and says so.
+LOSSES = {
+    "autoencoder": 2.8605, "decoder": 1.086, "vision": 14.5887, "base": 7.1334, "perception": 6.934,
+    "interleaved": 6.2048,
+}  # fmt: skip
+
+
+def space_in(folder: Path) -> Workspace:
+    for name, first in (("train", 0), ("validation", 10_000_000)):
+        make_shards(folder / name, first, 6, size=64, workers=1, quiet=True)
+    return Workspace(folder / "run", folder / "train", folder / "validation")
+
+
+def flagged(cooper, scenes, asked, path, settings):  # type: ignore[no-untyped-def]
+    """All questions, as if maps helped with them: a model of a moment answers none, and all would be dropped."""
+    question = [a.question for a in asked]
+    Predictions(path, {}).add([
+        {"seed": a.seed, "task": q.task, "question": q.text, "answer": q.answer, "kind": q.kind, "value": q.value,
+         "flag": "positive"} for a, q in zip(asked, question, strict=True)
+    ])  # fmt: skip
+    return Counter()
+
+
+def lettered(traces, *_):  # type: ignore[no-untyped-def]
+    """Rewards that even a model of a moment earns: for letters."""
+    return [Reward(0, 0, 0, float(sum(map(str.isalpha, trace.turns[0])))) for trace in traces]
+
+
+def test_all_stages_from_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pipeline, "flag_questions", flagged)
+    monkeypatch.setattr(reinforcement, "rewards", lettered)
+    monkeypatch.setattr(pipeline, "fast_dtype", lambda: torch.float32)  # the losses below are of any machine
+    space = space_in(tmp_path)
+    assert train(space, QUICK, quiet=True) == space.run / "reinforcement"
+    for name in ("autoencoder", "decoder", *QUICK.stages[1:]):
+        log = [json.loads(row) for row in (space.stage(name) / "log.jsonl").read_text().splitlines()]
+        assert [row["step"] for row in log] == list(range(1, STEPS + 1)), name
+        assert any((space.stage(name) / "sheets").iterdir())
+        if name in LOSSES:
+            assert np.mean([row["loss"] for row in log[-5:]]) == pytest.approx(LOSSES[name], rel=0.03), name
+    assert max(row["log_p_difference"] for row in log if "log_p_difference" in row) < 1e-4, "of reinforcement, the last"
+    before, after = (Cooper.load(space.model(name)) for name in ("interleaved", "reinforcement"))
+    image = open_shards(space.validation).rgb[0]
+    assert after.ask(image, "What colour is the ball?").trace.turns
+    changed = {
+        k for k, p in after.model.named_parameters() if not torch.equal(p, dict(before.model.named_parameters())[k])
+    }
+    assert changed and not any(".gen." in k or k.startswith(("vision.", "autoencoder.")) for k in changed)
+
+    logs = {name: (space.stage(name) / "log.jsonl").read_bytes() for name in QUICK.stages}
+    train(space, QUICK, quiet=True)
+    assert logs == {name: (space.stage(name) / "log.jsonl").read_bytes() for name in QUICK.stages}, "nothing is redone"
+
+
+def test_a_stage_ends_there_and_the_next_begins_with_it(tmp_path: Path) -> None:
+    space = space_in(tmp_path)
+    assert train(space, QUICK, "vision", quiet=True) == space.run / "vision"
+    assert not (space.run / "base").exists()
+    train(space, QUICK, "base", processes=2, quiet=True)
+    assert sorted(p.name for p in space.run.iterdir()) == [
+        "autoencoder", "base", "decoder", "tokenizer.json", "vision",
+    ]  # fmt: skip
+    with pytest.raises(ValueError, match="no stage is called 'last'"):
+        train(space, QUICK, "last")
