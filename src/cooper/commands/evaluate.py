@@ -45,7 +45,7 @@ class EvalScenes:
     predictions: Path | None = None
     """JSON Lines file to keep every answer in; run again, the evaluation goes on where it was interrupted."""
     maps: bool = True
-    """Draw depth and segmentation of every scene, too."""
+    """Depth and segmentation of every scene are drawn and measured, too; this leaves it out."""
     control: Annotated[Control, arg(name="control")] = field(default_factory=Control)
     json: bool = False
     """Print one JSON object."""
