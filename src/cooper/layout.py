@@ -195,7 +195,6 @@ def lay_out(nodes: Sequence[Node], config: ModelConfig, start: int = 0) -> RowLa
             ids.append(np.array(text))
             positions.append(begin + np.arange(n))
             gen.append(np.zeros(n, dtype=bool))
-            hidden.append(np.zeros(n, dtype=bool))
             ends.append(begin + n)
         else:
             n = tokens_of(piece, config) + 2
@@ -205,11 +204,11 @@ def lay_out(nodes: Sequence[Node], config: ModelConfig, start: int = 0) -> RowLa
             positions.append(np.full(n, begin))
             gen.append((inner < 0) & (not isinstance(piece, Seen)))
             label = np.full(n, NO_LABEL)
-            hidden.append(np.zeros(n, dtype=bool))
-            if not isinstance(piece, Noised) and piece.hidden is not None:
-                hidden[-1][1:-1] = piece.hidden
             ends.append(begin if isinstance(piece, Noised) else begin + 1)
         labels.append(label)
+        hidden.append(np.zeros(n, dtype=bool))
+        if isinstance(piece, Seen | Clean) and piece.hidden is not None:
+            hidden[-1][1:-1] = piece.hidden
     for i, node in enumerate(nodes):
         if isinstance(node.piece, Noised):  # nothing but itself may look at it
             sees[:, i] = False
