@@ -66,6 +66,7 @@ COMMANDS = Group(
             {"flag": Leaf("data", "Flag", "Find out which questions maps help with.")},
         ),
         "train": Leaf("train", "Train", "Train the tiny model from nothing, up to a stage."),
+        "reproduce": Leaf("reproduce", "Reproduce", "Train all that the paper compares, and test its claims."),
         "eval": Group(
             "Measure a model.", {"scenes": Leaf("evaluate", "EvalScenes", "Score answers and maps on scenes.")}
         ),

@@ -85,6 +85,8 @@ class Noised:
     grid: tuple[int, int]
     time: float
     noise: Tensor
+    weight: Tensor | None = None
+    """(tokens,): what each token counts in the flow loss; None: 1. 0 masks one."""
 
 
 Piece: TypeAlias = Words | Seen | Clean | Noised
@@ -269,6 +271,8 @@ class Batch:
     """Places, in the flattened `gen` stream, of the tokens that carry a flow loss (M,)."""
     target: Tensor | None = None
     """Their velocities, noise - tokens (M, latent_dim)."""
+    target_weight: Tensor | None = None
+    """What each counts (M,)."""
 
     @cached_property
     def allowed(self) -> Tensor:
@@ -301,6 +305,7 @@ def collate(rows: Sequence[RowLayout], config: ModelConfig) -> Batch:
     drawn: list[tuple[Tensor, float, np.ndarray, np.ndarray]] = []
     target_at: list[np.ndarray] = []
     target: list[Tensor] = []
+    weight: list[Tensor] = []
     trees: list[Tree] = []
     for r, row in enumerate(rows):
         slot = np.empty(len(row.gen), dtype=np.int64)  # sequence order -> stream order
@@ -328,6 +333,7 @@ def collate(rows: Sequence[RowLayout], config: ModelConfig) -> Batch:
                 drawn.append(((1 - piece.time) * piece.tokens + piece.time * piece.noise, piece.time, where, at))
                 target_at.append(at)
                 target.append(piece.noise - piece.tokens)
+                weight.append(torch.ones(len(piece.tokens)) if piece.weight is None else piece.weight)
     batch = Batch(
         torch.from_numpy(und_ids), gen_width, torch.from_numpy(positions), torch.from_numpy(order >= 0),
         trees, torch.from_numpy(labels), torch.from_numpy(order), torch.tensor([row.end for row in rows]),
@@ -343,4 +349,5 @@ def collate(rows: Sequence[RowLayout], config: ModelConfig) -> Batch:
     if target:
         batch.target_at = torch.from_numpy(np.concatenate(target_at))
         batch.target = torch.cat(target)
+        batch.target_weight = torch.cat(weight)
     return batch

@@ -22,8 +22,8 @@ from cooper.trace import Drawing, Picture, Text, Trace
 
 #: a uint8 image (H, W, 3) to its drawing tokens (tokens, latent_dim), such as `Sequencer.encoder(model)`
 Encode = Callable[[np.ndarray], Tensor]
-#: number of tokens and their width to a noise time and noise of that shape, for targets
-Noise = Callable[[int, int], tuple[float, Tensor]]
+#: drawing tokens and their grid to a target for the flow loss
+Target = Callable[[Tensor, tuple[int, int]], Noised]
 
 
 @dataclass(frozen=True)
@@ -44,10 +44,10 @@ class Sequencer:
         return self.tokenizer.decode(ids, skip_special_tokens=False)
 
     def pieces(
-        self, trace: Trace, encode: Encode, noise: Noise | None = None,
+        self, trace: Trace, encode: Encode, target: Target | None = None,
         shared: dict[int, list[Piece]] | None = None,
     ) -> list[Piece]:  # fmt: skip
-        """All pieces of a trace. Targets need `noise`; without it they are an error.
+        """All pieces of a trace. Drawings that are targets need `target`; without it they are an error.
 
         Traces of one row are given one `shared` dict: a picture (the same array) then has the same pieces in all of
         them, and is held once when they are merged.
@@ -63,13 +63,13 @@ class Sequencer:
                     known[id(segment.image)] = self.picture(segment.image, encode)
                 out += known[id(segment.image)]
             else:
-                out += self.drawing(segment, encode, noise)
+                out += self.drawing(segment, encode, target)
         return out
 
     def picture(self, image: np.ndarray, encode: Encode) -> list[Piece]:
         return [Clean(encode(image), self.latent_grid(image)), Seen(self.for_vision(image))]
 
-    def drawing(self, drawing: Drawing, encode: Encode, noise: Noise | None) -> list[Piece]:
+    def drawing(self, drawing: Drawing, encode: Encode, target: Target | None) -> list[Piece]:
         grid = self.latent_grid(drawing.image)
         shown_as_latent = drawing.shown and self.config.maps_through == "both"
         out: list[Piece] = []
@@ -79,9 +79,9 @@ class Sequencer:
             else:
                 tokens = patchify(torch.from_numpy(drawing.latent), self.config.latent_patch)
             if drawing.target:
-                if noise is None:
-                    raise ValueError("a trace with a target needs a noise time and noise")
-                out.append(Noised(tokens, grid, *noise(*tokens.shape)))
+                if target is None:
+                    raise ValueError("a trace with a target needs to be told its noise")
+                out.append(target(tokens, grid))
             if shown_as_latent:
                 out.append(Clean(tokens, grid))
         if drawing.shown:

@@ -16,7 +16,7 @@ from tests.helpers import random_model, sequencer
 from torch import Tensor, nn
 
 from cooper.inference.policy import POLICIES
-from cooper.layout import NO_LABEL, Noised, Seen, Words, collate, lay_out
+from cooper.layout import NO_LABEL, Noised, Seen, Words, chain, collate, lay_out
 from cooper.model.autoencoder import Autoencoder
 from cooper.model.packed import losses
 from cooper.model.presets import dummy
@@ -110,6 +110,42 @@ def test_a_target_sees_in_training_what_it_sees_when_it_is_drawn(images: SceneIm
         seen = [type(layout.nodes[j].piece).__name__ for j in np.flatnonzero(layout.sees[i])]
         assert seen == ["Clean", "Seen", "Words", "Noised"], "the picture, the call, and itself"
         assert not layout.sees[:, i][[j for j in range(len(layout.nodes)) if j != i]].any()
+
+
+def test_tokens_that_show_objects_count_more(images: SceneImages, latents: Latents) -> None:
+    rows = rows_of(images, latents, tokens=900, maps=1.0, object_weight=3.0)
+    plain = rows_of(images, latents, tokens=900, maps=1.0)
+    stage, even = (UnifiedStage("s", r, r, StageSettings(r.mix, Optimisation(1))) for r in (rows, plain))
+    model, found = random_model(), []
+    for one, made in ((stage, rows), (even, plain)):
+        batch = collate([lay_out(made.nodes(2, np.random.default_rng(0)), dummy())], dummy())
+        errors = losses(model, batch).flow.detach().mean(dim=-1)
+        found.append((one.loss(model, (batch, None))[1]["flow"], batch, errors))
+    (weighted, batch, errors), (unweighted, *_) = found
+    side = int((len(errors) // 2) ** 0.5)
+    labels = images.shards.labels[2]
+    shows = labels.reshape(side, len(labels) // side, side, -1).max(axis=(1, 3)).flatten() > 0
+    assert 0 < shows.sum() < len(shows)
+    counts = torch.from_numpy(np.tile(np.where(shows, 3.0, 1.0), 2)).float()
+    assert torch.equal(batch.target_weight, counts)
+    assert weighted == pytest.approx(float((errors * counts).sum() / counts.sum()), rel=1e-4)
+    assert unweighted == pytest.approx(float(errors.mean()), rel=1e-4) and abs(weighted - unweighted) > 1e-4
+
+
+def test_masked_tokens_of_a_target_have_no_loss(images: SceneImages, latents: Latents) -> None:
+    rows, model, config = rows_of(images, latents), random_model(), dummy()
+    stage, tokens = UnifiedStage("s", rows, rows, StageSettings(rows.mix, Optimisation(1))), latents.tokens(0, "depth")
+    side = int(len(tokens) ** 0.5)
+
+    def flow(weight: torch.Tensor | None) -> float:
+        target = Noised(tokens, (side, side), 1.0, torch.ones_like(tokens), weight)
+        batch = collate([lay_out(chain([Words((5, 6)), target]), config)], config)
+        return stage.loss(model, (batch, None))[1]["flow"]
+
+    first = torch.zeros(len(tokens))
+    assert flow(first) == 0
+    first[0] = 1.0
+    assert 0 < flow(first) != pytest.approx(flow(None))
 
 
 def test_a_told_row_has_words_alone(images: SceneImages, latents: Latents) -> None:

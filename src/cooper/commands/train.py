@@ -10,21 +10,25 @@ from typing import Annotated, Literal
 from tyro.conf import Positional, arg
 
 from cooper.commands.outputs import check_folder
+from cooper.training.recipe import TINY
+
+STAGES = ("tiny", *TINY.stages)
 
 
 @dataclass(frozen=True)
 class Train:
-    """Train the tiny model from nothing, up to a stage. What is finished is not trained again, and an interrupted run
-    goes on where it was.
+    """Train the tiny model from nothing: a stage and all that lead to it. What is finished is not trained again, and an
+    interrupted run goes on where it was.
 
     autoencoder: pictures and maps to latents and back. vision: what is where. base: answer directly, draw pictures.
     perception: draw depth and segmentation (stage 1). interleaved: draw, think and answer (stage 2, supervised), which
     is all that the shipped model was trained with: tiny. reinforcement: learn from answers when to draw (stage 2).
+
+    To compare with: text and text_reinforcement think without maps, from base on; no_exploration lacks that part of the
+    reward; view_dropout and view_dropout_reinforcement hide half of the picture from what is written after a map.
     """
 
-    stage: Annotated[
-        Literal["autoencoder", "vision", "base", "perception", "interleaved", "reinforcement", "tiny"], Positional
-    ]
+    stage: Annotated[Literal[STAGES], Positional]  # type: ignore[valid-type]
     """The last stage."""
     run_folder: Annotated[Path, arg(name="run", metavar="DIR")]
     """Folder of the run: checkpoints, logs and contact sheets of every stage."""

@@ -27,6 +27,9 @@ from .world import MAX_THINGS, Scene, sample_scene, split_of
 DEPTH_UNITS = 4000.0  # per metre
 FIELDS = ("seeds", "rgb", "depth", "labels", "visible")
 
+#: Software renderers crash now and then, once in some ten thousand scenes.
+ATTEMPTS = 3
+
 Job: TypeAlias = tuple[Path, int, int, int]  # where to, first seed, number of scenes, size
 
 _renderer: Renderer | None = None  # of a worker process, reused from shard to shard
@@ -84,15 +87,20 @@ def _work(jobs: list[Job], workers: int) -> Iterator[int]:
             _close()
         return
     spawn = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(min(workers, len(jobs)), spawn, _alone_on_a_core) as pool:
-        futures = [pool.submit(_make_shard, job) for job in jobs]
-        try:
-            for future in as_completed(futures):
-                yield future.result()
-        except BrokenProcessPool:
-            raise ValueError("a renderer died; run this again: it goes on with the scenes that are missing") from None
-        finally:
-            pool.shutdown(cancel_futures=True)  # after a failure: do not go on to the end first
+    for _ in range(ATTEMPTS):
+        with ProcessPoolExecutor(min(workers, len(jobs)), spawn, _alone_on_a_core) as pool:
+            futures = {pool.submit(_make_shard, job): job for job in jobs}
+            try:
+                for future in as_completed(futures):
+                    made = future.result()
+                    jobs = [job for job in jobs if job != futures[future]]
+                    yield made
+                return
+            except BrokenProcessPool:
+                continue
+            finally:
+                pool.shutdown(cancel_futures=True)  # after a failure: do not go on to the end first
+    raise ValueError(f"renderers died {ATTEMPTS} times; run this again: it goes on with the scenes that are missing")
 
 
 def _alone_on_a_core() -> None:

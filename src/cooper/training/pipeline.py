@@ -30,7 +30,7 @@ from cooper.training.flags import flag_questions, flagged_questions
 from cooper.training.latents import Latents
 from cooper.training.loop import Share, Trainer
 from cooper.training.recipe import TINY, Recipe
-from cooper.training.reinforcement import ReinforcementStage
+from cooper.training.reinforcement import Reinforcement, ReinforcementStage
 from cooper.training.rows import SceneRows
 from cooper.training.unified import StageSettings, UnifiedStage
 from cooper.training.vision import Seer, VisionStage, settle
@@ -55,15 +55,14 @@ class Workspace:
 
 
 def train(
-    space: Workspace, recipe: Recipe = TINY, last: str | None = None, processes: int = 1, quiet: bool = False
+    space: Workspace, recipe: Recipe = TINY, last: str = "reinforcement", processes: int = 1, quiet: bool = False
 ) -> Path:
-    """Every stage up to `last` (default: all), from nothing. Interrupted, it goes on where it was.
+    """A stage and all that lead to it, from nothing. What is finished is not trained again, and what was interrupted
+    goes on where it was.
 
-    Returns the last stage's folder.
+    Returns the stage's folder. Raises ValueError if there is no stage of that name.
     """
-    last = recipe.stages[-1] if last is None else last
-    if last not in recipe.stages:
-        raise ValueError(f"no stage is called {last!r}; choose from {', '.join(recipe.stages)}")
+    recipe.path(last)
     space.run.mkdir(parents=True, exist_ok=True)
     if processes == 1:
         _stages(space, recipe, last, quiet)
@@ -90,20 +89,21 @@ def _process(
 
 
 def _stages(space: Workspace, recipe: Recipe, last: str, quiet: bool) -> None:
-    wanted = recipe.stages[: recipe.stages.index(last) + 1]
     autoencoder = train_autoencoder(space, recipe, quiet)
-    if "vision" not in wanted:
+    if last == "autoencoder":
         return
-    model = train_vision(model_around(autoencoder, recipe.config), space, recipe, quiet)
-    patch = model.config.latent_patch
-    for name in wanted[2:]:
-        if name == "reinforcement":
-            train_reinforcement(model, space, recipe, quiet)
-        else:
+    model = train_vision(model_around(autoencoder, recipe.config, recipe.seed), space, recipe, quiet)
+    patch, path = model.config.latent_patch, recipe.path(last)
+    for name in path[2:]:
+        settings = recipe.stage(name)
+        if isinstance(settings, StageSettings):
             train_stage(
-                name, model, space, lambda i, folder: Latents(i, folder, autoencoder, patch), recipe.unified[name],
-                quiet,
-            )  # fmt: skip
+                name, model, space, lambda i, folder: Latents(i, folder, autoencoder, patch), settings, quiet
+            )
+        else:
+            if recipe.flagged_by not in path:
+                _stages(space, recipe, recipe.flagged_by, quiet)
+            train_reinforcement(name, model, space, settings, flag(space, recipe), quiet)
         _keep(model, space, name)
 
 
@@ -121,13 +121,13 @@ def _keep(model: UnifiedModel, space: Workspace, name: str) -> None:
 def train_autoencoder(space: Workspace, recipe: Recipe = TINY, quiet: bool = False) -> Autoencoder:
     """Train (or go on training, or just load) the autoencoder; its config then holds its scale and shift."""
     images = SceneImages(space.train)
-    torch.manual_seed(0)
+    torch.manual_seed(recipe.seed)
     model = Autoencoder(recipe.config.autoencoder).initialise().to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    stage = AutoencoderStage(images, recipe.autoencoder, batch_size=9)
+    stage = AutoencoderStage(images, recipe.autoencoder, batch_size=9, seed=100 * recipe.seed)
     Trainer(model, stage, recipe.autoencoder, space.stage("autoencoder")).run(quiet)
     normalised(model, images)
     polish = AutoencoderStage(
-        images, recipe.decoder, batch_size=12, whole_from=0.7, chroma=2.0, seed=1, decoder_only=True
+        images, recipe.decoder, batch_size=12, whole_from=0.7, chroma=2.0, seed=100 * recipe.seed + 1, decoder_only=True
     )
     Trainer(model, polish, recipe.decoder, space.stage("decoder")).run(quiet)
     model.requires_grad_(False)
@@ -141,8 +141,10 @@ def train_vision(
     model: UnifiedModel, space: Workspace, recipe: Recipe = TINY, quiet: bool = False
 ) -> UnifiedModel:
     """Teach the model's vision transformer to see, in place."""
-    torch.manual_seed(0)
-    stage = VisionStage(SceneImages(space.train), SceneImages(space.validation), batch_size=recipe.vision_batch)
+    torch.manual_seed(recipe.seed)
+    stage = VisionStage(
+        SceneImages(space.train), SceneImages(space.validation), batch_size=recipe.vision_batch, seed=100 * recipe.seed
+    )
     Trainer(Seer(model), stage, recipe.vision, space.stage("vision"), dtype=fast_dtype()).run(quiet)
     settle(model, stage.images)
     return model
@@ -183,22 +185,28 @@ def train_stage(
     return model
 
 
-def train_reinforcement(
-    model: UnifiedModel, space: Workspace, recipe: Recipe = TINY, quiet: bool = False
-) -> UnifiedModel:
-    """The reinforcement stage, in place, on questions that the model itself is asked first, to flag them."""
-    sequencer = Sequencer(tokenizer_of(space, model.config), model.config)
-    images, path = SceneImages(space.train), space.stage("reinforcement") / "flags.jsonl"
+def flag(space: Workspace, recipe: Recipe = TINY) -> Path:
+    """The run's file of flagged questions, made at first use by asking the model of the stage `recipe.flagged_by`."""
+    path = space.run / "flags.jsonl"
 
-    def flag() -> None:
-        scenes = [images.shards[i] for i in range(len(images))[-recipe.flagged :]]
-        cooper = Cooper(model, sequencer, "trained")
+    def make() -> None:
+        shards = SceneImages(space.train).shards
+        scenes = [shards[i] for i in range(len(shards))[-recipe.flagged :]]
+        cooper = Cooper.load(space.model(recipe.flagged_by))
         flag_questions(cooper, scenes, choose_questions(scenes, 3), path, recipe.flagging)
 
-    once(flag)
-    stage = ReinforcementStage(flagged_questions(path, images), sequencer, recipe.reinforcement)
+    once(make)
+    return path
+
+
+def train_reinforcement(
+    name: str, model: UnifiedModel, space: Workspace, settings: Reinforcement, flags: Path, quiet: bool = False
+) -> UnifiedModel:
+    """One reinforcement stage on flagged questions, in place."""
+    sequencer = Sequencer(tokenizer_of(space, model.config), model.config)
+    stage = ReinforcementStage(flagged_questions(flags, SceneImages(space.train)), sequencer, settings, name)
     # in fp32: what is learned from must be as likely as when it was sampled
-    Trainer(model, stage, recipe.reinforcement.optimisation, space.stage(stage.name), sheet_every=10).run(quiet)
+    Trainer(model, stage, settings.optimisation, space.stage(name), sheet_every=10).run(quiet)
     return model
 
 

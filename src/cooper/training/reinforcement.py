@@ -59,6 +59,8 @@ class Reinforcement:
     seed: int = 4
     page_every: int = 10
     """Steps between pages of a few rollouts."""
+    after: str = ""
+    """The stage that this one goes on from."""
 
 
 @dataclass(frozen=True)
@@ -83,10 +85,11 @@ class Group:
 class ReinforcementStage(Stage[UnifiedModel]):
     """`questions` are all there are; every epoch goes through them in an order of its own."""
 
-    name = "reinforcement"
-
-    def __init__(self, questions: Sequence[PicturedQuestion], sequencer: Sequencer, settings: Reinforcement):
-        self.questions, self.sequencer, self.settings = questions, sequencer, settings
+    def __init__(
+        self, questions: Sequence[PicturedQuestion], sequencer: Sequencer, settings: Reinforcement,
+        name: str = "reinforcement",
+    ):  # fmt: skip
+        self.name, self.questions, self.sequencer, self.settings = name, questions, sequencer, settings
         self.policy = policy(settings.mode)
         self.tags = tuple(modality(name).tag for name in self.policy.calls)
         self._shown: list[Group] = []

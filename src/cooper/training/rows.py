@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from cooper.inference.policy import POLICIES, Policy
-from cooper.layout import Clean, Node, Piece, Seen, Words, merge, tokens_of
+from cooper.layout import Clean, Node, Noised, Piece, Seen, Words, merge, tokens_of
 from cooper.modalities import modality
 from cooper.scenes.captions import caption, grounded, listed, told
 from cooper.scenes.prompts import DESCRIBE, RECONSTRUCT
@@ -26,7 +26,7 @@ from cooper.scenes.render import View
 from cooper.scenes.targets import SceneImages
 from cooper.scenes.worked import Turn, wanted, worked_turns
 from cooper.scenes.world import Scene
-from cooper.sequence import Sequencer
+from cooper.sequence import Sequencer, Target
 from cooper.trace import Drawing, Picture, Segment, Text, Trace
 from cooper.training.latents import Latents
 
@@ -61,7 +61,8 @@ class Mix:
     drawing begins (two times in a thousand above 0.95); 1.8 is nearly uniform."""
     traced_targets: float = 0.0
     """Share of worked traces whose maps are also drawn, in their context."""
-
+    object_weight: float = 1.0
+    """What tokens of a target that show some of an object count in the flow loss; the room's count 1."""
     view_dropout: float = 0.0
     """Share of the picture's patches that is hidden from what is written after a map, so that the map has to be read
     (method section 9)."""
@@ -96,7 +97,7 @@ class SceneRows:
         used = 0
         traces = self.told(scene, view, rng) if is_told else self.traces(scene, view, policy, cached, rng)
         for trace in traces:
-            pieces = self.sequencer.pieces(trace, cached.encode, self._noise(rng), shared)
+            pieces = self.sequencer.pieces(trace, cached.encode, self._target(i, rng), shared)
             if self.mix.view_dropout and trace.drawings:
                 pieces = blinded(pieces)
             skip = 0 if not sequences else sum(p is q or p == q for p, q in zip(pieces, sequences[0], strict=False))
@@ -163,13 +164,21 @@ class SceneRows:
             out.append(replace(piece, hidden=field[places].ravel()))
         return out
 
-    def _noise(self, rng: np.random.Generator) -> Callable[[int, int], tuple[float, Tensor]]:
-        def noise(tokens: int, width: int) -> tuple[float, Tensor]:
+    def _target(self, i: int, rng: np.random.Generator) -> Target:
+        def target(tokens: Tensor, grid: tuple[int, int]) -> Noised:
             t = 1 / (1 + np.exp(-self.mix.spread * rng.standard_normal()))
             t = self.time_shift * t / (1 + (self.time_shift - 1) * t)
-            return float(t), torch.from_numpy(rng.standard_normal((tokens, width), dtype=np.float32))
+            noise = torch.from_numpy(rng.standard_normal(tuple(tokens.shape), dtype=np.float32))
+            return Noised(tokens, grid, float(t), noise, self._weight(i, grid))
 
-        return noise
+        return target
+
+    def _weight(self, i: int, grid: tuple[int, int]) -> Tensor:
+        """(tokens,): what each drawing token of scene i counts."""
+        labels = self.images.shards.labels[i]
+        cells = labels.reshape(grid[0], labels.shape[0] // grid[0], grid[1], -1)
+        shows = torch.from_numpy((cells > 0).any(axis=(1, 3))).flatten()
+        return torch.where(shows, self.mix.object_weight, 1.0)
 
 
 def worked(

@@ -35,6 +35,8 @@ class StageSettings:
     trains_vision: bool = True
     """Whether the vision transformer is trained. (The autoencoder never is, here.)"""
     sheet_every: int = field(default=500)
+    after: str = ""
+    """The stage that this one goes on from; "" for the one that comes first."""
 
 
 class UnifiedStage(Supervised[UnifiedModel]):
@@ -77,16 +79,21 @@ class UnifiedStage(Supervised[UnifiedModel]):
         pointed: list[Tensor] = []
         layers = model.config.decoder.layers
         parts = losses(model, rows, lambda attend: Pointing(attend, found, layers, pointed) if found else attend)
-        total = parts.text.sum() * 0
-        figures: dict[str, float] = {"tokens": float(rows.valid.sum())}
-        named = [("text", parts.text, 1.0), ("flow", parts.flow, self.settings.flow_weight)]
+        means: dict[str, tuple[Tensor, float]] = {}
+        if parts.text.numel():
+            means["text"] = parts.text.mean(), 1.0
+        if parts.flow.numel():
+            assert rows.target_weight is not None
+            counts = rows.target_weight.to(parts.flow)
+            mean = (parts.flow.mean(dim=-1) * counts).sum() / counts.sum().clamp(min=1)
+            means["flow"] = mean, self.settings.flow_weight
         if pointed:
-            named.append(("point", torch.cat(pointed), self.settings.point_weight))
-        for name, part, weight in named:
-            if part.numel():
-                total = total + weight * part.mean()
-                figures[name] = float(part.mean().detach())
-        return total, figures
+            means["point"] = torch.cat(pointed).mean(), self.settings.point_weight
+        total = parts.text.sum() * 0
+        for mean, weight in means.values():
+            total = total + weight * mean
+        figures = {name: float(mean.detach()) for name, (mean, _) in means.items()}
+        return total, {"tokens": float(rows.valid.sum()), **figures}
 
     def trained(self, model: UnifiedModel) -> dict[str, nn.Parameter]:
         frozen = ("autoencoder.",) if self.settings.trains_vision else ("autoencoder.", "vision.")

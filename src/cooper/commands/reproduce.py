@@ -1,0 +1,54 @@
+"""`cooper reproduce`: the paper's claims, put to the test."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated
+
+from rich.console import Console
+from tyro.conf import arg
+
+from cooper.commands.outputs import check_folder
+from cooper.commands.terminal import progress_bars
+
+
+@dataclass(frozen=True)
+class Reproduce:
+    """Train every variant and control from nothing, ask them all the same questions, and write docs/results.md.
+
+    Hours for each seed. What is done is kept: stopped at any moment, the command goes on where it was, and seeds that
+    were run separately come together in one report.
+    """
+
+    run_folder: Annotated[Path, arg(name="run", metavar="DIR")] = Path("runs/reproduce")
+    """Folder for scenes, checkpoints, logs and answers. A quick run and a full one need different folders."""
+    out: Annotated[Path, arg(metavar="DIR")] = Path("docs")
+    """Folder for results.md and results/."""
+    seeds: int = 3
+    """Seeds: 0, 1, ..."""
+    seed: int | None = None
+    """Run only this seed; the report is of all that are finished."""
+    quick: bool = False
+    """A few minutes of each stage: shows that everything runs, and no claim."""
+    processes: int = field(default_factory=lambda: min(2, os.cpu_count() or 1))
+    """Processes that render and train together."""
+
+    def run(self) -> int:
+        if self.seeds < 1 or self.processes < 1 or (self.seed is not None and self.seed < 0):
+            raise ValueError("--seeds and --processes must be at least 1, and --seed not below 0")
+        check_folder(self.run_folder, "--run")
+        check_folder(self.out)
+
+        from cooper.reproduction.run import reproduce
+        from cooper.reproduction.variants import FULL, QUICK
+
+        console = Console(stderr=True)
+        wanted = range(self.seeds) if self.seed is None else (self.seed,)
+        plan, command = (QUICK, "cooper reproduce --quick") if self.quick else (FULL, "cooper reproduce")
+        path = reproduce(
+            self.run_folder, self.out, plan, wanted, self.processes, console.print, progress_bars, command
+        )
+        print(path)
+        return 0

@@ -1,0 +1,178 @@
+"""What the paper claims, and what the answers say about it. Pure functions of predictions.
+
+Scores are in points: 100 times a mean over tasks, each task counting the same. A difference between two variants is of
+the same questions; its interval resamples questions within each seed and task, so it says how sure the figure is for
+these seeds' models. How much seeds differ is told beside it, seed by seed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TypeAlias
+
+import numpy as np
+
+from cooper.evaluation.predictions import Row, key_of
+from cooper.scenes.question import GENERAL, SPATIAL, TASKS
+
+#: the rows of a variant, by seed
+Answers: TypeAlias = Mapping[int, Sequence[Row]]
+
+DISTANCES = ("distance_to_camera", "distance_between")
+#: The tasks that the paper's gain of stage 1 is about.
+LENGTHS = (*DISTANCES, "height", "size")
+
+
+@dataclass(frozen=True)
+class Figure:
+    """Points (or a difference of points), a 95 % interval, and the points of each seed."""
+
+    points: float
+    low: float
+    high: float
+    by_seed: tuple[float, ...]
+
+
+def score(answers: Answers, tasks: Sequence[str], resamples: int = 2000) -> Figure:
+    """Mean score over tasks, in points."""
+    return _figure([_by_task(rows, tasks) for rows in answers.values()], resamples)
+
+
+def difference(a: Answers, b: Answers, tasks: Sequence[str], resamples: int = 2000) -> Figure:
+    """How much higher `a` scores than `b` on the same questions.
+
+    Raises ValueError if they were not asked the same.
+    """
+    if a.keys() != b.keys():
+        raise ValueError(f"seeds {sorted(a)} and {sorted(b)} cannot be compared")
+    groups = []
+    for seed in a:
+        others = {key_of(row): row["score"] for row in b[seed]}
+        if others.keys() != {key_of(row) for row in a[seed]}:
+            raise ValueError(f"other questions were asked of one than of the other (seed {seed})")
+        groups.append(_by_task([{**row, "score": row["score"] - others[key_of(row)]} for row in a[seed]], tasks))
+    return _figure(groups, resamples)
+
+
+def share_calling(answers: Answers, tasks: Sequence[str], call: str | None = None) -> float:
+    """Share of the answers to these tasks for which that map was drawn; None: any map. 0..1."""
+    rows = [row for of_seed in answers.values() for row in of_seed if row["task"] in tasks]
+    return float(np.mean([bool(row["calls"]) if call is None else call in row["calls"] for row in rows]))
+
+
+def _by_task(rows: Sequence[Row], tasks: Sequence[str]) -> list[np.ndarray]:
+    found = [np.array([row["score"] for row in rows if row["task"] == task]) for task in tasks]
+    found = [scores for scores in found if len(scores)]
+    if not found:
+        raise ValueError(f"nothing was asked of {', '.join(tasks)}")
+    return found
+
+
+def _figure(groups: Sequence[Sequence[np.ndarray]], resamples: int) -> Figure:
+    """Of scores by seed and task."""
+    rng = np.random.default_rng(0)
+    by_seed = [100 * float(np.mean([scores.mean() for scores in tasks])) for tasks in groups]
+    drawn = np.zeros(resamples)
+    for tasks in groups:
+        for scores in tasks:
+            again = scores[rng.integers(len(scores), size=(resamples, len(scores)))].mean(axis=1)
+            drawn += 100 * again / len(tasks) / len(groups)
+    low, high = np.quantile(drawn, [0.025, 0.975])
+    return Figure(float(np.mean(by_seed)), float(low), float(high), tuple(by_seed))
+
+
+@dataclass(frozen=True)
+class Finding:
+    """A claim, what the paper says, what is wanted here, what was found, and whether that is enough."""
+
+    claim: str
+    paper: str
+    wanted: str
+    found: str
+    holds: bool
+
+
+def findings(answers: Mapping[str, Answers]) -> list[Finding]:
+    """Every claim that these variants can tell something about."""
+    made = []
+    for needed, make in (
+        (("COOPER", "base"), _gain), (("AMG direct", "base"), _stage_1), (("COOPER", "base"), _general),
+        (("COOPER", "RE", "base"), _against_re), (("COOPER", "PE", "base"), _against_pe), (("COOPER",), _adaptive),
+        (("COOPER", "other maps", "asked to think", "true maps"), _map_is_used), (("COOPER", "SFT only"), _reinforced),
+    ):  # fmt: skip
+        if all(name in answers for name in needed):
+            made.append(make(answers))
+    return made
+
+
+def _gain(a: Mapping[str, Answers]) -> Finding:
+    d = difference(a["COOPER"], a["base"], SPATIAL)
+    return Finding(
+        "COOPER - base, spatial tasks", "+6.91", "at least +6.91, interval above 0", shown(d),
+        d.points >= 6.91 and d.low > 0,
+    )  # fmt: skip
+
+
+def _stage_1(a: Mapping[str, Answers]) -> Finding:
+    d = difference(a["AMG direct"], a["base"], LENGTHS)
+    return Finding("AMG direct - base, distances and sizes", "+7.92", "at least +7.92", shown(d), d.points >= 7.92)
+
+
+def _general(a: Mapping[str, Answers]) -> Finding:
+    d = difference(a["COOPER"], a["base"], GENERAL)
+    return Finding("COOPER - base, general tasks", "+4.47", "no loss beyond the interval", shown(d), d.high >= 0)
+
+
+def _against_re(a: Mapping[str, Answers]) -> Finding:
+    d, own = difference(a["COOPER"], a["RE"], SPATIAL), difference(a["RE"], a["base"], SPATIAL)
+    found = f"RE - base {shown(own)}; COOPER - RE {shown(d)}"
+    return Finding("RE - base, spatial tasks", "+0.8", "COOPER at least 3 points above RE", found, d.points >= 3)
+
+
+def _against_pe(a: Mapping[str, Answers]) -> Finding:
+    spatial, general = (difference(a["COOPER"], a["PE"], tasks) for tasks in (SPATIAL, GENERAL))
+    own = [shown(difference(a["PE"], a["base"], tasks)) for tasks in (SPATIAL, GENERAL)]
+    return Finding(
+        "PE - base, spatial and general", "helps spatial, hurts general",
+        "COOPER at least as good as PE on spatial, better on general",
+        f"PE - base {own[0]} and {own[1]}; COOPER - PE {shown(spatial)} and {shown(general)}",
+        spatial.points >= 0 and general.points > 0,
+    )  # fmt: skip
+
+
+def _adaptive(a: Mapping[str, Answers]) -> Finding:
+    cooper = a["COOPER"]
+    depth, objects = share_calling(cooper, DISTANCES, "depth"), share_calling(cooper, ("counting",), "segmentation")
+    general = share_calling(cooper, GENERAL)
+    return Finding(
+        "adaptivity", "depth for distance, segmentation for counting, none otherwise",
+        "at least 80 % depth for distances, at least 80 % segmentation for counting, at most 15 % of general questions",
+        f"{depth:.0%} depth for distances, {objects:.0%} segmentation for counting, {general:.0%} of general questions",
+        depth >= 0.8 and objects >= 0.8 and general <= 0.15,
+    )  # fmt: skip
+
+
+def _map_is_used(a: Mapping[str, Answers]) -> Finding:
+    maps, other = (difference(a["COOPER"], a[name], SPATIAL) for name in ("asked to think", "other maps"))
+    true = difference(a["true maps"], a["COOPER"], SPATIAL)
+    return Finding(
+        "the map is used, spatial tasks", "-", "another picture's map costs at least half of what maps gain",
+        f"maps gain {shown(maps)} over thinking alone; another picture's cost {shown(other)}; "
+        f"true ones add {shown(true)}",
+        other.points >= maps.points / 2 and other.points > 0,
+    )  # fmt: skip
+
+
+def _reinforced(a: Mapping[str, Answers]) -> Finding:
+    d = difference(a["COOPER"], a["SFT only"], TASKS)
+    return Finding(
+        "accuracy within reinforcement, all tasks", "0.54 to 0.63", "at least +5 points over SFT only", shown(d),
+        d.points >= 5,
+    )  # fmt: skip
+
+
+def shown(d: Figure) -> str:
+    """A figure in words: +7.1 (5.0 to 9.2; by seed +6.9, +7.3)."""
+    seeds = f"; by seed {', '.join(f'{x:+.1f}' for x in d.by_seed)}" if len(d.by_seed) > 1 else ""
+    return f"{d.points:+.1f} ({d.low:+.1f} to {d.high:+.1f}{seeds})"

@@ -1,0 +1,95 @@
+"""The report's pictures."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import matplotlib
+import numpy as np
+
+from cooper.evaluation.predictions import Row
+from cooper.reproduction.claims import Answers, score, share_calling
+from cooper.scenes.question import SPATIAL, TASKS
+
+matplotlib.use("Agg")  # no screen
+from matplotlib import pyplot as plt  # noqa: E402
+from matplotlib.figure import Figure  # noqa: E402
+
+
+def scores(answers: Mapping[str, Answers], names: Sequence[str], path: Path) -> None:
+    """Score by task, a bar for each variant, with intervals."""
+    figure, axis = plt.subplots(figsize=(13, 4.5), layout="constrained")
+    asked = [task for task in TASKS if all(_has(answers[name], task) for name in names)]
+    width = 0.8 / len(names)
+    for k, name in enumerate(names):
+        found = [score(answers[name], (task,)) for task in asked]
+        at = np.arange(len(asked)) + (k - len(names) / 2 + 0.5) * width
+        points = np.array([f.points for f in found])
+        off = [points - [f.low for f in found], [f.high for f in found] - points]
+        axis.bar(at, points, width, yerr=off, label=name, error_kw={"linewidth": 0.7})
+    axis.set_xticks(np.arange(len(asked)), [task.replace("_", "\n") for task in asked])
+    axis.set_ylabel("score")
+    axis.legend(ncols=len(names), loc="upper center", bbox_to_anchor=(0.5, 1.12), frameon=False)
+    _save(figure, path)
+
+
+def calls(answers: Mapping[str, Answers], path: Path) -> None:
+    """Share of the answers with each map, by task."""
+    figure, axes = plt.subplots(
+        1, max(1, len(answers)), figsize=(11, 3.6), sharey=True, squeeze=False, layout="constrained"
+    )
+    for axis, (name, of) in zip(axes[0], answers.items(), strict=False):
+        asked = [task for task in TASKS if _has(of, task)]
+        for k, call in enumerate(("depth", "segmentation")):
+            shares = [100 * share_calling(of, (task,), call) for task in asked]
+            axis.bar(np.arange(len(asked)) + (k - 0.5) * 0.4, shares, 0.4, label=call)
+        axis.set_xticks(np.arange(len(asked)), [task.replace("_", " ") for task in asked], rotation=60, ha="right")
+        axis.set_title(name)
+    axes[0][0].set_ylabel("% of answers")
+    axes[0][0].legend(frameon=False)
+    _save(figure, path)
+
+
+def rewards(logs: Mapping[str, Sequence[Sequence[Row]]], path: Path) -> None:
+    """Reward and its parts over the steps of each reinforcement stage, the mean over seeds."""
+    parts = {"reward/total": "reward", "reward/answer": "answer", "reward/form": "form"}
+    figure, axes = plt.subplots(1, len(parts), figsize=(13, 3.4), layout="constrained")
+    for axis, (key, title) in zip(axes, parts.items(), strict=True):
+        for name, of in logs.items():
+            steps = min(len(log) for log in of)
+            values = np.mean([[row.get(key, np.nan) for row in log[:steps]] for log in of], axis=0)
+            axis.plot(np.arange(1, steps + 1), values, label=name.replace("_", " "))
+        axis.set_title(title)
+        axis.set_xlabel("step")
+    if logs:
+        axes[0].legend(frameon=False, fontsize=8)
+    _save(figure, path)
+
+
+def beside_the_paper(answers: Mapping[str, Answers], paper: Mapping[str, tuple[float, float]], path: Path) -> None:
+    """Means over spatial tasks and over all, here and in the paper (on other questions: compare differences)."""
+    names = [name for name in paper if name in answers]
+    figure, axes = plt.subplots(1, 2, figsize=(9, 3.4), layout="constrained")
+    for k, (axis, title, tasks) in enumerate(zip(axes, ("spatial", "all"), (SPATIAL, TASKS), strict=True)):
+        here = [score(answers[name], tasks) for name in names]
+        at, points = np.arange(len(names)), np.array([f.points for f in here])
+        off = [points - [f.low for f in here], [f.high for f in here] - points] if here else None
+        axis.bar(at - 0.2, [paper[name][k] for name in names], 0.4, label="paper, 7B, real benchmarks")
+        axis.bar(at + 0.2, points, 0.4, yerr=off, label="here, tiny, synthetic world")
+        axis.set_xticks(at, names)
+        axis.set_title(title)
+        axis.set_ylim(0, 100)
+    axes[0].legend(frameon=False, fontsize=8)
+    _save(figure, path)
+
+
+def _has(answers: Answers, task: str) -> bool:
+    return any(row["task"] == task for rows in answers.values() for row in rows)
+
+
+def _save(figure: Figure, path: Path) -> None:
+    temporary = path.with_name(f".{path.name}")
+    figure.savefig(temporary, dpi=110, format="png")
+    plt.close(figure)
+    temporary.rename(path)

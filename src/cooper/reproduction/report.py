@@ -1,0 +1,155 @@
+"""`docs/results.md` of all seeds that are finished: tables, plots, and every answer in one compressed file."""
+
+from __future__ import annotations
+
+import gzip
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from cooper.evaluation.predictions import Row
+from cooper.reproduction import plots
+from cooper.reproduction.claims import Answers, Figure, findings, score, share_calling
+from cooper.reproduction.seed import Seed
+from cooper.reproduction.variants import Variant
+from cooper.scenes.question import GENERAL, SPATIAL, TASKS
+
+#: (spatial sets' mean, mean of all) of the paper's table, method section 7; spatial is SIBench and Q-Spatial+
+PAPER = {"base": (45.5, 60.5), "PE": (49.9, 59.5), "RE": (46.2, 62.2), "COOPER": (53.7, 66.4)}
+#: figures of drawn maps: (map, figure, title)
+MAPS = (
+    ("depth", "abs_rel", "depth AbsRel"), ("depth", "delta1", "depth delta1"), ("segmentation", "miou", "mIoU"),
+)  # fmt: skip
+
+
+def write_report(seeds: Sequence[Seed], variants: Sequence[Variant], out: Path, command: str) -> Path:
+    """Writes `results.md` and the folder `results` into `out`; returns the path of the former."""
+    answers: dict[str, Answers] = {v.name: {s.seed: _rows(s.predictions(v)) for s in seeds} for v in variants}
+    folder = out / "results"
+    folder.mkdir(parents=True, exist_ok=True)
+    _keep_predictions(answers, folder / "predictions.jsonl.gz")
+    maps = {
+        stage: [json.loads(s.maps(stage).read_text()) for s in seeds]
+        for stage in ("perception", "interleaved", "reinforcement") if all(s.maps(stage).exists() for s in seeds)
+    }  # fmt: skip
+    logs = {stage: [_log(s, stage) for s in seeds] for stage in seeds[0].recipe.reinforced}
+    plots.scores(answers, [v.name for v in variants if v.name in _compared(variants)], folder / "scores.png")
+    plots.calls({name: answers[name] for name in ("SFT only", "COOPER") if name in answers}, folder / "calls.png")
+    plots.rewards({k: of for k, of in logs.items() if all(of)}, folder / "rewards.png")
+    plots.beside_the_paper(answers, PAPER, folder / "paper.png")
+    path = out / "results.md"
+    temporary = path.with_suffix(".tmp")
+    temporary.write_text("\n".join(_text(seeds, variants, answers, maps, command)) + "\n", encoding="utf-8")
+    temporary.rename(path)
+    return path
+
+
+def _text(
+    seeds: Sequence[Seed], variants: Sequence[Variant], answers: Mapping[str, Answers],
+    maps: Mapping[str, list[dict[str, Any]]], command: str,
+) -> list[str]:  # fmt: skip
+    plan = seeds[0].plan
+    lines = [
+        "# The paper's claims, in the synthetic world", "",
+        f"Written by `{command}`, seeds {', '.join(str(s.seed) for s in seeds)}. For each seed all models are trained "
+        f"from nothing on {plan.n_train} scenes and asked about {plan.n_test} test scenes of its own. Scores are means "
+        "over tasks, times 100; lengths are scored by MRA, all else exactly. Brackets: 95 % bootstrap intervals over "
+        "questions, for the models of these seeds.", "",
+        "## Claims", "",
+        *_table(
+            ("claim", "paper", "wanted", "here", "holds"),
+            [(f.claim, f.paper, f.wanted, f.found, "yes" if f.holds else "**no**") for f in findings(answers)],
+        ),
+        "", "![scores beside the paper's](results/paper.png)", "", "## Variants and controls", "",
+        *_table(
+            ("variant", "what it is", "spatial", "general", "all"),
+            [
+                (v.name, f"{v.about} (stage {v.stage}, mode {v.mode})",
+                 *(_brackets(score(answers[v.name], tasks)) for tasks in (SPATIAL, GENERAL, TASKS)))
+                for v in variants
+            ],
+        ),
+        "", "![scores by task](results/scores.png)", "", "### By task", "",
+        *_table(
+            ("task", *(v.name for v in variants)),
+            [(task, *(_of_task(answers[v.name], task) for v in variants)) for task in TASKS],
+        ),
+        "", "### Share of the answers for which depth / segmentation was drawn", "",
+        *_table(
+            ("task", *(v.name for v in variants if v.mode == "interleaved")),
+            [
+                (task, *(_calls(answers[v.name], task) for v in variants if v.mode == "interleaved"))
+                for task in TASKS
+            ],
+        ),
+        "", "![calls by task](results/calls.png)", "", "## Maps", "",
+        f"Of the first {plan.n_maps} test scenes of each seed, drawn on demand; metric depth, no alignment.", "",
+        *_table(
+            ("after", *(title for *_, title in MAPS)),
+            [
+                (stage, *(f"{np.mean([seed[kind][figure] for seed in of]):.3f}" for kind, figure, _ in MAPS))
+                for stage, of in maps.items()
+            ],
+        ),
+        "", "## Reinforcement", "", "![rewards](results/rewards.png)", "", "## Time", "",
+        "Hours of training, by stage and seed, on the machine it ran on, beside whatever else ran there.", "",
+        *_hours(seeds), "",
+        "Every answer: [results/predictions.jsonl.gz](results/predictions.jsonl.gz).",
+    ]  # fmt: skip
+    return lines
+
+
+def _hours(seeds: Sequence[Seed]) -> list[str]:
+    hours = [s.hours() for s in seeds]
+    stages = list(dict.fromkeys(stage for of in hours for stage in of))
+    rows = [(stage, *(f"{of.get(stage, 0):.2f}" for of in hours)) for stage in stages]
+    return _table(("stage", *(f"seed {s.seed}" for s in seeds)), [
+        *rows, ("all", *(f"{sum(of.values()):.2f}" for of in hours))
+    ])  # fmt: skip
+
+
+def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
+    return [f"| {' | '.join(cells)} |" for cells in (head, ["---"] * len(head), *rows)]
+
+
+def _brackets(figure: Figure) -> str:
+    return f"{figure.points:.1f} ({figure.low:.1f} to {figure.high:.1f})"
+
+
+def _of_task(answers: Answers, task: str) -> str:
+    scores = [row["score"] for rows in answers.values() for row in rows if row["task"] == task]
+    return f"{100 * np.mean(scores):.1f}" if scores else "-"
+
+
+def _calls(answers: Answers, task: str) -> str:
+    if not any(row["task"] == task for rows in answers.values() for row in rows):
+        return "-"
+    return " / ".join(f"{share_calling(answers, (task,), call):.0%}" for call in ("depth", "segmentation"))
+
+
+def _compared(variants: Sequence[Variant]) -> set[str]:
+    """Not the controls, whose plot nobody could read."""
+    return {v.name for v in variants[:6]}
+
+
+def _rows(path: Path) -> list[Row]:
+    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+
+
+def _log(seed: Seed, stage: str) -> list[Row]:
+    path = seed.space.stage(stage) / "log.jsonl"
+    return _rows(path) if path.exists() else []
+
+
+def _keep_predictions(answers: Mapping[str, Answers], path: Path) -> None:
+    temporary = path.with_name(path.name + ".tmp")
+    with temporary.open("wb") as raw, gzip.GzipFile("", "wb", fileobj=raw, mtime=0) as file:  # same answers, same bytes
+        for name, by_seed in answers.items():
+            for seed, rows in by_seed.items():
+                for row in rows:
+                    line = json.dumps({"variant": name, "run_seed": seed, **row}, ensure_ascii=False)
+                    file.write(f"{line}\n".encode())
+    temporary.rename(path)

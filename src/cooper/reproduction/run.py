@@ -1,0 +1,35 @@
+"""The whole reproduction: seeds one after the other, then the report of all that are finished."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from cooper.reproduction.report import write_report
+from cooper.reproduction.seed import Bars, Say, Seed
+from cooper.reproduction.variants import Plan
+
+
+def reproduce(
+    run: Path, out: Path, plan: Plan, seeds: Sequence[int], processes: int, say: Say, bars: Bars,
+    command: str = "cooper reproduce", quiet: bool = False,
+) -> Path:  # fmt: skip
+    """Train and ask the variants of these seeds in the folder `run`; returns the path of the report in `out`.
+
+    Raises ValueError if the folder holds a run of another plan.
+    """
+    _claim(run, plan)
+    for seed in seeds:
+        Seed(run, plan, seed).run(processes, say, bars, quiet)
+    known = sorted(int(path.name.removeprefix("seed-")) for path in run.glob("seed-*"))
+    finished = [one for one in (Seed(run, plan, seed) for seed in known) if one.finished]
+    return write_report(finished, plan.variants, out, command)
+
+
+def _claim(run: Path, plan: Plan) -> None:
+    path = run / "plan.txt"
+    if not path.exists():
+        run.mkdir(parents=True, exist_ok=True)
+        path.write_text(f"{plan}\n")
+    elif path.read_text() != f"{plan}\n":
+        raise ValueError(f"{run} holds a run with other settings; choose another --run, or delete it")

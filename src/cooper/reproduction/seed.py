@@ -1,0 +1,113 @@
+"""One seed of the reproduction: every stage trained from nothing, every variant asked. Resumable at any moment."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, TypeAlias
+
+from cooper.api import Cooper
+from cooper.evaluation.maps import OnProgress, evaluate_maps
+from cooper.evaluation.scenes import evaluate_scenes, load_scenes
+from cooper.inference.engine import Engine, Settings
+from cooper.reproduction.variants import Plan, Variant
+from cooper.scenes.shards import make_shards
+from cooper.scenes.world import SPLITS
+from cooper.training.pipeline import Workspace, train
+
+#: told what is done now, in a line
+Say: TypeAlias = Callable[[str], None]
+#: opens bars that are told how far something is
+Bars: TypeAlias = Callable[[], AbstractContextManager[OnProgress]]
+
+
+class Seed:
+    """The folder of a seed: RUN/seed-K, with the training run, `predictions/VARIANT.jsonl` and `maps/STAGE.json`."""
+
+    def __init__(self, run: Path, plan: Plan, seed: int):
+        self.folder, self.plan, self.seed = run / f"seed-{seed}", plan, seed
+        self.recipe = replace(plan.recipe, seed=seed)
+        scenes = run / "scenes"
+        self.space = Workspace(self.folder, scenes / "train", scenes / "validation")
+        self.test = scenes / "test"
+
+    @property
+    def first(self) -> int:
+        """The first of this seed's test scenes."""
+        return SPLITS["test"].start + self.seed * self.plan.n_test
+
+    def predictions(self, variant: Variant) -> Path:
+        return self.folder / "predictions" / f"{variant.name.replace(' ', '_')}.jsonl"
+
+    def maps(self, stage: str) -> Path:
+        return self.folder / "maps" / f"{stage}.json"
+
+    @property
+    def finished(self) -> bool:
+        return self._done.exists()
+
+    @property
+    def _done(self) -> Path:
+        return self.folder / "finished"
+
+    def run(self, processes: int, say: Say, bars: Bars, quiet: bool = False) -> None:
+        """Train and ask what is not done yet."""
+        if self.finished:
+            return
+        say(f"seed {self.seed}: rendering")
+        self._render(processes, quiet)
+        for stage in self.plan.stages:
+            say(f"seed {self.seed}: training {stage}")
+            train(self.space, self.recipe, stage, processes, quiet)
+        for variant in self.plan.variants:
+            say(f"seed {self.seed}: asking {variant.name}")
+            with bars() as on_progress:
+                self._ask(variant, on_progress)
+        for stage in ("perception", "interleaved", "reinforcement"):
+            if stage in self.plan.stages and not self.maps(stage).exists():
+                say(f"seed {self.seed}: measuring the maps of {stage}")
+                with bars() as on_progress:
+                    self._measure(stage, on_progress)
+        self._done.touch()
+
+    def _render(self, processes: int, quiet: bool) -> None:
+        plan = self.plan
+        parts = (
+            (self.space.train, SPLITS["train"].start, plan.n_train),
+            (self.space.validation, SPLITS["validation"].start, plan.n_validation),
+            (self.test, self.first, plan.n_test),
+        )
+        for folder, start, n in parts:
+            make_shards(folder, start, n, plan.size, workers=processes, quiet=quiet)
+
+    def _ask(self, variant: Variant, on_progress: OnProgress) -> None:
+        path = self.predictions(variant)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        cooper = Cooper.load(self.space.model(variant.stage))
+        evaluate_scenes(
+            cooper, variant.mode, self.plan.n_test, "test", self.first, on_progress=on_progress,
+            questions=self.plan.questions, maps=False, size=self.plan.size, shards=self.test, predictions=path,
+            control=variant.control,
+        )  # fmt: skip
+
+    def _measure(self, stage: str, on_progress: OnProgress) -> None:
+        cooper = Cooper.load(self.space.model(stage))
+        scenes = load_scenes(range(self.first, self.first + self.plan.n_maps), self.plan.size, self.test)
+        figures = evaluate_maps(Engine(cooper.model, cooper.sequencer, Settings()), scenes, on_progress)
+        _write(self.maps(stage), figures)
+
+    def hours(self) -> dict[str, float]:
+        """Hours of training by stage, as logged."""
+        logs = {path.parent.name: path for path in sorted(self.folder.glob("*/log.jsonl"))}
+        rows = {name: map(json.loads, path.read_text().splitlines()) for name, path in logs.items()}
+        return {name: sum(row["seconds"] for row in of) / 3600 for name, of in rows.items()}
+
+
+def _write(path: Path, figures: dict[str, Any]) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_suffix(".tmp")
+    temporary.write_text(json.dumps(figures, indent=1) + "\n")
+    temporary.rename(path)

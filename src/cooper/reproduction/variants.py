@@ -1,0 +1,100 @@
+"""What is compared: models of several stages, ways of asking them (the paper's: method, section 6), controls."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+from cooper.evaluation.controls import Control
+from cooper.training.loop import Optimisation
+from cooper.training.recipe import TINY, Recipe
+
+
+@dataclass(frozen=True)
+class Variant:
+    """The model of a stage, asked in a mode."""
+
+    name: str
+    stage: str
+    mode: str
+    about: str
+    control: Control = Control()
+
+
+VARIANTS = (
+    Variant("base", "base", "direct", "answers at once; has never drawn a map"),
+    Variant("AMG direct", "perception", "direct", "has learned to draw maps (stage 1), answers without them"),
+    Variant("PE", "perception", "perception", "stage 1; always draws both maps, then answers"),
+    Variant("RE", "text_reinforcement", "text", "base, then supervised and reinforced to think; never draws"),
+    Variant("SFT only", "interleaved", "interleaved", "stage 2 without reinforcement"),
+    Variant("COOPER", "reinforcement", "interleaved", "decides for itself"),
+)
+CONTROLS = (
+    Variant("blank maps", "reinforcement", "interleaved", "shown grey for every map", Control(maps="blank")),
+    Variant("other maps", "reinforcement", "interleaved", "shown another picture's true maps", Control(maps="other")),
+    Variant("true maps", "reinforcement", "interleaved", "shown the true maps", Control(maps="truth")),
+    Variant("calls forbidden", "reinforcement", "interleaved", "may not call", Control(calls="never")),
+    Variant("calls forced", "reinforcement", "interleaved", "must call before it answers", Control(calls="always")),
+    Variant("asked to think", "reinforcement", "text", "asked as RE is, so that it does not draw"),
+    Variant("no exploration reward", "no_exploration", "interleaved", "reinforced without that part of the reward"),
+    Variant("view dropout", "view_dropout_reinforcement", "interleaved", "half of the picture hidden after each map"),
+)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How much is trained and asked, for each seed."""
+
+    recipe: Recipe
+    variants: tuple[Variant, ...] = VARIANTS + CONTROLS
+    n_train: int = 30_000
+    """Scenes to train on; all seeds share them."""
+    n_validation: int = 200
+    n_test: int = 1000
+    """Test scenes, others for each seed."""
+    questions: int = 1
+    """Most questions a test scene."""
+    n_maps: int = 200
+    """Of the test scenes, those whose maps are measured."""
+    size: int = 128
+    """Side of the pictures."""
+
+    @property
+    def stages(self) -> tuple[str, ...]:
+        """The stages whose models are asked."""
+        return tuple(dict.fromkeys(v.stage for v in self.variants))
+
+
+def shortened(recipe: Recipe, steps: dict[str, int]) -> Recipe:
+    """The recipe with these numbers of steps, by stage; schedules shrink with them."""
+    assert steps.keys() == {*recipe.stages, "decoder"}
+
+    def short(name: str, o: Optimisation) -> Optimisation:
+        return replace(o, steps=steps[name])
+
+    return replace(
+        recipe, autoencoder=short("autoencoder", recipe.autoencoder), decoder=short("decoder", recipe.decoder),
+        vision=short("vision", recipe.vision),
+        unified={k: replace(s, optimisation=short(k, s.optimisation)) for k, s in recipe.unified.items()},
+        reinforced={k: replace(s, optimisation=short(k, s.optimisation)) for k, s in recipe.reinforced.items()},
+    )  # fmt: skip
+
+
+_SUPERVISED = ("interleaved", "text", "view_dropout")
+#: Some hours a seed on two cores.
+FULL = Plan(
+    replace(
+        shortened(TINY, {
+            "autoencoder": 2000, "decoder": 1000, "vision": 1500, "base": 900, "perception": 1200,
+            **dict.fromkeys(_SUPERVISED, 900), **dict.fromkeys(TINY.reinforced, 20),
+        }), flagged=150,
+    )
+)  # fmt: skip
+#: Minutes: everything is run, nothing is learned that a claim could rest on.
+QUICK = Plan(
+    replace(
+        shortened(TINY, {
+            "autoencoder": 300, "decoder": 50, "vision": 150, "base": 60, "perception": 80,
+            **dict.fromkeys(_SUPERVISED, 60), **dict.fromkeys(TINY.reinforced, 3),
+        }), flagged=20,
+    ), n_train=1000, n_validation=50, n_test=60, n_maps=24,
+)  # fmt: skip

@@ -1,0 +1,88 @@
+"""What answers say about the paper's claims, on answers made by hand."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import pytest
+
+from cooper.evaluation.predictions import Row
+from cooper.reproduction.claims import Answers, difference, findings, score, share_calling
+from cooper.scenes.question import GENERAL, SPATIAL, TASKS
+
+CALLS = {"distance_to_camera": ["depth"], "distance_between": ["depth"], "counting": ["segmentation"]}
+
+
+def answers(
+    right: Callable[[str, int], float], seeds: Sequence[int] = (0, 1), n: int = 20,
+    calls: Callable[[str], list[str]] = lambda task: CALLS.get(task, []),
+) -> Answers:  # fmt: skip
+    """`right(task, k)`: the score of question k of a task."""
+
+    def row(seed: int, task: str, k: int) -> Row:
+        scored = {"score": right(task, k), "calls": calls(task)}
+        return {"seed": 1000 * seed + k, "task": task, "question": f"{task}?", **scored}
+
+    return {seed: [row(seed, task, k) for task in TASKS for k in range(n)] for seed in seeds}
+
+
+def test_every_task_counts_the_same() -> None:
+    rows = {0: [
+        {"seed": k, "task": "closer", "question": "", "score": 1.0, "calls": []} for k in range(9)
+    ] + [{"seed": 0, "task": "taller", "question": "", "score": 0.0, "calls": []}]}  # fmt: skip
+    figure = score(rows, SPATIAL)
+    assert figure.points == 50 and figure.by_seed == (50,)
+
+
+def test_a_difference_is_of_the_same_questions() -> None:
+    # both are right half of the time, on the same questions: nothing differs, and that is certain
+    same = answers(lambda _, k: k % 2)
+    assert difference(same, answers(lambda _, k: k % 2), TASKS) == score(answers(lambda *_: 0.0), TASKS)
+    other = difference(same, answers(lambda _, k: (k + 1) % 2), TASKS)
+    assert other.points == 0 and other.low < -5 and other.high > 5
+    with pytest.raises(ValueError, match="other questions"):
+        difference(same, answers(lambda *_: 1.0, n=19), TASKS)
+    with pytest.raises(ValueError, match="cannot be compared"):
+        difference(same, answers(lambda *_: 1.0, seeds=(0, 2)), TASKS)
+
+
+def test_intervals_cover_the_truth() -> None:
+    figure = score(answers(lambda _, k: k % 4 == 0, n=40), TASKS)
+    assert figure.points == 25 and 20 < figure.low < 25 < figure.high < 30
+
+
+def test_calls_are_counted_by_task() -> None:
+    made = answers(lambda *_: 1.0)
+    assert share_calling(made, ("counting",), "segmentation") == 1
+    assert share_calling(made, ("counting", "closer"), "segmentation") == 0.5
+    assert share_calling(made, ("counting", "closer")) == 0.5 and share_calling(made, GENERAL) == 0
+
+
+def variants(**scores: float) -> dict[str, Answers]:
+    """Variants that are right in so many of 20 questions of each spatial task, and in half of the others."""
+    return {
+        name.replace("_", " "): answers(lambda t, k, s=s: k < s if t in SPATIAL else k < 10)  # type: ignore[misc]
+        for name, s in scores.items()
+    }
+
+
+def test_claims_that_hold_and_that_do_not() -> None:
+    good = variants(
+        base=8, AMG_direct=10, PE=12, RE=11, SFT_only=12, COOPER=14, other_maps=8, asked_to_think=10, true_maps=15
+    )
+    good["PE"] = {s: [{**r, "score": float(r["score"]) * (r["task"] in SPATIAL)} for r in rows]
+                  for s, rows in good["PE"].items()}  # fmt: skip
+    found = {f.claim: f for f in findings(good)}
+    assert len(found) == 8 and all(f.holds for f in found.values()), found
+    assert found["COOPER - base, spatial tasks"].found.startswith("+30.0 (")
+    bad = variants(
+        base=14, AMG_direct=14, PE=15, RE=14, SFT_only=14, COOPER=14, other_maps=14, asked_to_think=10, true_maps=15
+    )
+    bad["COOPER"] = {s: [{**r, "calls": ["depth"]} for r in rows] for s, rows in bad["COOPER"].items()}
+    assert [f.claim for f in findings(bad) if f.holds] == ["COOPER - base, general tasks"]
+
+
+def test_claims_that_cannot_be_tested_are_left_out() -> None:
+    assert [f.claim for f in findings(variants(COOPER=14, base=8))] == [
+        "COOPER - base, spatial tasks", "COOPER - base, general tasks", "adaptivity",
+    ]  # fmt: skip

@@ -1,0 +1,111 @@
+"""Everything that `cooper reproduce` does, in miniature: every stage and variant, stopped and resumed, two seeds."""
+
+from __future__ import annotations
+
+import gzip
+import json
+from collections import Counter
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from cooper.commands.terminal import progress_bars
+from cooper.evaluation.predictions import Predictions
+from cooper.inference.flow import FlowSettings
+from cooper.model.presets import dummy
+from cooper.reproduction import seed as seed_module
+from cooper.reproduction.run import reproduce
+from cooper.reproduction.variants import CONTROLS, FULL, QUICK, VARIANTS, Plan
+from cooper.training import pipeline
+from cooper.training.loop import Optimisation
+from cooper.training.recipe import TINY
+
+pytest.importorskip("mujoco")
+FAST = Optimisation(3, lr=1e-3, matrix_lr=1e-3, warmup=1)
+MINIATURE = Plan(
+    replace(
+        TINY, config=dummy(), autoencoder=FAST, decoder=FAST, vision=FAST, vision_batch=4, flagged=2,
+        unified={
+            k: replace(s, optimisation=FAST, rows=2, mix=replace(s.mix, tokens=300)) for k, s in TINY.unified.items()
+        },
+        reinforced={
+            k: replace(s, optimisation=replace(FAST, steps=2, matrix_lr=None), questions=2, rollouts=2, turn_tokens=8,
+                       flow=FlowSettings(3)) for k, s in TINY.reinforced.items()
+        },
+    ), n_train=6, n_validation=6, n_test=6, n_maps=2, questions=3, size=64,
+)  # fmt: skip
+
+
+def flagged(cooper, scenes, asked, path, settings):  # type: ignore[no-untyped-def]
+    """All questions: a model of a moment answers none, and all would be dropped."""
+    Predictions(path, {}).add([
+        {"seed": a.seed, "task": a.question.task, "question": a.question.text, "answer": a.question.answer,
+         "kind": a.question.kind, "value": a.question.value, "flag": "positive"} for a in asked
+    ])  # fmt: skip
+    return Counter()
+
+
+def run(folder: Path, seeds: list[int], plan: Plan = MINIATURE) -> Path:
+    return reproduce(folder / "run", folder / "docs", plan, seeds, 1, lambda _: None, progress_bars, quiet=True)
+
+
+class Stopped(Exception):
+    pass
+
+
+def test_in_miniature(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pipeline, "flag_questions", flagged)
+    asked: list[str] = []
+    evaluate = seed_module.evaluate_scenes
+
+    def stopping(cooper, mode, *args, **more):  # type: ignore[no-untyped-def]
+        asked.append(mode)
+        if len(asked) == 4:
+            raise Stopped
+        return evaluate(cooper, mode, *args, **more)
+
+    monkeypatch.setattr(seed_module, "evaluate_scenes", stopping)
+    with pytest.raises(Stopped):
+        run(tmp_path, [0])
+    assert not (tmp_path / "docs").exists()
+    logs = {path: path.read_bytes() for path in (tmp_path / "run/seed-0").glob("*/log.jsonl")}
+    assert len(logs) == 3 + len(TINY.unified) + len(TINY.reinforced)
+    answers = {path: path.read_bytes() for path in (tmp_path / "run/seed-0/predictions").iterdir()}
+
+    report = run(tmp_path, [0]).read_text()
+    assert all(path.read_bytes() == kept for path, kept in {**logs, **answers}.items()), "nothing is done twice"
+    names = [v.name for v in VARIANTS + CONTROLS]
+    assert all(f"| {name} |" in report for name in names) and "COOPER - base, spatial tasks" in report
+    assert report.count("](results/") == 5
+    for target in ("scores", "calls", "rewards", "paper"):
+        assert (tmp_path / f"docs/results/{target}.png").stat().st_size > 5000
+
+    def kept() -> list[dict]:
+        with gzip.open(tmp_path / "docs/results/predictions.jsonl.gz", "rt") as file:
+            return [json.loads(line) for line in file]
+
+    counts = Counter(row["variant"] for row in kept())
+    assert set(counts) == set(names) and len(set(counts.values())) == 1, "all were asked the same"
+
+    small = replace(MINIATURE, variants=MINIATURE.variants)
+    assert "seeds 0, 1" in run(tmp_path, [1], small).read_text(), "the seed that was there before is in the report, too"
+    by_seed = Counter(row["run_seed"] for row in kept())
+    assert set(by_seed) == {0, 1}
+    assert not {r["seed"] for r in kept() if r["run_seed"] == 0} & {r["seed"] for r in kept() if r["run_seed"] == 1}
+    first, second = ((tmp_path / f"run/seed-{k}/base/state.safetensors").read_bytes() for k in (0, 1))
+    assert first != second, "seeds begin with other weights"
+
+    with pytest.raises(ValueError, match="other settings"):
+        run(tmp_path, [0], replace(MINIATURE, n_test=5))
+
+
+def test_plans_train_all_that_they_ask() -> None:
+    for plan in (FULL, QUICK):
+        assert set(plan.stages) <= set(plan.recipe.stages)
+        for stage in plan.stages:
+            assert plan.recipe.path(stage)[:2] == ("autoencoder", "vision")
+    # every variant is trained alike (method section 6)
+    steps = {name: s.optimisation.steps for name, s in FULL.recipe.unified.items()}
+    assert steps["interleaved"] == steps["text"] == steps["view_dropout"]
+    assert len({(s.optimisation, s.questions, s.rollouts) for s in FULL.recipe.reinforced.values()}) == 1
