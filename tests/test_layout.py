@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import cache
 from unittest.mock import patch
 
@@ -73,10 +74,18 @@ def noised(seed: int, rows: int = 1, columns: int = 2, time: float = 0.3) -> Noi
 
 seeds, sides = st.integers(0, 10**6), st.integers(1, 3)
 ids = st.lists(st.integers(4, CONFIG.decoder.vocabulary - 1), max_size=6).map(tuple)
-words = st.builds(Words, ids, st.booleans()) | st.builds(
-    lambda i, n, begin, end: Words((n, *i), False, begin, end), ids, st.integers(4, 99), st.booleans(), st.booleans()
+words = st.builds(Words, ids, st.booleans(), blind=st.booleans()) | st.builds(
+    lambda i, n, *frame: Words((n, *i), False, *frame), ids, st.integers(4, 99), *[st.booleans()] * 3
 )
-looked_at = words | st.builds(seen, seeds, sides, sides) | st.builds(clean, seeds, sides, sides)
+
+
+def half_hidden(piece: Seen | Clean, seed: int) -> Seen | Clean:
+    """With an image of which blind words see about a half."""
+    return replace(piece, hidden=np.random.default_rng(seed).random(tokens_of(piece, CONFIG)) < 0.5)
+
+
+images = st.builds(seen, seeds, sides, sides) | st.builds(clean, seeds, sides, sides)
+looked_at = words | images | st.builds(half_hidden, images, seeds)
 drawn = st.builds(noised, seeds, sides, sides, st.floats(0, 1, width=32))
 pieces = looked_at | drawn
 sequences = st.lists(pieces, min_size=1, max_size=6)

@@ -159,6 +159,11 @@ class RowLayout:
     end: int
     """The next rotary position after the last node that advances it."""
 
+    @property
+    def blind(self) -> np.ndarray:
+        """bool: tokens of blind nodes."""
+        return np.array([isinstance(n.piece, Words) and n.piece.blind for n in self.nodes], dtype=bool)[self.segment]
+
     def tree(self, slots: np.ndarray) -> Tree:
         """The row's attention, its tokens being at these places of a batch."""
         words = [n.piece if isinstance(n.piece, Words) else None for n in self.nodes]
@@ -249,6 +254,10 @@ class Batch:
     """int64 (B, N), stream order."""
     valid: Tensor
     """bool (B, N): False for padding."""
+    hidden: Tensor
+    """bool (B, N): tokens that blind ones do not see."""
+    blind: Tensor
+    """bool (B, N)."""
     trees: list[Tree]
     """Attention of each row."""
     labels: Tensor
@@ -301,6 +310,7 @@ def collate(rows: Sequence[RowLayout], config: ModelConfig) -> Batch:
     labels = np.full((size, und_width), NO_LABEL, dtype=np.int64)
     positions = np.zeros((size, width), dtype=np.int64)
     order = np.full((size, width), -1, dtype=np.int64)
+    hidden, blind = np.zeros((2, size, width), dtype=bool)
     images: dict[tuple[int, ...], list[tuple[Tensor, np.ndarray]]] = {}
     drawn: list[tuple[Tensor, float, np.ndarray, np.ndarray]] = []
     target_at: list[np.ndarray] = []
@@ -316,6 +326,7 @@ def collate(rows: Sequence[RowLayout], config: ModelConfig) -> Batch:
         labels[r, slot[und]] = row.labels[und]
         positions[r, slot] = row.position
         order[r, slot] = np.arange(len(slot))
+        hidden[r, slot], blind[r, slot] = row.hidden, row.blind
         trees.append(row.tree(r * width + slot))
         for i, node in enumerate(row.nodes):
             piece = node.piece
@@ -336,7 +347,8 @@ def collate(rows: Sequence[RowLayout], config: ModelConfig) -> Batch:
                 weight.append(torch.ones(len(piece.tokens)) if piece.weight is None else piece.weight)
     batch = Batch(
         torch.from_numpy(und_ids), gen_width, torch.from_numpy(positions), torch.from_numpy(order >= 0),
-        trees, torch.from_numpy(labels), torch.from_numpy(order), torch.tensor([row.end for row in rows]),
+        torch.from_numpy(hidden), torch.from_numpy(blind), trees, torch.from_numpy(labels), torch.from_numpy(order),
+        torch.tensor([row.end for row in rows]),
     )  # fmt: skip
     for group in images.values():
         places = torch.from_numpy(np.stack([at for _, at in group]))

@@ -44,9 +44,10 @@ def scripted(settings: Reinforcement) -> ReinforcementStage:
     return ReinforcementStage(QUESTIONS, SEQUENCER, replace(settings, sampling=sampling, turn_tokens=64))
 
 
-def test_the_first_update_has_the_ratios_of_the_rollouts() -> None:
+@pytest.mark.parametrize("view_dropout", [0.0, 0.5])
+def test_the_first_update_has_the_ratios_of_the_rollouts(view_dropout: float) -> None:
     """Rollouts of no, one and two maps, that share their prompt in one row."""
-    stage = scripted(SETTINGS)
+    stage = scripted(replace(SETTINGS, view_dropout=view_dropout))
     groups = stage.roll_out(MODEL, stage.batch(0, Share()))
     assert [len(r.trace.drawings) for r in groups[0].rollouts] == [0, 1, 2, 0]
     assert [g.spread for g in groups] == [True, False], "the second question is answered in the same way every time"
@@ -58,6 +59,12 @@ def test_the_first_update_has_the_ratios_of_the_rollouts() -> None:
         sum(len(t.log_probabilities) for t in r.turns) for g in groups for r in g.rollouts
     ]
     assert advantages.tolist() == [a for g in groups for a in g.advantages.tolist()]
+    assert bool(batch.hidden.any() and batch.blind.any()) == (view_dropout > 0)
+    with torch.no_grad():  # what is hidden matters, but only to what follows a map
+        unhidden, _ = token_log_p(MODEL, scripted(SETTINGS).packed(MODEL, groups)[0], 1.0)
+    differs = (unhidden - log_p).abs() > 1e-4
+    mapped = torch.tensor([bool(r.trace.drawings) for g in groups for r in g.rollouts])[rollout]
+    assert bool(differs.any()) == (view_dropout > 0) and not differs[~mapped].any()
 
 
 @pytest.mark.parametrize("mask", [False, True])

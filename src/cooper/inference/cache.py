@@ -29,6 +29,8 @@ class Block:
         self.k = torch.zeros(shape, dtype=dtype, device=device)
         self.v = torch.zeros(shape, dtype=dtype, device=device)
         self.visible = torch.zeros(rows, capacity, dtype=torch.bool, device=device)
+        self.hidden: Tensor | None = None
+        """bool (rows, capacity): columns that blind tokens do not see; None: they see all."""
         self.used = 0
 
     @property
@@ -48,7 +50,15 @@ class Block:
         index = slice(rows[0], rows[-1] + 1) if rows == list(range(rows[0], rows[-1] + 1)) else rows
         part = Block.__new__(Block)
         part.k, part.v, part.visible, part.used = self.k[:, index], self.v[:, index], self.visible[index], self.used
+        part.hidden = _rows(self.hidden, rows)
         return part
+
+    def hide(self, columns: slice, hidden: Tensor) -> None:
+        """Which of these columns are hidden: bool (rows, columns)."""
+        if self.hidden is None and hidden.any():
+            self.hidden = torch.zeros_like(self.visible)
+        if self.hidden is not None:
+            self.hidden[:, columns] = hidden
 
 
 @dataclass(frozen=True)
@@ -92,10 +102,13 @@ class Context:
         own = Block(c, self.rows * copies, capacity, self.links[-1].block.k.dtype, self.positions.device)
         return Context((*self.links, Link(own, 0, None)), own.rows, self.positions.repeat_interleave(copies))
 
-    def grown(self, columns: int, valid: Tensor, positions: Tensor) -> Context:
-        """After `columns` tokens were written to the last block; `valid` (rows, columns) says which are real."""
+    def grown(self, columns: int, valid: Tensor, positions: Tensor, hidden: Tensor | None = None) -> Context:
+        """After `columns` tokens were written to the last block; `valid` (rows, columns) says which are real, `hidden`
+        which of them blind tokens do not see."""
         link = self.links[-1]
         block = link.block
+        if hidden is not None:
+            block.hide(slice(link.length, link.length + columns), hidden)
         block.visible[:, link.length : link.length + columns] = valid
         block.used = link.length + columns
         whole = link.visible is None and bool(valid.all())
@@ -131,18 +144,19 @@ def _rows(x: Tensor | None, rows: list[int]) -> Tensor | None:
 class CachedAttention:
     """Attention of new tokens to a context and to each other.
 
-    `local` (rows, N, N) says which new tokens see which; None if each row has one token. The new keys and values are
-    written into the context's last block, behind what it holds, and attended to there; the caller then makes the grown
-    context.
+    `local` (rows, N, N) says which new tokens see which; None if each row has one token. `blind` (rows, N) says which
+    do not see what is hidden in the context; None if all see it. The new keys and values are written into the context's
+    last block, behind what it holds, and attended to there; the caller then makes the grown context.
     """
 
-    def __init__(self, context: Context, local: Tensor | None):
+    def __init__(self, context: Context, local: Tensor | None, blind: Tensor | None = None):
         self.last = context.links[-1]
         self.new = 1 if local is None else local.shape[1]
         before = [link for link in context.links[:-1] if link.length > 0]
         self.links = [*before, replace(self.last, length=self.last.length + self.new)]
         self.bias: Tensor | None = None
-        if local is None and all(link.visible is None for link in self.links):
+        hides = blind is not None and bool(blind.any()) and any(link.block.hidden is not None for link in self.links)
+        if local is None and not hides and all(link.visible is None for link in self.links):
             return
         rows, device = context.rows, context.positions.device
         masks: list[Tensor] = []
@@ -153,7 +167,12 @@ class CachedAttention:
                 seen = torch.ones(1, 1, dtype=torch.bool, device=device).expand(rows, link.length)
             elif repeat > 1:
                 seen = seen.repeat_interleave(repeat, dim=0)
-            masks.append(seen[:, None].expand(rows, self.new, link.length))
+            mask = seen[:, None].expand(rows, self.new, link.length)
+            if hides and link.block.hidden is not None:
+                assert blind is not None
+                hidden = link.block.hidden[:, : link.length].repeat_interleave(repeat, dim=0)
+                mask = mask & ~(blind[:, :, None] & hidden[:, None])
+            masks.append(mask)
         masks.append(torch.ones(rows, 1, 1, dtype=torch.bool, device=device) if local is None else local)
         allowed = torch.cat(masks, dim=-1)
         bias = torch.zeros(allowed.shape, device=device).masked_fill_(~allowed, float("-inf"))

@@ -23,8 +23,9 @@ from cooper.layout import Clean, Piece, Words, tokens_of
 from cooper.modalities import Modality, by_tag, modality
 from cooper.model.autoencoder import unpatchify
 from cooper.model.unified import UnifiedModel
-from cooper.sequence import Sequencer
+from cooper.sequence import Encode, Sequencer
 from cooper.trace import Drawing, Picture, Text, Trace, answer_of, calls_of
+from cooper.view_dropout import hidden_view, seeded
 
 #: why a trace ended: it answered; a turn neither answered nor called a map it may call; a turn or the whole trace ran
 #: out of tokens; the last turn called for another map
@@ -46,6 +47,9 @@ class Settings:
     banned: tuple[tuple[int, ...], ...] = ()
     """Tokens that may not be written in the first turn, the second, ...; the last of these holds for all that follow.
     For experiments: what does a model say that may not, or must, call for a map?"""
+    view_dropout: float = 0.0
+    """Share of the picture that is hidden from what is written after a map (`cooper.view_dropout`); for rollouts to
+    learn from."""
 
 
 @dataclass(frozen=True)
@@ -193,7 +197,11 @@ class Engine:
         encode = self.sequencer.encoder(self.model)
         system = [Text(policy.system, "system")] if policy.system else []
         traces = [Trace((*system, *prompt.segments), prompt.meta) for prompt in prompts]
-        opened = Session.open(self.model, [self.sequencer.pieces(trace, encode) for trace in traces])
+        prompted = [
+            self.sequencer.pieces(trace, encode, shared=self.views(trace, encode, seed))
+            for trace, seed in zip(traces, seeds[::samples], strict=True)
+        ]
+        opened = Session.open(self.model, prompted)
         session = opened.fork(samples, self._capacity(policy, traces))
         rows = [_Row(first + k, traces[k // samples], seed) for k, seed in enumerate(seeds)]
         for turn in range(policy.max_turns):
@@ -214,6 +222,7 @@ class Engine:
             if len(going) <= len(rows) // 2:  # the finished ones cost more than copying the rest
                 session, rows, going = session.select(going), [rows[i] for i in going], list(range(len(going)))
             yield from self._draw(session, rows, going, turn)
+            session.blind = self.settings.view_dropout > 0
             pieces: list[list[Piece]] = [[] for _ in rows]
             reflection = Text(policy.reflection, "reflection")
             for i in going:
@@ -222,9 +231,19 @@ class Engine:
                 if shown is not None:
                     drawing = shown(rows[i].number, drawing)
                     rows[i].trace = Trace((*before, drawing), rows[i].trace.meta)
-                pieces[i] = self.sequencer.pieces(Trace((drawing, reflection)), encode)
+                looked = self.sequencer.pieces(Trace((drawing,)), encode)
+                pieces[i] = [*looked, Words(self.sequencer.ids(policy.reflection), blind=session.blind)]
                 rows[i].trace += reflection
             session.read(pieces)
+
+    def views(self, trace: Trace, encode: Encode, seed: int) -> dict[int, list[Piece]]:
+        """The pieces of a prompt's pictures with what is hidden of them, as `Sequencer.pieces` takes them, if anything
+        is; `seed` is that of the prompt's first rollout."""
+        share, rng = self.settings.view_dropout, seeded(seed)
+        return {
+            id(s.image): hidden_view(self.sequencer.picture(s.image, encode), share, self.model.config, rng)
+            for s in trace.pictures if share
+        }  # fmt: skip
 
     def _capacity(self, policy: Policy, traces: Sequence[Trace]) -> int:
         """Columns that a batch can come to after its prompts: rows are padded to the longest of each stream."""

@@ -32,6 +32,8 @@ class Session:
 
     def __init__(self, model: UnifiedModel, context: Context):
         self.model, self.context = model, context
+        self.blind = False
+        """Whether what is written from now on does not see what is hidden of pictures (view dropout)."""
         self.turn_column = 0
         """Column of the last block at which the latest turn begins (with its frame)."""
         self.turn_position = context.positions
@@ -48,12 +50,15 @@ class Session:
 
     def fork(self, copies: int, capacity: int) -> Session:
         """Each row `copies` times, with room for `capacity` more tokens each; what was read is shared."""
-        return Session(self.model, self.context.fork(copies, self.model.config.decoder, capacity))
+        part = Session(self.model, self.context.fork(copies, self.model.config.decoder, capacity))
+        part.blind = self.blind
+        return part
 
     def select(self, rows: list[int]) -> Session:
         """Some of the rows, to go on separately."""
         part = Session(self.model, self.context.select(rows))
         part.turn_column, part.turn_position = self.turn_column, self.turn_position[rows]
+        part.blind = self.blind
         return part
 
     def read(self, rows: Sequence[Sequence[Piece]]) -> None:
@@ -68,14 +73,16 @@ class Session:
     def _read(self, batch: Batch) -> None:
         und, gen = embed(self.model, batch)
         device = self.model.device
-        attend = CachedAttention(self.context, batch.allowed.to(device))
+        attend = CachedAttention(self.context, batch.allowed.to(device), batch.blind.to(device))
         self.model.decoder(und, gen, batch.positions.to(device), attend)
-        self.context = self.context.grown(batch.order.shape[1], batch.valid.to(device), batch.ends.to(device))
+        self.context = self.context.grown(
+            batch.order.shape[1], batch.valid.to(device), batch.ends.to(device), batch.hidden.to(device)
+        )
 
     def read_turn(self, rows: Sequence[Sequence[int]]) -> None:
         """Read a given turn, as if it had been written: token ids without the frame; empty for rows that have none."""
         self.turn_column, self.turn_position = self.context.links[-1].length, self.context.positions
-        self.read([[Words(tuple(ids))] if ids else [] for ids in rows])
+        self.read([[Words(tuple(ids), blind=self.blind)] if ids else [] for ids in rows])
 
     @torch.no_grad()
     def write(self, limits: Sequence[int], uniform: Tensor, sampling: Sampling) -> Iterator[list[tuple[int, int]]]:
@@ -89,10 +96,11 @@ class Session:
         self.written = [Written() for _ in limits]
         pending = [special.begin if limit > 0 else None for limit in limits]
         uniform = uniform.to(device)
+        blind = torch.ones(len(limits), 1, dtype=torch.bool, device=device) if self.blind else None
         for step in range(max(limits) + 1):
             active = torch.tensor([p is not None for p in pending], device=device)
             ids = torch.tensor([[p or 0] for p in pending], device=device)
-            attend = CachedAttention(self.context, None)
+            attend = CachedAttention(self.context, None, blind)
             positions = self.context.positions
             with threads_for(len(limits) * decoder.hidden * 2 * decoder.ffn):
                 hidden, _ = self.model.decoder(self.model.embed_text(ids), None, positions[:, None], attend)
@@ -160,5 +168,5 @@ class Session:
         shorter = self.context.without(hidden, self.turn_position + 1 + kept)
         capacity = max(len(rest) for _, rest in turns) + 1
         branch = Session(self.model, shorter.fork(1, self.model.config.decoder, capacity))
-        branch.read([[Words(tuple(rest), begin=False)] for _, rest in turns])
+        branch.read([[Words(tuple(rest), begin=False, blind=self.blind)] for _, rest in turns])
         return branch.context

@@ -105,6 +105,6 @@ TINY = Recipe(
             _REINFORCED, after="text", mode="text", weights=Weights(form=0.1, exploration=0.0)
         ),
         "no_exploration": replace(_REINFORCED, weights=Weights(exploration=0.0)),
-        "view_dropout_reinforcement": replace(_REINFORCED, after="view_dropout"),
+        "view_dropout_reinforcement": replace(_REINFORCED, after="view_dropout", view_dropout=0.5),
     },
 )  # fmt: skip

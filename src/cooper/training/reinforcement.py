@@ -22,7 +22,7 @@ from cooper.inference.engine import Engine, Rollout, Settings
 from cooper.inference.flow import FlowSettings
 from cooper.inference.policy import policy
 from cooper.inference.sampler import Sampling
-from cooper.layout import NO_LABEL, Batch, Node, Piece, collate, lay_out, merge, together
+from cooper.layout import NO_LABEL, Batch, Node, collate, lay_out, merge, together
 from cooper.modalities import modality
 from cooper.model.packed import forward
 from cooper.model.unified import UnifiedModel
@@ -32,6 +32,7 @@ from cooper.trace import Picture, Text, Trace
 from cooper.training.grpo import Objective, group_advantages, grpo_loss
 from cooper.training.loop import Losses, Optimisation, Share, Stage
 from cooper.training.rewards import Record, Reward, Weights, rewards
+from cooper.view_dropout import blinded
 
 
 @dataclass(frozen=True)
@@ -54,6 +55,8 @@ class Reinforcement:
     weights: Weights = field(default_factory=Weights)
     tolerance: float | None = None
     """Relative error up to which a length is right; None grades it."""
+    view_dropout: float = 0.0
+    """Share of the picture that is hidden from what is written after a map, in rollouts and in the update."""
     mask_truncated: bool = False
     """Leave out rollouts that ran out of tokens."""
     seed: int = 4
@@ -115,12 +118,9 @@ class ReinforcementStage(Stage[UnifiedModel]):
     def roll_out(self, model: UnifiedModel, batch: Sequence[tuple[int, PicturedQuestion]]) -> list[Group]:
         """Rollouts of every question, in one batch of the engine, and their rewards."""
         s = self.settings
-        engine_settings = Settings(s.sampling, s.flow, s.turn_tokens, batch=len(batch) * s.rollouts)
         prompts = [Trace((Picture(asked.image), Text(asked.record.question))) for _, asked in batch]
         seeds = [number * s.rollouts + k for number, _ in batch for k in range(s.rollouts)]
-        rollouts = Engine(model, self.sequencer, engine_settings).run(
-            prompts, self.policy, samples=s.rollouts, seeds=seeds
-        )
+        rollouts = self._engine(model, len(seeds)).run(prompts, self.policy, samples=s.rollouts, seeds=seeds)
         earned, groups = [], [rollouts[i : i + s.rollouts] for i in range(0, len(rollouts), s.rollouts)]
         for (_, asked), group in zip(batch, groups, strict=True):
             earned.append(rewards([r.trace for r in group], asked.record, self.tags, s.weights, s.tolerance))
@@ -130,6 +130,11 @@ class ReinforcementStage(Stage[UnifiedModel]):
             Group(asked, group, parts, a, bool(differ))
             for (_, asked), group, parts, a, differ in zip(batch, groups, earned, advantages, spread, strict=True)
         ]
+
+    def _engine(self, model: UnifiedModel, batch: int = 1) -> Engine:
+        s = self.settings
+        settings = Settings(s.sampling, s.flow, s.turn_tokens, batch=batch, view_dropout=s.view_dropout)
+        return Engine(model, self.sequencer, settings)
 
     def figures(self, groups: Sequence[Group]) -> dict[str, float]:
         """What is logged of a step's rollouts: means over all, calls and answers by task and by flag."""
@@ -189,8 +194,9 @@ class ReinforcementStage(Stage[UnifiedModel]):
         rollout: list[int] = []
         advantages: list[float] = []
         for group in groups:
-            shared: dict[int, list[Piece]] = {}
-            rows.append(merge([self.sequencer.pieces(r.trace, encode, shared=shared) for r in group.rollouts]))
+            shared = self._engine(model).views(group.rollouts[0].trace, encode, group.rollouts[0].seed)
+            pieces = [self.sequencer.pieces(r.trace, encode, shared=shared) for r in group.rollouts]
+            rows.append(merge(list(map(blinded, pieces)) if self.settings.view_dropout else pieces))
             for r, advantage in zip(group.rollouts, group.advantages.tolist(), strict=True):
                 recorded = _recorded(r)
                 old += recorded

@@ -8,7 +8,7 @@ see when the model is used, because `layout` makes it so.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TypeVar
 
 import numpy as np
@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from cooper.inference.policy import POLICIES, Policy
-from cooper.layout import Clean, Node, Noised, Piece, Seen, Words, merge, tokens_of
+from cooper.layout import Node, Noised, Piece, merge, tokens_of
 from cooper.modalities import modality
 from cooper.scenes.captions import caption, grounded, listed, told
 from cooper.scenes.prompts import DESCRIBE, RECONSTRUCT
@@ -29,6 +29,7 @@ from cooper.scenes.world import Scene
 from cooper.sequence import Sequencer, Target
 from cooper.trace import Drawing, Picture, Segment, Text, Trace
 from cooper.training.latents import Latents
+from cooper.view_dropout import blinded, hidden_view
 
 T = TypeVar("T")
 
@@ -93,7 +94,8 @@ class SceneRows:
         shared: dict[int, list[Piece]] = {}
         if self.mix.view_dropout and not is_told:
             image = cached.image("picture")
-            shared[id(image)] = self.hiding(self.sequencer.picture(image, cached.encode), rng)
+            picture = self.sequencer.picture(image, cached.encode)
+            shared[id(image)] = hidden_view(picture, self.mix.view_dropout, self.sequencer.config, rng)
         used = 0
         traces = self.told(scene, view, rng) if is_told else self.traces(scene, view, policy, cached, rng)
         for trace in traces:
@@ -150,20 +152,6 @@ class SceneRows:
             traces.append(start + worked(scene, view, questions[k], policy, rng, cached.image, target))
         return traces
 
-    def hiding(self, picture: Sequence[Piece], rng: np.random.Generator) -> list[Piece]:
-        """A picture's pieces with the same places hidden in each."""
-        field = rng.random((16, 16)) < self.mix.view_dropout
-        out: list[Piece] = []
-        for piece in picture:
-            assert isinstance(piece, Clean | Seen)
-            rows, columns = (
-                piece.grid if isinstance(piece, Clean)
-                else (side // self.sequencer.config.vision.patch for side in piece.image.shape[-2:])
-            )  # fmt: skip
-            places = np.ix_(np.arange(rows) * 16 // rows, np.arange(columns) * 16 // columns)
-            out.append(replace(piece, hidden=field[places].ravel()))
-        return out
-
     def _target(self, i: int, rng: np.random.Generator) -> Target:
         def target(tokens: Tensor, grid: tuple[int, int]) -> Noised:
             t = 1 / (1 + np.exp(-self.mix.spread * rng.standard_normal()))
@@ -201,13 +189,6 @@ def segments_of(
             segments.append(Drawing(turn.draws, image(turn.draws), target=target))
             segments.append(Text(policy.reflection, "reflection"))
     return segments
-
-
-def blinded(pieces: Sequence[Piece]) -> list[Piece]:
-    """A trace's pieces, its words after the first map blind."""
-    wrote = next((i for i, p in enumerate(pieces) if isinstance(p, Words) and p.loss), len(pieces))
-    drew = next((i for i in range(wrote, len(pieces)) if isinstance(pieces[i], Seen)), len(pieces))
-    return [replace(p, blind=True) if i > drew and isinstance(p, Words) else p for i, p in enumerate(pieces)]
 
 
 def _several(number: int, make: Callable[[], list[T]]) -> list[T]:
