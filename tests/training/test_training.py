@@ -15,6 +15,7 @@ import torch.distributed as dist
 from tests.helpers import random_model, sequencer
 from torch import Tensor, nn
 
+from cooper.inference.engine import Engine
 from cooper.inference.policy import POLICIES
 from cooper.layout import NO_LABEL, Noised, Seen, Words, chain, collate, lay_out
 from cooper.model.autoencoder import Autoencoder
@@ -25,6 +26,7 @@ from cooper.scenes.shards import make_shards
 from cooper.scenes.targets import KINDS, SceneImages
 from cooper.scenes.world import COLORS, SHAPES
 from cooper.training.autoencoder import AutoencoderStage, normalised, to_tensor
+from cooper.training.drawn import DrawnMaps
 from cooper.training.latents import Latents, fingerprint
 from cooper.training.loop import Optimisation, Share, Supervised, Trainer
 from cooper.training.rows import Mix, SceneRows
@@ -110,6 +112,32 @@ def test_a_target_sees_in_training_what_it_sees_when_it_is_drawn(images: SceneIm
         seen = [type(layout.nodes[j].piece).__name__ for j in np.flatnonzero(layout.sees[i])]
         assert seen == ["Clean", "Seen", "Words", "Noised"], "the picture, the call, and itself"
         assert not layout.sees[:, i][[j for j in range(len(layout.nodes)) if j != i]].any()
+
+
+def test_traces_show_maps_as_the_model_drew_them(
+    images: SceneImages, latents: Latents, tmp_path: Path
+) -> None:
+    model = random_model()
+    drawn = DrawnMaps(images, 3, tmp_path, model, sequencer(model))
+    for kind in ("depth", "segmentation"):
+        drawn.make(kind, batch=2, quiet=True)
+    assert len(drawn) == 3 and drawn.folder == DrawnMaps(images, 3, tmp_path, model, sequencer(model)).folder
+    assert drawn.folder != DrawnMaps(images, 3, tmp_path, random_model(seed=5), sequencer(model)).folder
+    own = Engine(model, sequencer(model), drawn.engine.settings).draw([images.image(1, "picture")], "depth", seeds=[1])
+    difference = np.abs(own[0].image.astype(int) - drawn.row(1, "depth"))
+    assert difference.max() <= 1, "as it would be drawn alone"
+    mix = Mix(tokens=1500, modes=(("interleaved", 1.0),), traced_targets=1.0)
+    rows = SceneRows(images, latents, sequencer(model), mix, drawn=drawn)
+    for i in (0, 1, 2, 4):
+        nodes = rows.nodes(i, np.random.default_rng(i))
+        targets = [n.piece for n in nodes if isinstance(n.piece, Noised)]
+        maps = [n.piece.image for n in nodes if isinstance(n.piece, Seen) and n.parent > 2]
+        assert len(maps) == len(targets) > 0
+        kinds = ("depth", "segmentation")
+        for target in targets:
+            assert any(torch.equal(target.tokens, latents.tokens(i, kind)) for kind in kinds), "true ones are drawn"
+        shown = [to_tensor((drawn.row(i, kind) if i < 3 else images.image(i, kind))[None])[0] for kind in kinds]
+        assert all(any(torch.allclose(m, s, atol=1e-5) for s in shown) for m in maps)
 
 
 def test_tokens_that_show_objects_count_more(images: SceneImages, latents: Latents) -> None:

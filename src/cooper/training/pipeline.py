@@ -6,6 +6,7 @@ import os
 import uuid
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from datetime import timedelta
 from functools import partial
 from pathlib import Path
 
@@ -26,6 +27,7 @@ from cooper.scenes.targets import SceneImages
 from cooper.scenes.tokenizer import train_tokenizer
 from cooper.sequence import Sequencer
 from cooper.training.autoencoder import AutoencoderStage, depth_error, normalised
+from cooper.training.drawn import DrawnMaps
 from cooper.training.flags import flag_questions, flagged_questions
 from cooper.training.latents import Latents
 from cooper.training.loop import Share, Trainer
@@ -81,7 +83,8 @@ def _process(
     rank: int, world: int, meeting: str, space: Workspace, recipe: Recipe, last: str, quiet: bool
 ) -> None:
     torch.set_num_threads(max(1, (os.cpu_count() or 1) // world))
-    dist.init_process_group("gloo", init_method=f"file://{meeting}", rank=rank, world_size=world)
+    patience = timedelta(hours=12)  # the first one draws and flags while the others wait
+    dist.init_process_group("gloo", init_method=f"file://{meeting}", rank=rank, world_size=world, timeout=patience)
     try:
         _stages(space, recipe, last, quiet or rank > 0)
     finally:
@@ -175,7 +178,12 @@ def train_stage(
         made = latents(images, folder)
         for kind in ("picture", *(model.config.modalities if settings.mix.draws_maps else ())):
             once(partial(made.make, kind, quiet=quiet))
-        sets.append(SceneRows(images, made, sequencer, settings.mix, model.config.time_shift))
+        drawn = None
+        if settings.drawn and folder == space.train:
+            drawn = DrawnMaps(images, settings.drawn, space.run, model, sequencer)
+            for kind in model.config.modalities:
+                once(partial(drawn.make, kind, quiet=quiet))
+        sets.append(SceneRows(images, made, sequencer, settings.mix, model.config.time_shift, drawn))
     stage = UnifiedStage(name, sets[0], sets[1], settings)
     trainer = Trainer(
         model, stage, settings.optimisation, space.stage(name), dtype=fast_dtype(),

@@ -62,7 +62,7 @@ class Recipe:
 # What worked traces are made of, whatever their policy.
 _TRACES = Mix(tokens=680, told=0.06, caption=0.2, grounded=4, listed=4)
 _SUPERVISED = StageSettings(
-    _TRACES, Optimisation(steps=1750, lr=8e-4, matrix_lr=1.6e-3, decay=0.97, ema=0.995, warmup=50), seed=31,
+    _TRACES, Optimisation(steps=1750, lr=8e-4, matrix_lr=1.6e-3, decay=0.97, ema=0.995, warmup=50), seed=31, drawn=5000,
     trains_vision=False,
 )  # fmt: skip
 _INTERLEAVED = replace(
@@ -95,7 +95,7 @@ TINY = Recipe(
         "interleaved": replace(_SUPERVISED, mix=_INTERLEAVED, after="perception"),
         # RE: the same traces without maps, from a model that never drew one
         "text": replace(
-            _SUPERVISED, mix=replace(_TRACES, modes=(("text", 0.66), ("direct", 0.34))), after="base"
+            _SUPERVISED, mix=replace(_TRACES, modes=(("text", 0.66), ("direct", 0.34))), drawn=0, after="base"
         ),
         "view_dropout": replace(_SUPERVISED, mix=replace(_INTERLEAVED, view_dropout=0.5), after="perception"),
     },

@@ -28,6 +28,7 @@ from cooper.scenes.worked import Turn, wanted, worked_turns
 from cooper.scenes.world import Scene
 from cooper.sequence import Sequencer, Target
 from cooper.trace import Drawing, Picture, Segment, Text, Trace
+from cooper.training.drawn import DrawnMaps
 from cooper.training.latents import Latents
 from cooper.view_dropout import blinded, hidden_view
 
@@ -77,16 +78,19 @@ class Mix:
 class SceneRows:
     """Rows of a folder of shards and their latents: `nodes(i, rng)` lays scene i out as one row."""
 
-    def __init__(self, images: SceneImages, latents: Latents, sequencer: Sequencer, mix: Mix, time_shift: float = 1.0):
+    def __init__(
+        self, images: SceneImages, latents: Latents, sequencer: Sequencer, mix: Mix, time_shift: float = 1.0,
+        drawn: DrawnMaps | None = None,
+    ):  # fmt: skip
         self.images, self.latents, self.sequencer = images, latents, sequencer
-        self.mix, self.time_shift = mix, time_shift
+        self.mix, self.time_shift, self.drawn = mix, time_shift, drawn
 
     def __len__(self) -> int:
         return min(len(self.images), len(self.latents))
 
     def nodes(self, i: int, rng: np.random.Generator) -> list[Node]:
         scene, view = self.images.shards[i]
-        cached = _Cached(self.images, self.latents, i)
+        cached = _Cached(self.images, self.latents, self.drawn, i)
         names, shares = zip(*self.mix.modes, strict=True)
         policy = POLICIES[str(rng.choice(names, p=np.array(shares) / sum(shares)))]
         is_told = rng.random() < self.mix.told
@@ -115,7 +119,7 @@ class SceneRows:
         start = Trace((Text(policy.system or "", "system"), Text(told(scene, view, rng))))
         questions = ask_all(scene, view, rng)
         return [
-            start + worked(scene, view, questions[k], policy, rng, _no_image, False)
+            start + worked(scene, view, questions[k], policy, rng, None, False)
             for k in rng.permutation(len(questions))
         ]
 
@@ -145,11 +149,11 @@ class SceneRows:
             for one in _several(lists, lambda: listed(scene, view, rng)):
                 turns = [*(wanted(m, call_of, rng) for m in one.maps if m in policy.calls), Turn(one.answer)]
                 target = rng.random() < mix.traced_targets
-                traces.append(start + segments_of(turns, one.question, policy, cached.image, target))
+                traces.append(start + segments_of(turns, one.question, policy, cached, target))
         questions = ask_all(scene, view, rng)
         for k in rng.permutation(len(questions)):
             target = rng.random() < mix.traced_targets
-            traces.append(start + worked(scene, view, questions[k], policy, rng, cached.image, target))
+            traces.append(start + worked(scene, view, questions[k], policy, rng, cached, target))
         return traces
 
     def _target(self, i: int, rng: np.random.Generator) -> Target:
@@ -171,22 +175,25 @@ class SceneRows:
 
 def worked(
     scene: Scene, view: View, question: Question, policy: Policy, rng: np.random.Generator,
-    image: Callable[[str], np.ndarray], target: bool,
+    images: _Cached | None, target: bool,
 ) -> Sequence[Segment]:  # fmt: skip
-    """A worked trace after the picture: question, turns, maps (as `image(name)` gives them), reflections."""
+    """A worked trace after the picture: question, turns, maps, reflections. With `target`, maps are to be drawn."""
     turns = worked_turns(scene, view, question, policy.name, rng, call_of)  # type: ignore[arg-type]
-    return segments_of(turns, question.text, policy, image, target)
+    return segments_of(turns, question.text, policy, images, target)
 
 
 def segments_of(
-    turns: Sequence[Turn], question: str, policy: Policy, image: Callable[[str], np.ndarray], target: bool
+    turns: Sequence[Turn], question: str, policy: Policy, images: _Cached | None, target: bool
 ) -> list[Segment]:
     """A question and the model's turns as segments of a trace."""
     segments: list[Segment] = [Text(question)]
     for turn in turns:
         segments.append(Text(turn.text, "model"))
         if turn.draws:
-            segments.append(Drawing(turn.draws, image(turn.draws), target=target))
+            assert images is not None, "a row without a picture has no maps either"
+            if target:
+                segments.append(Drawing(turn.draws, images.image(turn.draws), target=True, shown=False))
+            segments.append(Drawing(turn.draws, images.shown(turn.draws)))
             segments.append(Text(policy.reflection, "reflection"))
     return segments
 
@@ -204,15 +211,11 @@ def call_of(name: str) -> str:
     return modality(name).call
 
 
-def _no_image(kind: str) -> np.ndarray:
-    raise AssertionError(f"a row without a picture has no {kind} either")
-
-
 class _Cached:
     """The images of one scene, each made once, and their latents."""
 
-    def __init__(self, images: SceneImages, latents: Latents, i: int):
-        self.images, self.latents, self.i = images, latents, i
+    def __init__(self, images: SceneImages, latents: Latents, drawn: DrawnMaps | None, i: int):
+        self.images, self.latents, self.drawn, self.i = images, latents, drawn, i
         self.made: dict[str, np.ndarray] = {}
 
     def image(self, kind: str) -> np.ndarray:
@@ -220,6 +223,14 @@ class _Cached:
             self.made[kind] = self.images.image(self.i, kind)
         return self.made[kind]
 
+    def shown(self, kind: str) -> np.ndarray:
+        """A map as traces show it: as the model drew it, where it did, or as it should be."""
+        if self.drawn is None or self.i >= len(self.drawn):
+            return self.image(kind)
+        return np.array(self.drawn.row(self.i, kind))
+
     def encode(self, image: np.ndarray) -> Tensor:
-        kind = next(k for k, made in self.made.items() if made is image)
-        return self.latents.tokens(self.i, kind)
+        for kind, made in self.made.items():
+            if made is image:
+                return self.latents.tokens(self.i, kind)
+        return self.latents.encode(image[None])[0]  # what the model drew

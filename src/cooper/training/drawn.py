@@ -1,0 +1,35 @@
+"""Maps as the model draws them, for the traces it learns to read maps from: those it will have to read are its own."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from cooper.evaluation.predictions import fingerprint
+from cooper.inference.engine import Engine, Settings
+from cooper.inference.flow import FlowSettings
+from cooper.model.unified import UnifiedModel
+from cooper.scenes.targets import SceneImages
+from cooper.sequence import Sequencer
+from cooper.training.kept import Kept
+
+
+class DrawnMaps(Kept):
+    """Maps, uint8 RGB, of the first `number` scenes as a model draws them on demand; the seed of one is its scene's.
+
+    They are kept in a folder named after the model's weights, and made before it goes on being trained.
+    """
+
+    name = "drawing"
+
+    def __init__(self, images: SceneImages, number: int, folder: Path, model: UnifiedModel, sequencer: Sequencer):
+        self.images = images
+        # a few steps are as good as many where noise is small
+        self.engine = Engine(model, sequencer, Settings(flow=FlowSettings(time_points=5), batch=32))
+        length = min(number, len(images))
+        super().__init__(folder / f"drawn-{fingerprint(model)}", length, (images.size, images.size, 3), np.uint8)
+
+    def compute(self, kind: str, rows: range) -> np.ndarray:
+        pictures, seeds = [self.images.image(i, "picture") for i in rows], self.images.shards.seeds[list(rows)]
+        return np.stack([d.image for d in self.engine.draw(pictures, kind, seeds=[int(s) for s in seeds])])
