@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import json
-import time
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from threading import Thread
 from typing import Any
 
 import pytest
+from tests.judge_server import Server, serving
 
 from cooper.evaluation.judge import Claim, Judge, parse_verdict
 
@@ -27,47 +24,14 @@ REPLIES: dict[str, list[tuple[int, str, float]]] = {
 }
 
 
-class Server(ThreadingHTTPServer):
-    daemon_threads = True
-    asked: list[dict[str, Any]]
-
-
-class Handler(BaseHTTPRequestHandler):
-    server: Server
-
-    def do_POST(self) -> None:
-        body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-        answer = body["messages"][-1]["content"].rpartition("Answer: ")[2]
-        before = sum(b["messages"][-1] == body["messages"][-1] for b in self.server.asked)
-        self.server.asked.append(body)
-        status, reply, wait = REPLIES[answer][min(before, len(REPLIES[answer]) - 1)]
-        time.sleep(wait)
-        message = {"role": "assistant", "content": reply}
-        out = {"choices": [{"index": 0, "message": message, "finish_reason": "stop"}]} if status == 200 else {}
-        data = json.dumps({"id": "1", "object": "chat.completion", "created": 0, "model": "m", **out}).encode()
-        self.send_response(status)
-        self.send_header("Content-Type", "application/json")
-        self.send_header("Content-Length", str(len(data)))
-        self.end_headers()
-        self.wfile.write(data)
-
-    def log_message(self, *args: Any) -> None:
-        pass
-
-
 @pytest.fixture
 def server() -> Iterator[Server]:
-    server = Server(("127.0.0.1", 0), Handler)
-    server.asked = []
-    Thread(target=server.serve_forever, daemon=True).start()
-    yield server
-    server.shutdown()
-    server.server_close()
+    with serving(REPLIES) as server:
+        yield server
 
 
 def judge(server: Server, **settings: Any) -> Judge:
-    url = f"http://127.0.0.1:{server.server_port}/v1"
-    return Judge(url, "m", key="k", **{"timeout": 2.0, "retries": 1, **settings})
+    return Judge(server.url, "m", key="k", **{"timeout": 2.0, "retries": 1, **settings})
 
 
 def claims(*answers: str) -> list[Claim]:

@@ -33,6 +33,14 @@ def test_advantages() -> None:
         group_advantages(torch.ones(3, 1))
 
 
+def test_a_rollout_without_a_verdict_is_as_if_it_were_not_there() -> None:
+    nan = float("nan")
+    got, spread = group_advantages(torch.tensor([[1.0, nan, 0.0, 1.0], [nan, 1.0, 1.0, nan], [nan, nan, nan, 1.0]]))
+    alone, _ = group_advantages(torch.tensor([[1.0, 0.0, 1.0]]))
+    assert got[0].isnan().tolist() == [False, True, False, False] and spread.tolist() == [True, False, False]
+    assert torch.allclose(got[0][[0, 2, 3]], alone[0])
+
+
 def test_the_ratio_is_clipped_where_that_lowers_the_gain() -> None:
     """Good rollouts gain no more above 1.2, bad ones are punished on; below 0.8 the other way round."""
     assert loss([1, 1, 1, 1]) == pytest.approx(-(3 * 1 - 2) / 4)

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import json
+import math
+from collections import defaultdict
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
 from tests.helpers import Scripted, picture, random_model, sequencer
+from tests.judge_server import serving
 
+from cooper.evaluation.judge import Judge
 from cooper.inference.flow import FlowSettings
 from cooper.modalities import modality
 from cooper.training import reinforcement
@@ -87,6 +91,26 @@ def test_truncated_rollouts_can_be_left_out() -> None:
     groups = stage.roll_out(MODEL, stage.batch(0, Share()))
     *_, advantages = stage.packed(MODEL, groups[:1])
     assert advantages.isfinite().tolist() == [True, True, True, False]
+
+
+def test_rollouts_that_a_judge_is_silent_about_are_left_out() -> None:
+    asked = [replace(q, record=replace(q.record, kind="judged", answer="a pair")) for q in QUESTIONS]
+    stage = scripted(SETTINGS)
+    with pytest.raises(ValueError, match="give a judge"):
+        ReinforcementStage(asked, SEQUENCER, stage.settings)
+    # the last rollout of the first question was cut, and of what it says the judge says nothing
+    with serving(defaultdict(lambda: [(200, "who knows", 0.0)], {"2": [(200, "yes", 0.0)]})) as server:
+        stage = ReinforcementStage(asked, SEQUENCER, stage.settings, judge=Judge(server.url, "m", timeout=5.0))
+        groups = stage.roll_out(MODEL, stage.batch(0, Share()))
+        assert len(server.asked) == 3, "two questions, and what was cut: each claim once"
+    answers = [[r.answer for r in g.rewards] for g in groups]
+    assert answers[0][:3] == [1, 1, 1] and math.isnan(answers[0][3]) and answers[1] == [1, 1, 1, 1]
+    *_, advantages = stage.packed(MODEL, groups[:1])
+    assert advantages.isfinite().tolist() == [True, True, True, False] and advantages[:3].abs().sum() > 1
+    assert stage.figures(groups)["no_verdict"] == pytest.approx(1 / 8)
+    assert stage.figures(groups)["answer/counting"] == 1
+    loss = sum(float(loss.detach()) for loss, _ in stage._losses(MODEL, groups[:1], {}))
+    assert math.isfinite(loss) and loss != 0
 
 
 def test_figures_tell_of_answers_and_calls() -> None:

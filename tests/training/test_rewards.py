@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 from tests.helpers import picture
 
+from cooper.evaluation.judge import Claim
 from cooper.trace import Drawing, Text, Trace
-from cooper.training.rewards import Record, Weights, rewards
+from cooper.training.rewards import Record, Weights, claim_of, rewards
 from cooper.training.rewards.answer import answer_reward
 from cooper.training.rewards.exploration import exploration_rewards
 from cooper.training.rewards.form import form_reward
@@ -53,6 +54,16 @@ def trace(*turns: str, ends_drawing: bool = False) -> Trace:
 def test_answers(given: str, record: Record, tolerance: float | None, earned: float) -> None:
     assert answer_reward(trace(given), record, tolerance) == pytest.approx(earned)
     assert answer_reward(trace(DEPTH, given), record, tolerance) == pytest.approx(earned)
+
+
+def test_a_judge_decides_where_rules_cannot() -> None:
+    record = Record("Why is it dark?", "the lamp is off", "judged")
+    group = [trace(ANSWER), trace(DEPTH, ANSWER), trace(ANSWER), trace(DEPTH, ends_drawing=True)]
+    assert [claim_of(t, record) for t in group[2:]] == [Claim("Why is it dark?", "the lamp is off", "2.0 m"), None]
+    assert claim_of(group[0], FAR) is None
+    found = rewards(group, record, TAGS, verdicts=[True, False, None, None])
+    assert [r.answer for r in found[:2]] == [1, 0] and found[3].answer == 0, "a rollout without an answer is wrong"
+    assert np.isnan(found[2].answer) and np.isnan(found[2].total) and found[2].form == 1
 
 
 def test_what_ends_in_a_drawing_has_no_answer() -> None:

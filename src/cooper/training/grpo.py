@@ -50,12 +50,17 @@ class Objective:
 
 
 def group_advantages(rewards: Float[Tensor, "G n"]) -> tuple[Float[Tensor, "G n"], Bool[Tensor, " G"]]:
-    """Advantages, and which groups have any spread; the others' are zero. n is at least 2."""
+    """Advantages, and which groups have any spread; the others' are zero. n is at least 2. A NaN reward is none: that
+    rollout's advantage is NaN, and the others' are as if it were not there."""
     if rewards.shape[1] < 2:
         raise ValueError(f"a group needs at least 2 rollouts to be compared, not {rewards.shape[1]}")
-    spread = rewards.amax(dim=1) - rewards.amin(dim=1) > 1e-8
-    centred = rewards - rewards.mean(dim=1, keepdim=True)
-    return centred / (rewards.std(dim=1, keepdim=True) + 1e-4) * spread[:, None], spread
+    there = ~rewards.isnan()
+    number = there.sum(dim=1, keepdim=True)
+    mean = rewards.nansum(dim=1, keepdim=True) / number.clamp(min=1)
+    centred = rewards - mean
+    deviation = (centred.square().nansum(dim=1, keepdim=True) / (number - 1).clamp(min=1)).sqrt()
+    spread = (centred.abs().nan_to_num() > 1e-8).any(dim=1)
+    return centred / (deviation + 1e-4) * spread[:, None], spread
 
 
 @dataclass(frozen=True)

@@ -18,6 +18,7 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
+from cooper.evaluation.judge import Judge
 from cooper.inference.engine import Engine, Rollout, Settings
 from cooper.inference.flow import FlowSettings
 from cooper.inference.policy import policy
@@ -31,7 +32,7 @@ from cooper.sequence import Sequencer
 from cooper.trace import Picture, Text, Trace
 from cooper.training.grpo import Objective, group_advantages, grpo_loss
 from cooper.training.loop import Losses, Optimisation, Share, Stage
-from cooper.training.rewards import Record, Reward, Weights, rewards
+from cooper.training.rewards import Record, Reward, Weights, claim_of, rewards
 from cooper.view_dropout import blinded
 
 
@@ -90,8 +91,11 @@ class ReinforcementStage(Stage[UnifiedModel]):
 
     def __init__(
         self, questions: Sequence[PicturedQuestion], sequencer: Sequencer, settings: Reinforcement,
-        name: str = "reinforcement",
+        name: str = "reinforcement", judge: Judge | None = None,
     ):  # fmt: skip
+        if judge is None and any(asked.record.kind == "judged" for asked in questions):
+            raise ValueError("some of the questions are to be judged by another model; give a judge")
+        self.judge = judge
         self.name, self.questions, self.sequencer, self.settings = name, questions, sequencer, settings
         self.policy = policy(settings.mode)
         self.tags = tuple(modality(name).tag for name in self.policy.calls)
@@ -121,15 +125,29 @@ class ReinforcementStage(Stage[UnifiedModel]):
         prompts = [Trace((Picture(asked.image), Text(asked.record.question))) for _, asked in batch]
         seeds = [number * s.rollouts + k for number, _ in batch for k in range(s.rollouts)]
         rollouts = self._engine(model, len(seeds)).run(prompts, self.policy, samples=s.rollouts, seeds=seeds)
-        earned, groups = [], [rollouts[i : i + s.rollouts] for i in range(0, len(rollouts), s.rollouts)]
-        for (_, asked), group in zip(batch, groups, strict=True):
-            earned.append(rewards([r.trace for r in group], asked.record, self.tags, s.weights, s.tolerance))
+        groups = [rollouts[i : i + s.rollouts] for i in range(0, len(rollouts), s.rollouts)]
+        judged = self._judged([(r.trace, asked.record) for (_, asked), g in zip(batch, groups, strict=True) for r in g])
+        earned = []
+        for k, ((_, asked), group) in enumerate(zip(batch, groups, strict=True)):
+            verdicts = judged[k * s.rollouts : (k + 1) * s.rollouts]
+            traces = [r.trace for r in group]
+            earned.append(rewards(traces, asked.record, self.tags, s.weights, s.tolerance, verdicts))
         totals = torch.tensor([[r.total for r in parts] for parts in earned])
         advantages, spread = group_advantages(totals)
         return [
             Group(asked, group, parts, a, bool(differ))
             for (_, asked), group, parts, a, differ in zip(batch, groups, earned, advantages, spread, strict=True)
         ]
+
+    def _judged(self, answers: Sequence[tuple[Trace, Record]]) -> list[bool | None]:
+        """The judge's verdicts, all asked for at once; None where rules decide, and where there is none."""
+        claims = [claim_of(trace, record) for trace, record in answers]
+        asked = [claim for claim in claims if claim is not None]
+        if not asked:
+            return [None] * len(claims)
+        assert self.judge is not None
+        found = iter(self.judge.verdicts(asked))
+        return [None if claim is None else next(found) for claim in claims]
 
     def _engine(self, model: UnifiedModel, batch: int = 1) -> Engine:
         s = self.settings
@@ -143,6 +161,7 @@ class ReinforcementStage(Stage[UnifiedModel]):
         out = {f"reward/{part}": _mean([getattr(reward, part) for *_, reward in rows]) for part in parts}
         out["tokens_written"] = _mean([r.tokens for _, r, _ in rows])
         out["truncated"] = _mean([r.reason == "length" for _, r, _ in rows])
+        out["no_verdict"] = _mean([np.isnan(reward.answer) for *_, reward in rows])
         out["groups_dropped"] = float(sum(not g.spread for g in groups))
         for kind in ("task", "flag"):
             for name in sorted({getattr(record, kind) for record, *_ in rows}):
@@ -177,13 +196,16 @@ class ReinforcementStage(Stage[UnifiedModel]):
 
     def _weight(self, group: Group) -> int:
         """What a group's mean loss counts beside other groups': what the aggregation divides by."""
-        written = [len(_recorded(r)) for r in group.rollouts if self._counts(r)]
+        advantages = self._advantages(group)
+        written = [len(_recorded(r)) for r, a in zip(group.rollouts, advantages, strict=True) if a == a]
         if self.settings.objective.aggregation == "tokens":
             return sum(written)
         return len(group.rollouts) if self.settings.objective.aggregation == "dr_grpo" else sum(n > 0 for n in written)
 
-    def _counts(self, rollout: Rollout) -> bool:
-        return not (self.settings.mask_truncated and rollout.reason == "length")
+    def _advantages(self, group: Group) -> list[float]:
+        """Of each rollout; NaN for those that are left out: without a verdict, or cut and masked."""
+        masked = [self.settings.mask_truncated and r.reason == "length" for r in group.rollouts]
+        return [float("nan") if m else a for m, a in zip(masked, group.advantages.tolist(), strict=True)]
 
     def packed(self, model: UnifiedModel, groups: Sequence[Group]) -> tuple[Batch, Tensor, Tensor, Tensor]:
         """The rollouts of some questions as one batch; of every sampled token the log-probability it was sampled with
@@ -197,11 +219,11 @@ class ReinforcementStage(Stage[UnifiedModel]):
             shared = self._engine(model).views(group.rollouts[0].trace, encode, group.rollouts[0].seed)
             pieces = [self.sequencer.pieces(r.trace, encode, shared=shared) for r in group.rollouts]
             rows.append(merge(list(map(blinded, pieces)) if self.settings.view_dropout else pieces))
-            for r, advantage in zip(group.rollouts, group.advantages.tolist(), strict=True):
+            advantages += self._advantages(group)
+            for number, r in enumerate(group.rollouts, len(advantages) - len(group.rollouts)):
                 recorded = _recorded(r)
                 old += recorded
-                rollout += [len(advantages)] * len(recorded)
-                advantages.append(advantage if self._counts(r) else float("nan"))
+                rollout += [number] * len(recorded)
         layouts = [lay_out(together(rows), model.config)] if model.device.type == "cpu" else [
             lay_out(row, model.config) for row in rows
         ]  # fmt: skip
@@ -255,4 +277,6 @@ def _recorded(rollout: Rollout) -> list[float]:
 
 
 def _mean(values: Sequence[float]) -> float:
-    return float(np.mean(values)) if len(values) else 0.0
+    """Of what there is: NaN stands for a missing verdict."""
+    there = [v for v in values if not np.isnan(v)]
+    return float(np.mean(there)) if there else 0.0

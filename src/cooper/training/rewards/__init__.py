@@ -10,12 +10,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from cooper.trace import Trace
-from cooper.training.rewards.answer import answer_reward
+from cooper.training.rewards.answer import answer_reward, claim_of
 from cooper.training.rewards.exploration import exploration_rewards
 from cooper.training.rewards.form import form_reward
 from cooper.training.rewards.record import Record
 
-__all__ = ["Record", "Reward", "Weights", "rewards"]
+__all__ = ["Record", "Reward", "Weights", "claim_of", "rewards"]
 
 
 @dataclass(frozen=True)
@@ -29,7 +29,7 @@ class Weights:
 
 @dataclass(frozen=True)
 class Reward:
-    """The parts of one rollout's reward, unweighted, and their weighted sum."""
+    """The parts of one rollout's reward, unweighted, and their weighted sum. NaN: a judge gave no verdict."""
 
     answer: float
     form: float
@@ -39,12 +39,13 @@ class Reward:
 
 def rewards(
     traces: Sequence[Trace], record: Record, tags: Sequence[str], weights: Weights = Weights(),
-    tolerance: float | None = None,
+    tolerance: float | None = None, verdicts: Sequence[bool | None] | None = None,
 ) -> list[Reward]:  # fmt: skip
     """The rewards of the rollouts of one question. `tags` are those that may be called; `tolerance` is that of
-    `answer_reward`."""
+    `answer_reward`, and `verdicts` are a judge's of each rollout, where the question is judged."""
+    verdicts = [None] * len(traces) if verdicts is None else verdicts
     parts = zip(
-        (answer_reward(trace, record, tolerance) for trace in traces),
+        (answer_reward(trace, record, tolerance, v) for trace, v in zip(traces, verdicts, strict=True)),
         (form_reward(trace, tags) for trace in traces),
         exploration_rewards(traces, record.flag, tags),
         strict=True,

@@ -2,21 +2,27 @@
 
 from __future__ import annotations
 
+from cooper.evaluation.judge import Claim
 from cooper.evaluation.quantities import parse_number, to_metres
 from cooper.evaluation.scores import score_answer
 from cooper.trace import Drawing, Trace
 from cooper.training.rewards.record import Record
 
 
-def answer_reward(trace: Trace, record: Record, tolerance: float | None = None) -> float:
+def answer_reward(
+    trace: Trace, record: Record, tolerance: float | None = None, verdict: bool | None = None
+) -> float:
     """0..1 for what the last turn answers; for the whole turn if it has no `<answer>`, as in the paper.
 
     Words and counts are right or wrong. Lengths are graded by mean relative accuracy, or, with a `tolerance`, right if
-    their relative error is at most that. A rollout that ends in a drawing, or without a turn, has no answer: 0.
+    their relative error is at most that. Of a judged question the `verdict` decides; NaN if there is none, which is not
+    the same as a wrong answer. A rollout that ends in a drawing, or without a turn, has no answer: 0.
     """
-    if not trace.turns or isinstance(trace.segments[-1], Drawing):
+    given = given_answer(trace)
+    if given is None:
         return 0.0
-    given = trace.answer if trace.answer is not None else trace.turns[-1]
+    if record.kind == "judged":
+        return float("nan") if verdict is None else float(verdict)
     if record.kind != "metres" or tolerance is None:
         return score_answer(record.kind, given, record.answer, record.value)
     number, true = parse_number(given), record.value
@@ -27,3 +33,16 @@ def answer_reward(trace: Trace, record: Record, tolerance: float | None = None) 
         true = to_metres(*parsed)
     metres = None if number is None else to_metres(*number)
     return float(metres is not None and abs(metres - true) <= tolerance * abs(true) + 1e-9)
+
+
+def given_answer(trace: Trace) -> str | None:
+    """What a rollout answers, or None if it ends in a drawing, or without a turn."""
+    if not trace.turns or isinstance(trace.segments[-1], Drawing):
+        return None
+    return trace.answer if trace.answer is not None else trace.turns[-1]
+
+
+def claim_of(trace: Trace, record: Record) -> Claim | None:
+    """What a judge is asked about a rollout; None if rules decide."""
+    given = given_answer(trace)
+    return None if record.kind != "judged" or given is None else Claim(record.question, record.answer, given)

@@ -15,7 +15,8 @@ class Record:
 
     question: str
     answer: str
-    kind: Literal["metres", "count", "word"]
+    kind: Literal["metres", "count", "word", "judged"]
+    """"judged": by another model, not by rules."""
     value: float | None = None
     """The exact number, for lengths."""
     flag: Flag = "boundary"
