@@ -27,6 +27,7 @@ from cooper.scenes.targets import KINDS, SceneImages
 from cooper.scenes.world import COLORS, SHAPES
 from cooper.training.autoencoder import AutoencoderStage, normalised, to_tensor
 from cooper.training.drawn import DrawnMaps
+from cooper.training.kept import Kept
 from cooper.training.latents import Latents, fingerprint
 from cooper.training.loop import Optimisation, Share, Supervised, Trainer
 from cooper.training.rows import Mix, SceneRows
@@ -321,11 +322,21 @@ def test_the_rate_warms_up_and_falls() -> None:
     assert o.rate(99) == pytest.approx(0.01, abs=2e-3) and replace(o, decay=0.0).rate(99) == 1.0
 
 
+class Numbers(Kept):
+    """Of row i, i, and who computed it."""
+
+    name = "numbers"
+
+    def compute(self, kind: str, rows: range) -> np.ndarray:
+        return np.array(rows) + 100 * Share.mine().rank
+
+
 def _together(rank: int, meeting: str, folder: str) -> None:
     torch.set_num_threads(1)
     dist.init_process_group("gloo", init_method=f"file://{meeting}", rank=rank, world_size=2)
     trainer = line(Path(folder), 5)
     torch.save(trainer.model.weight.detach(), f"{folder}-{rank}")
+    Numbers(Path(folder), 7, (), int).make("all", batch=2, quiet=True)
     dist.destroy_process_group()
 
 
@@ -333,6 +344,8 @@ def test_two_processes_train_as_one_on_their_batches_together(tmp_path: Path) ->
     torch.multiprocessing.spawn(_together, (str(tmp_path / "meeting"), str(tmp_path / "two")), 2)
     a, b = (torch.load(tmp_path / f"two-{rank}", weights_only=True) for rank in (0, 1))
     assert torch.equal(a, b)
+    assert np.load(tmp_path / "two" / "all.npy").tolist() == [0, 1, 102, 103, 4, 5, 106], "each did its share"
+    assert not list((tmp_path / "two").glob("all.*done")) and not (tmp_path / "two" / "all.part.npy").exists()
 
     class Both(Line):
         def batch(self, step: int, share: Share) -> Tensor:

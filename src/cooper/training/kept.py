@@ -9,6 +9,8 @@ import numpy as np
 import torch
 from rich.progress import Progress
 
+from cooper.training.loop import Share, wait
+
 
 class Kept(ABC):
     """For each kind of image an array with a row for each of `length` scenes, in a file of its own in `folder`."""
@@ -31,27 +33,42 @@ class Kept(ABC):
         return self.folder / f"{kind}.npy"
 
     def make(self, kind: str, batch: int = 32, quiet: bool = False) -> None:
-        """Compute what is missing of a kind. Interrupted, it goes on where it stopped."""
-        if self.path(kind).exists():
+        """Compute what is missing of a kind; of several processes that train together each does its share. Interrupted,
+        it goes on where it stopped."""
+        share, done_already = Share.mine(), self.path(kind).exists()
+        wait()
+        if done_already:
             return
-        self.folder.mkdir(parents=True, exist_ok=True)
-        unfinished, done_file = self.folder / f"{kind}.part.npy", self.folder / f"{kind}.done"
-        done = int(done_file.read_text()) if done_file.exists() and unfinished.exists() else 0
-        out = np.lib.format.open_memmap(
-            unfinished, mode="r+" if done else "w+", dtype=self.dtype, shape=None if done else self.shape
-        )  # type: ignore[no-untyped-call]
+        unfinished, done_file = self.folder / f"{kind}.part.npy", self._done(kind, share, batch)
+        if share.rank == 0 and not unfinished.exists():
+            self.folder.mkdir(parents=True, exist_ok=True)
+            for old in self.folder.glob(f"{kind}.*of*.done"):
+                old.unlink()
+            np.lib.format.open_memmap(unfinished, mode="w+", dtype=self.dtype, shape=self.shape)  # type: ignore[no-untyped-call]
+        wait()
+        out = np.lib.format.open_memmap(unfinished, mode="r+")  # type: ignore[no-untyped-call]
+        mine = range(share.rank * batch, len(self), share.world * batch)
+        done = int(done_file.read_text()) if done_file.exists() else 0
         with Progress(disable=quiet) as progress, torch.no_grad():
-            bar = progress.add_task(f"{self.name} of {kind}", total=len(self), completed=done)
-            for i in range(done, len(self), batch):
-                rows = range(i, min(i + batch, len(self)))
-                out[i : i + batch] = self.compute(kind, rows)
-                if (i // batch) % 50 == 49:
+            bar = progress.add_task(f"{self.name} of {kind}", total=len(mine), completed=done)
+            for k, first in enumerate(mine[done:], done + 1):
+                rows = range(first, min(first + batch, len(self)))
+                out[first : first + len(rows)] = self.compute(kind, rows)
+                if k % 50 == 0:
                     out.flush()
-                    done_file.write_text(str(i + len(rows)))
-                progress.update(bar, completed=i + len(rows))
+                    done_file.write_text(str(k))
+                progress.update(bar, completed=k)
         out.flush()
-        unfinished.rename(self.path(kind))
-        done_file.unlink(missing_ok=True)
+        wait()
+        if share.rank == 0:
+            unfinished.rename(self.path(kind))
+            for old in self.folder.glob(f"{kind}.*of*.done"):
+                old.unlink()
+        wait()
+
+    def _done(self, kind: str, share: Share, batch: int) -> Path:
+        """Holds how many batches of its share a process has done. Other processes or batches begin anew."""
+        return self.folder / f"{kind}.{share.rank}of{share.world}by{batch}.done"
 
     def row(self, i: int, kind: str) -> np.ndarray:
         if kind not in self._open:

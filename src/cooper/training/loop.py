@@ -76,6 +76,12 @@ class Share:
         return cls(dist.get_rank(), dist.get_world_size()) if dist.is_initialized() else cls()
 
 
+def wait() -> None:
+    """Until all processes are here."""
+    if dist.is_initialized():
+        dist.barrier()
+
+
 class Stage(ABC, Generic[M]):
     """What is particular to a stage."""
 

@@ -7,7 +7,6 @@ import uuid
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import timedelta
-from functools import partial
 from pathlib import Path
 
 import torch
@@ -30,7 +29,7 @@ from cooper.training.autoencoder import AutoencoderStage, depth_error, normalise
 from cooper.training.drawn import DrawnMaps
 from cooper.training.flags import flag_questions, flagged_questions
 from cooper.training.latents import Latents
-from cooper.training.loop import Share, Trainer
+from cooper.training.loop import Share, Trainer, wait
 from cooper.training.recipe import TINY, Recipe
 from cooper.training.reinforcement import Reinforcement, ReinforcementStage
 from cooper.training.rows import SceneRows
@@ -177,12 +176,12 @@ def train_stage(
         images = SceneImages(folder)
         made = latents(images, folder)
         for kind in ("picture", *(model.config.modalities if settings.mix.draws_maps else ())):
-            once(partial(made.make, kind, quiet=quiet))
+            made.make(kind, quiet=quiet)
         drawn = None
         if settings.drawn and folder == space.train:
             drawn = DrawnMaps(images, settings.drawn, space.run, model, sequencer)
             for kind in model.config.modalities:
-                once(partial(drawn.make, kind, quiet=quiet))
+                drawn.make(kind, quiet=quiet)
         sets.append(SceneRows(images, made, sequencer, settings.mix, model.config.time_shift, drawn))
     stage = UnifiedStage(name, sets[0], sets[1], settings)
     trainer = Trainer(
@@ -228,8 +227,7 @@ def once(work: Callable[[], object]) -> None:
     """Do something in the first of several processes only; the others wait for it."""
     if Share.mine().rank == 0:
         work()
-    if dist.is_initialized():
-        dist.barrier()
+    wait()
 
 
 def model_around(autoencoder: Autoencoder, config: ModelConfig = TINY.config, seed: int = 0) -> UnifiedModel:
