@@ -19,13 +19,13 @@ from cooper.reproduction.run import reproduce
 from cooper.reproduction.variants import CONTROLS, FULL, QUICK, VARIANTS, Plan
 from cooper.training import pipeline
 from cooper.training.loop import Optimisation
-from cooper.training.recipe import TINY
+from cooper.training.recipe import TINY, Scratch
 
 pytest.importorskip("mujoco")
 FAST = Optimisation(3, lr=1e-3, matrix_lr=1e-3, warmup=1)
 MINIATURE = Plan(
     replace(
-        TINY, config=dummy(), autoencoder=FAST, decoder=FAST, vision=FAST, vision_batch=4, flagged=2,
+        TINY, scratch=Scratch(dummy(), autoencoder=FAST, decoder=FAST, vision=FAST, vision_batch=4), flagged=2,
         unified={
             k: replace(s, optimisation=FAST, rows=2, mix=replace(s.mix, tokens=300)) for k, s in TINY.unified.items()
         },

@@ -10,23 +10,26 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from tests.helpers import random_model, tokenizer
 
 from cooper.api import Cooper
+from cooper.checkpoints.native import save_native
 from cooper.evaluation.predictions import Predictions
 from cooper.inference.flow import FlowSettings
+from cooper.model.config import ImageSizes
 from cooper.model.presets import dummy
 from cooper.scenes.shards import make_shards, open_shards
 from cooper.training import pipeline, reinforcement
 from cooper.training.loop import Optimisation
 from cooper.training.pipeline import Workspace, train
-from cooper.training.recipe import TINY, Recipe
+from cooper.training.recipe import BAGEL_7B, TINY, Recipe, Scratch
 from cooper.training.rewards import Reward
 
 pytest.importorskip("mujoco")
 STEPS = 20
 FAST = Optimisation(STEPS, lr=2e-3, matrix_lr=3e-3, warmup=2, ema=0.8)
 QUICK = Recipe(
-    config=dummy(), autoencoder=FAST, decoder=FAST, vision=FAST, vision_batch=8,
+    scratch=Scratch(dummy(), autoencoder=FAST, decoder=FAST, vision=FAST, vision_batch=8),
     unified={
         name: replace(s, optimisation=FAST, rows=2, mix=replace(s.mix, tokens=300)) for name, s in TINY.unified.items()
     },
@@ -95,6 +98,42 @@ def test_all_stages_from_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     logs = {name: (space.stage(name) / "log.jsonl").read_bytes() for name in trained}
     train(space, QUICK, quiet=True)
     assert logs == {name: (space.stage(name) / "log.jsonl").read_bytes() for name in trained}, "nothing is redone"
+
+
+def test_a_recipe_that_begins_with_a_checkpoint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The published model's recipe, on a model of a moment that sees and draws pictures larger than they are."""
+    monkeypatch.setattr(pipeline, "flag_questions", flagged)
+    monkeypatch.setattr(reinforcement, "rewards", lettered)
+    start = random_model(latent_sizes=ImageSizes(96, 96), maps_through="both")
+    save_native(start, tokenizer(), tmp_path / "start", torch.float32)
+    fast = {"optimisation": replace(FAST, steps=3, matrix_lr=None)}
+    recipe = replace(
+        BAGEL_7B, flagged=2,
+        unified={k: replace(s, rows=2, drawn=min(s.drawn, 3), **fast) for k, s in BAGEL_7B.unified.items()},
+        reinforced={
+            k: replace(s, questions=2, rollouts=2, turn_tokens=8, flow=replace(s.flow, time_points=3), **fast)
+            for k, s in BAGEL_7B.reinforced.items()
+        },
+    )  # fmt: skip
+    space = space_in(tmp_path)
+    with pytest.raises(ValueError, match="--start"):
+        train(space, recipe, "perception")
+    space = replace(space, start=str(tmp_path / "start"))
+    with pytest.raises(ValueError, match="no stage is called 'base'"):
+        train(space, recipe, "base")
+    with pytest.raises(ValueError, match="through the stage vision already"):
+        train(space, QUICK, "vision")
+    train(space, recipe, "reinforcement", quiet=True)
+    assert {p.name for p in space.run.iterdir() if not p.name.startswith("drawn-")} == {
+        "perception", "interleaved", "reinforcement", "flags.jsonl", "tokenizer.json",
+    }  # fmt: skip
+    log = [json.loads(row) for row in (space.stage("perception") / "log.jsonl").read_text().splitlines()]
+    assert all(row["flow"] > 0 and "text" not in row for row in log), "the flow loss alone"
+    before = {k: p.to(torch.bfloat16).float() for k, p in start.named_parameters()}
+    after = dict(Cooper.load(space.model("reinforcement")).model.named_parameters())
+    changed = {k for k, p in after.items() if not torch.equal(p.to(torch.bfloat16).float(), before[k])}
+    assert any(".gen." in k for k in changed) and any(".und." in k for k in changed)
+    assert not any(k.startswith(("autoencoder.", "vision.")) for k in changed)
 
 
 def test_a_stage_ends_there_and_the_next_begins_with_it(tmp_path: Path) -> None:

@@ -47,7 +47,7 @@ def images(tmp_path_factory: pytest.TempPathFactory) -> SceneImages:
 @pytest.fixture(scope="module")
 def latents(images: SceneImages, tmp_path_factory: pytest.TempPathFactory) -> Latents:
     model = random_model()
-    made = Latents(images, tmp_path_factory.mktemp("latents"), model.autoencoder, model.config.latent_patch)
+    made = Latents(images, tmp_path_factory.mktemp("latents"), model.autoencoder, sequencer(model))
     for kind in KINDS:
         made.make(kind, batch=4, quiet=True)
     return made
@@ -65,7 +65,7 @@ def test_latents_are_those_of_the_images(images: SceneImages, latents: Latents) 
 
 
 def test_latents_go_on_where_they_stopped(images: SceneImages, latents: Latents, tmp_path: Path) -> None:
-    again = Latents(images, tmp_path, latents.autoencoder, latents.patch)
+    again = Latents(images, tmp_path, latents.autoencoder, latents.sequencer)
     shown = []
 
     def stopping(i: int, kind: str) -> np.ndarray:

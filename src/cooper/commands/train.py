@@ -10,15 +10,15 @@ from typing import Annotated, Literal
 from tyro.conf import Positional, arg
 
 from cooper.commands.outputs import check_folder
-from cooper.training.recipe import TINY
+from cooper.training.recipe import RECIPES, TINY, check_beginning
 
 STAGES = ("tiny", *TINY.stages)
 
 
 @dataclass(frozen=True)
 class Train:
-    """Train the tiny model from nothing: a stage and all that lead to it. What is finished is not trained again, and an
-    interrupted run goes on where it was.
+    """Train a model: a stage and all that lead to it, from nothing or from a checkpoint. What is finished is not
+    trained again, and an interrupted run goes on where it was.
 
     autoencoder: pictures and maps to latents and back. vision: what is where. base: answer directly, draw pictures.
     perception: draw depth and segmentation (stage 1). interleaved: draw, think and answer (stage 2, supervised), which
@@ -26,6 +26,9 @@ class Train:
 
     To compare with: text and text_reinforcement think without maps, from base on; no_exploration lacks that part of the
     reward; view_dropout and view_dropout_reinforcement hide half of the picture from what is written after a map.
+
+    The preset bagel_7b has the paper's numbers for perception, interleaved and reinforcement. It begins with BAGEL's
+    weights (--start), learns from scenes of the synthetic world as the tiny model does, and needs GPUs.
     """
 
     stage: Annotated[Literal[STAGES], Positional]  # type: ignore[valid-type]
@@ -34,6 +37,10 @@ class Train:
     """Folder of the run: checkpoints, logs and contact sheets of every stage."""
     scenes: Annotated[Path, arg(metavar="DIR")]
     """Folder of the scenes, in train/ and validation/; those that are missing are rendered."""
+    preset: Literal["tiny", "bagel_7b"] = "tiny"
+    """What stages are trained with, and, from nothing, the model's size."""
+    start: str | None = None
+    """A model to begin with instead of with nothing: a shipped model, or a model's folder."""
     n_train: int = 50_000
     """Scenes to train on."""
     n_validation: int = 1000
@@ -47,6 +54,8 @@ class Train:
 
         if self.processes < 1:
             raise ValueError(f"--processes must be at least 1, not {self.processes}")
+        recipe, last = RECIPES[self.preset], "interleaved" if self.stage == "tiny" else self.stage
+        check_beginning(recipe, last, self.start)
         check_folder(self.run_folder, "--run")
         check_folder(self.scenes, "--scenes")
         folders = {name: self.scenes / name for name in ("train", "validation")}
@@ -55,7 +64,6 @@ class Train:
 
         from cooper.training.pipeline import Workspace, train
 
-        space = Workspace(self.run_folder, folders["train"], folders["validation"])
-        last = "interleaved" if self.stage == "tiny" else self.stage
-        print(f"finished: {train(space, last=last, processes=self.processes)}")
+        space = Workspace(self.run_folder, folders["train"], folders["validation"], self.start)
+        print(f"finished: {train(space, recipe, last, self.processes)}")
         return 0

@@ -71,9 +71,14 @@ def shortened(recipe: Recipe, steps: dict[str, int]) -> Recipe:
     def short(name: str, o: Optimisation) -> Optimisation:
         return replace(o, steps=steps[name])
 
+    begun = recipe.scratch
+    assert begun is not None
     return replace(
-        recipe, autoencoder=short("autoencoder", recipe.autoencoder), decoder=short("decoder", recipe.decoder),
-        vision=short("vision", recipe.vision),
+        recipe,
+        scratch=replace(
+            begun, autoencoder=short("autoencoder", begun.autoencoder), decoder=short("decoder", begun.decoder),
+            vision=short("vision", begun.vision),
+        ),
         unified={k: replace(s, optimisation=short(k, s.optimisation)) for k, s in recipe.unified.items()},
         reinforced={k: replace(s, optimisation=short(k, s.optimisation)) for k, s in recipe.reinforced.items()},
     )  # fmt: skip

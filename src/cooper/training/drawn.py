@@ -28,7 +28,9 @@ class DrawnMaps(Kept):
         # a few steps are as good as many where noise is small
         self.engine = Engine(model, sequencer, Settings(flow=FlowSettings(time_points=5), batch=32))
         length = min(number, len(images))
-        super().__init__(folder / f"drawn-{fingerprint(model)}", length, (images.size, images.size, 3), np.uint8)
+        grid = sequencer.latent_grid(np.zeros((images.size, images.size, 3), dtype=np.uint8))
+        shape = (*(side * model.config.latent_stride for side in grid), 3)
+        super().__init__(folder / f"drawn-{fingerprint(model)}", length, shape, np.uint8)
 
     def compute(self, kind: str, rows: range) -> np.ndarray:
         pictures, seeds = [self.images.image(i, "picture") for i in rows], self.images.shards.seeds[list(rows)]

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from cooper.model.autoencoder import Autoencoder, patchify
 from cooper.scenes.targets import SceneImages
-from cooper.training.autoencoder import to_tensor
+from cooper.sequence import Sequencer
 from cooper.training.kept import Kept
 
 
@@ -32,10 +32,10 @@ class Latents(Kept):
 
     name = "latents"
 
-    def __init__(self, images: SceneImages, folder: str | Path, autoencoder: Autoencoder, patch: int):
-        self.images, self.autoencoder, self.patch = images, autoencoder, patch
-        c = autoencoder.config
-        shape = ((images.size // c.downsample // patch) ** 2, patch**2 * c.latent)
+    def __init__(self, images: SceneImages, folder: str | Path, autoencoder: Autoencoder, sequencer: Sequencer):
+        self.images, self.autoencoder, self.sequencer = images, autoencoder, sequencer
+        rows, columns = sequencer.latent_grid(np.zeros((images.size, images.size, 3), dtype=np.uint8))
+        shape = (rows * columns, sequencer.config.latent_dim)
         super().__init__(Path(folder) / f"latents-{fingerprint(autoencoder)}", len(images), shape, np.float16)
 
     def compute(self, kind: str, rows: range) -> np.ndarray:
@@ -44,9 +44,10 @@ class Latents(Kept):
 
     def encode(self, images: np.ndarray) -> Tensor:
         """Drawing tokens (B, tokens, latent_dim) of images, uint8 (B, H, W, 3)."""
+        pixels = torch.stack([self.sequencer.for_latent(image) for image in images])
         with torch.no_grad():
-            z = self.autoencoder.encode(to_tensor(images).to(memory_format=torch.channels_last))
-        return patchify(z, self.patch)
+            z = self.autoencoder.encode(pixels.to(memory_format=torch.channels_last))
+        return patchify(z, self.sequencer.config.latent_patch)
 
     def tokens(self, i: int, kind: str) -> Tensor:
         """Drawing tokens (tokens, latent_dim) of an image, float32."""

@@ -30,7 +30,7 @@ from cooper.training.drawn import DrawnMaps
 from cooper.training.flags import flag_questions, flagged_questions
 from cooper.training.latents import Latents
 from cooper.training.loop import Share, Trainer, wait
-from cooper.training.recipe import TINY, Recipe
+from cooper.training.recipe import TINY, Recipe, Scratch, check_beginning
 from cooper.training.reinforcement import Reinforcement, ReinforcementStage
 from cooper.training.rows import SceneRows
 from cooper.training.unified import StageSettings, UnifiedStage
@@ -46,6 +46,8 @@ class Workspace:
     """Shards to train on."""
     validation: Path
     """Shards of other seeds, for contact sheets and figures on the way."""
+    start: str | None = None
+    """The model to begin with, as `Cooper.load` takes it, instead of with nothing."""
 
     def stage(self, name: str) -> Path:
         return self.run / name
@@ -58,12 +60,12 @@ class Workspace:
 def train(
     space: Workspace, recipe: Recipe = TINY, last: str = "reinforcement", processes: int = 1, quiet: bool = False
 ) -> Path:
-    """A stage and all that lead to it, from nothing. What is finished is not trained again, and what was interrupted
-    goes on where it was.
+    """A stage and all that lead to it, from nothing or from the model that `space` begins with. What is finished is not
+    trained again, and what was interrupted goes on where it was.
 
-    Returns the stage's folder. Raises ValueError if there is no stage of that name.
+    Returns the stage's folder. Raises ValueError if there is no stage of that name, or nothing to begin with.
     """
-    recipe.path(last)
+    check_beginning(recipe, last, space.start)
     space.run.mkdir(parents=True, exist_ok=True)
     if processes == 1:
         _stages(space, recipe, last, quiet)
@@ -91,17 +93,20 @@ def _process(
 
 
 def _stages(space: Workspace, recipe: Recipe, last: str, quiet: bool) -> None:
-    autoencoder = train_autoencoder(space, recipe, quiet)
-    if last == "autoencoder":
-        return
-    model = train_vision(model_around(autoencoder, recipe.config, recipe.seed), space, recipe, quiet)
-    patch, path = model.config.latent_patch, recipe.path(last)
-    for name in path[2:]:
+    path = recipe.path(last)
+    if space.start is not None:
+        model = Cooper.load(space.start).model.requires_grad_(True)
+    else:
+        assert recipe.scratch is not None
+        autoencoder = train_autoencoder(space, recipe.scratch, recipe.seed, quiet)
+        if last == "autoencoder":
+            return
+        model = model_around(autoencoder, recipe.scratch.config, recipe.seed)
+        train_vision(model, space, recipe.scratch, recipe.seed, quiet)
+    for name in (one for one in path if one not in ("autoencoder", "vision")):
         settings = recipe.stage(name)
         if isinstance(settings, StageSettings):
-            train_stage(
-                name, model, space, lambda i, folder: Latents(i, folder, autoencoder, patch), settings, quiet
-            )
+            train_stage(name, model, space, settings, quiet)
         else:
             if recipe.flagged_by not in path:
                 _stages(space, recipe, recipe.flagged_by, quiet)
@@ -120,18 +125,18 @@ def _keep(model: UnifiedModel, space: Workspace, name: str) -> None:
     once(keep)
 
 
-def train_autoencoder(space: Workspace, recipe: Recipe = TINY, quiet: bool = False) -> Autoencoder:
+def train_autoencoder(space: Workspace, scratch: Scratch, seed: int = 0, quiet: bool = False) -> Autoencoder:
     """Train (or go on training, or just load) the autoencoder; its config then holds its scale and shift."""
     images = SceneImages(space.train)
-    torch.manual_seed(recipe.seed)
-    model = Autoencoder(recipe.config.autoencoder).initialise().to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    stage = AutoencoderStage(images, recipe.autoencoder, batch_size=9, seed=100 * recipe.seed)
-    Trainer(model, stage, recipe.autoencoder, space.stage("autoencoder")).run(quiet)
+    torch.manual_seed(seed)
+    model = Autoencoder(scratch.config.autoencoder).initialise().to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    stage = AutoencoderStage(images, scratch.autoencoder, batch_size=9, seed=100 * seed)
+    Trainer(model, stage, scratch.autoencoder, space.stage("autoencoder")).run(quiet)
     normalised(model, images)
     polish = AutoencoderStage(
-        images, recipe.decoder, batch_size=12, whole_from=0.7, chroma=2.0, seed=100 * recipe.seed + 1, decoder_only=True
+        images, scratch.decoder, batch_size=12, whole_from=0.7, chroma=2.0, seed=100 * seed + 1, decoder_only=True
     )
-    Trainer(model, polish, recipe.decoder, space.stage("decoder")).run(quiet)
+    Trainer(model, polish, scratch.decoder, space.stage("decoder")).run(quiet)
     model.requires_grad_(False)
     if not quiet:
         error = depth_error(model, SceneImages(space.validation))
@@ -140,24 +145,28 @@ def train_autoencoder(space: Workspace, recipe: Recipe = TINY, quiet: bool = Fal
 
 
 def train_vision(
-    model: UnifiedModel, space: Workspace, recipe: Recipe = TINY, quiet: bool = False
+    model: UnifiedModel, space: Workspace, scratch: Scratch, seed: int = 0, quiet: bool = False
 ) -> UnifiedModel:
     """Teach the model's vision transformer to see, in place."""
-    torch.manual_seed(recipe.seed)
+    torch.manual_seed(seed)
     stage = VisionStage(
-        SceneImages(space.train), SceneImages(space.validation), batch_size=recipe.vision_batch, seed=100 * recipe.seed
+        SceneImages(space.train), SceneImages(space.validation), batch_size=scratch.vision_batch, seed=100 * seed
     )
-    Trainer(Seer(model), stage, recipe.vision, space.stage("vision"), dtype=fast_dtype()).run(quiet)
+    Trainer(Seer(model), stage, scratch.vision, space.stage("vision"), dtype=fast_dtype()).run(quiet)
     settle(model, stage.images)
     return model
 
 
 def tokenizer_of(space: Workspace, config: ModelConfig) -> Tokenizer:
-    """The run's tokenizer, made at first use."""
+    """The run's tokenizer: that of the model it begins with, or made at first use."""
     path = space.run / "tokenizer.json"
 
     def make() -> None:
-        if not path.exists():
+        if path.exists():
+            return
+        if space.start is not None:
+            Cooper.load(space.start).sequencer.tokenizer.save(str(path))
+        else:
             shards = SceneImages(space.train).shards
             train_tokenizer(shards, config.decoder.vocabulary, config.modalities).save(str(path))
 
@@ -166,15 +175,14 @@ def tokenizer_of(space: Workspace, config: ModelConfig) -> Tokenizer:
 
 
 def train_stage(
-    name: str, model: UnifiedModel, space: Workspace, latents: Callable[[SceneImages, Path], Latents],
-    settings: StageSettings, quiet: bool = False,
-) -> UnifiedModel:  # fmt: skip
+    name: str, model: UnifiedModel, space: Workspace, settings: StageSettings, quiet: bool = False
+) -> UnifiedModel:
     """One supervised stage on the unified model, in place."""
     sequencer = Sequencer(tokenizer_of(space, model.config), model.config)
     sets = []
     for folder in (space.train, space.validation):
         images = SceneImages(folder)
-        made = latents(images, folder)
+        made = Latents(images, folder, model.autoencoder, sequencer)
         for kind in ("picture", *(model.config.modalities if settings.mix.draws_maps else ())):
             made.make(kind, quiet=quiet)
         drawn = None
@@ -230,7 +238,7 @@ def once(work: Callable[[], object]) -> None:
     wait()
 
 
-def model_around(autoencoder: Autoencoder, config: ModelConfig = TINY.config, seed: int = 0) -> UnifiedModel:
+def model_around(autoencoder: Autoencoder, config: ModelConfig, seed: int = 0) -> UnifiedModel:
     """A fresh model of that size with a trained autoencoder."""
     model = UnifiedModel(replace(config, autoencoder=autoencoder.config)).initialise(seed)
     model.autoencoder.load_state_dict(autoencoder.state_dict())

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from typing import TypeAlias
 
+from cooper.inference.flow import FlowSettings
 from cooper.model.config import ModelConfig
 from cooper.model.presets import tiny
 from cooper.training.flags import Flagging
@@ -18,8 +19,8 @@ StageOfModel: TypeAlias = StageSettings | Reinforcement
 
 
 @dataclass(frozen=True)
-class Recipe:
-    """A model's size and its stages' data and optimisation."""
+class Scratch:
+    """How a model begins that begins with nothing: its size, and the stages "autoencoder" and "vision"."""
 
     config: ModelConfig
     autoencoder: Optimisation
@@ -27,23 +28,32 @@ class Recipe:
     """More training of the autoencoder's decoder alone; latents stay as they are."""
     vision: Optimisation
     """The analogue of SigLIP."""
+    vision_batch: int = 128
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """The stages' data and optimisation."""
+
     unified: dict[str, StageSettings]
-    """Supervised stages of the whole model. Each begins with the model of the one it comes `after`, or of "vision"."""
+    """Supervised stages of the whole model. Each begins with the model of the one it comes `after`; "" is what a model
+    begins as."""
     reinforced: dict[str, Reinforcement]
     """Reinforcement stages, likewise."""
+    scratch: Scratch | None = None
+    """None: a model begins as a checkpoint."""
     flagging: Flagging = field(default_factory=Flagging)
     flagged_by: str = "interleaved"
     """The stage whose model is asked which questions maps help with. All reinforcement is on these questions."""
     flagged: int = 200
     """Scenes whose questions are flagged."""
-    vision_batch: int = 128
     seed: int = 0
     """Added to every stage's seed, a hundred times, so that stages of different seeds share no random numbers."""
 
     @property
     def stages(self) -> tuple[str, ...]:
         """The names of all stages; none comes before one that it needs."""
-        return ("autoencoder", "vision", *self.unified, *self.reinforced)
+        return (*(("autoencoder", "vision") if self.scratch else ()), *self.unified, *self.reinforced)
 
     def stage(self, name: str) -> StageOfModel:
         """The settings of a stage of the whole model, with this recipe's seed in them."""
@@ -56,7 +66,8 @@ class Recipe:
             raise ValueError(f"no stage is called {last!r}; choose from {', '.join(self.stages)}")
         if last in ("autoencoder", "vision"):
             return self.stages[: self.stages.index(last) + 1]
-        return (*self.path(self.stage(last).after or "vision"), last)
+        after = self.stage(last).after or ("vision" if self.scratch else "")
+        return (*(self.path(after) if after else ()), last)
 
 
 # What worked traces are made of, whatever their policy.
@@ -74,10 +85,12 @@ _REINFORCED = Reinforcement(Optimisation(steps=40, lr=1e-4, warmup=2, ema=0.9), 
 
 #: The shipped model, on two cores, and what the paper compares it with.
 TINY = Recipe(
-    config=tiny(),
-    autoencoder=Optimisation(steps=3000, lr=3e-3, betas=(0.9, 0.99), ema=0.995),
-    decoder=Optimisation(steps=2700, lr=2e-3, betas=(0.9, 0.99), ema=0.998),
-    vision=Optimisation(steps=4000, lr=2e-3, matrix_lr=3e-3, decay=0.8, ema=0.995),
+    scratch=Scratch(
+        config=tiny(),
+        autoencoder=Optimisation(steps=3000, lr=3e-3, betas=(0.9, 0.99), ema=0.995),
+        decoder=Optimisation(steps=2700, lr=2e-3, betas=(0.9, 0.99), ema=0.998),
+        vision=Optimisation(steps=4000, lr=2e-3, matrix_lr=3e-3, decay=0.8, ema=0.995),
+    ),
     unified={
         # the analogue of BAGEL: numbers looked up by names, and drawing pictures
         "base": StageSettings(
@@ -108,3 +121,38 @@ TINY = Recipe(
         "view_dropout_reinforcement": replace(_REINFORCED, after="view_dropout", view_dropout=0.5),
     },
 )  # fmt: skip
+
+# the paper's AdamW, at a constant rate (method, sections 3 and 4)
+_PUBLISHED = Optimisation(steps=6000, lr=5e-6, warmup=500, decay=0.0, eps=1e-15, ema=0.995)
+#: The published model's size: what the paper states of its stages. It begins with BAGEL's weights. The data here are
+#: scenes of the synthetic world, and rows are packed by questions, not to a number of tokens.
+BAGEL_7B = Recipe(
+    unified={
+        # flow loss alone
+        "perception": StageSettings(
+            Mix(maps=1.0, questions=False), _PUBLISHED, point_weight=0.0, trains_vision=False, seed=21
+        ),
+        "interleaved": StageSettings(
+            Mix(tokens=10_240, modes=(("interleaved", 1.0),)), replace(_PUBLISHED, steps=300, warmup=30),
+            point_weight=0.0, drawn=2000, trains_vision=False, seed=31, after="perception",
+        ),
+    },
+    reinforced={
+        "reinforcement": Reinforcement(
+            Optimisation(steps=20, lr=3e-6, warmup=1, ema=0.0), questions=128, turn_tokens=512,
+            flow=FlowSettings(30, 3.0, 4.0, 2.0, (0.4, 1.0), "global", noise=1.0), after="interleaved",
+        )
+    },
+)  # fmt: skip
+
+
+def check_beginning(recipe: Recipe, last: str, start: str | None) -> None:
+    """Raises ValueError unless `last` is a stage that can be come to from the model `start`; None: from nothing."""
+    recipe.path(last)
+    if start is None and recipe.scratch is None:
+        raise ValueError("this preset begins with a trained model, such as BAGEL's weights; name it with --start")
+    if start is not None and last in ("autoencoder", "vision"):
+        raise ValueError(f"a model to start with has been through the stage {last} already; choose a later one")
+
+
+RECIPES = {"tiny": TINY, "bagel_7b": BAGEL_7B}

@@ -33,6 +33,7 @@ from cooper.trace import Picture, Text, Trace
 from cooper.training.grpo import Objective, group_advantages, grpo_loss
 from cooper.training.loop import Losses, Optimisation, Share, Stage
 from cooper.training.rewards import Record, Reward, Weights, claim_of, rewards
+from cooper.training.sheet import contact_sheet
 from cooper.view_dropout import blinded
 
 
@@ -239,13 +240,9 @@ class ReinforcementStage(Stage[UnifiedModel]):
 
     def sheet(self, model: UnifiedModel) -> Image.Image:
         """The pictures and the maps of the first questions' first rollouts."""
-        rows = []
-        for group in self._shown:
-            images = [group.asked.image, *(d.image for d in group.rollouts[0].trace.drawings)][:3]
-            blank = np.zeros_like(group.asked.image)
-            same = [image if image.shape == blank.shape else blank for image in images]
-            rows.append(np.concatenate([*same, *[blank] * (3 - len(same))], axis=1))
-        return Image.fromarray(np.concatenate(rows)) if rows else Image.new("RGB", (8, 8))
+        return contact_sheet([
+            [group.asked.image, *(d.image for d in group.rollouts[0].trace.drawings)] for group in self._shown
+        ])  # fmt: skip
 
     def after(self, step: int, folder: Path) -> None:
         """A page with all rollouts of a few questions, from time to time."""

@@ -46,6 +46,8 @@ class Mix:
     told: float = 0.0
     """Share of the rows without a picture: it is told in words, and questions are answered by thinking. Such rows cost
     little, and teach to look things up and to reason."""
+    questions: bool = True
+    """Whether the tasks' questions are asked at all."""
     caption: float = 0.0
     """Share of the rows with a caption; only rows without a system prompt have what follows, too."""
     grounded: int = 0
@@ -150,7 +152,7 @@ class SceneRows:
                 turns = [*(wanted(m, call_of, rng) for m in one.maps if m in policy.calls), Turn(one.answer)]
                 target = rng.random() < mix.traced_targets
                 traces.append(start + segments_of(turns, one.question, policy, cached, target))
-        questions = ask_all(scene, view, rng)
+        questions = ask_all(scene, view, rng) if mix.questions else []
         for k in rng.permutation(len(questions)):
             target = rng.random() < mix.traced_targets
             traces.append(start + worked(scene, view, questions[k], policy, rng, cached, target))
@@ -165,8 +167,10 @@ class SceneRows:
 
         return target
 
-    def _weight(self, i: int, grid: tuple[int, int]) -> Tensor:
-        """(tokens,): what each drawing token of scene i counts."""
+    def _weight(self, i: int, grid: tuple[int, int]) -> Tensor | None:
+        """(tokens,): what each drawing token of scene i counts; None: all the same."""
+        if self.mix.object_weight == 1:
+            return None
         labels = self.images.shards.labels[i]
         cells = labels.reshape(grid[0], labels.shape[0] // grid[0], grid[1], -1)
         shows = torch.from_numpy((cells > 0).any(axis=(1, 3))).flatten()

@@ -17,6 +17,7 @@ from cooper.model.unified import UnifiedModel
 from cooper.training.loop import Optimisation, Share, Supervised
 from cooper.training.pointing import Mentions, Pointer, Pointers, Pointing, gather, pointers
 from cooper.training.rows import Mix, SceneRows
+from cooper.training.sheet import contact_sheet
 
 
 @dataclass(frozen=True)
@@ -109,4 +110,4 @@ class UnifiedStage(Supervised[UnifiedModel]):
             drawn = Engine(model, sequencer).draw([r[0] for r in rows], name)
             for i, row in enumerate(rows):
                 row += [images.image(i, name), drawn[i].image]
-        return Image.fromarray(np.concatenate([np.concatenate(row, axis=1) for row in rows]))
+        return contact_sheet(rows)
