@@ -296,6 +296,16 @@ MISTAKES: dict[str, tuple[list[str], str]] = {
     "no folder to write to": (["ask", "room.png", "q", "--out", "/proc/maps/new"], "/proc"),
     "no file to write": (["ask", "room.png", "q", "--html", "/proc/page.html"], "/proc"),
     "run in a file": (["train", "tiny", "--run", "text.png", "--scenes", "new"], "text.png is a file; --run"),
+    "unknown stage": (["train", "everything", "--run", "new", "--scenes", "new"], "everything"),
+    "nothing to start with": (
+        ["train", "perception", "--preset", "bagel_7b", "--run", "new", "--scenes", "new"], "name it with --start",
+    ),
+    "a stage that the preset lacks": (
+        ["train", "base", "--preset", "bagel_7b", "--start", "tiny", "--run", "new", "--scenes", "new"],
+        "choose from perception",
+    ),
+    "report in a file": (["reproduce", "--out", "text.png"], "text.png is a file; --out"),
+    "no seeds": (["reproduce", "--seeds", "0"], "--seeds"),
 }
 
 
@@ -374,6 +384,7 @@ def test_help_and_version(cooper: Cooper) -> None:
     for command, option in (
         (("ask",), "--max-turns"), (("depth",), "--flow-steps"), (("scenes",), "render"), (("eval",), "scenes"),
         (("scenes", "make"), "--workers"), (("train", "tiny"), "--n-train"), (("bench",), "engine"),
+        (("reproduce",), "--quick"),
     ):  # fmt: skip
         ran = cooper(*command, "--help")
         assert ran.code == 0 and option in ran.out and ran.err == ""
@@ -440,7 +451,7 @@ def test_scenes_sheet(cooper: Cooper, place: Path) -> None:
 def test_train_makes_the_scenes_it_lacks(cooper: Cooper, place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     spaces: list[Any] = []
     train = "cooper.training.pipeline.train"
-    monkeypatch.setattr(train, lambda space, last, processes: spaces.append((space, last)) or "run/interleaved")
+    monkeypatch.setattr(train, lambda space, recipe, last, processes: spaces.append((space, last)) or "run/interleaved")
     argv = ("train", "tiny", "--run", "run", "--scenes", "scenes", "--n-train", "2", "--n-validation", "1")
     assert cooper(*argv, "--processes", "1").code == 0
     ((space, last),) = spaces
