@@ -75,6 +75,7 @@ COMMANDS = Group(
             {
                 "engine": Leaf("bench", "BenchEngine", "Speed of reading, writing and drawing."),
                 "answer": Leaf("bench", "BenchAnswer", "Seconds for one scripted answer and for a group, by part."),
+                "reinforcement": Leaf("bench", "BenchReinforcement", "Seconds of a step of reinforcement learning."),
             },
         ),
     },

@@ -13,7 +13,7 @@ from cooper.benchmark import engine as engine_module
 from cooper.benchmark.answer import ROLLOUT_FLOW, bench_answer
 from cooper.benchmark.machine import describe, gflop, matmul_peak, randomised
 from cooper.benchmark.script import PARTS, Endless, Script, play, random_model
-from cooper.commands.bench import BenchAnswer, BenchEngine
+from cooper.commands.bench import BenchAnswer, BenchEngine, BenchReinforcement
 from cooper.hardware import threads
 from cooper.inference.flow import FlowSettings
 
@@ -73,6 +73,17 @@ def test_bench_engine(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFix
     assert result["cache"]["rollouts_bytes"] < result["cache"]["rollouts_bytes_if_copied"]
     assert BenchEngine("dummy", threads=1, repeats=1).run() == 0
     assert "prefill" in capsys.readouterr().out
+
+
+def test_bench_reinforcement(capsys: pytest.CaptureFixture[str]) -> None:
+    pytest.importorskip("mujoco")
+    assert BenchReinforcement(questions=2, rollouts=3, alone=2, json=True).run() == 0
+    result = json.loads(capsys.readouterr().out)
+    assert result["rollouts"] == 6 and result["tokens"] > 60 and result["alone"]["rollouts"] == 2
+    assert result["step_seconds"] == pytest.approx(result["rollout_seconds"] + result["update_seconds"], abs=0.02)
+    assert min(result["speedup"], result["rollouts_per_second"], result["alone"]["update_seconds"]) > 0
+    with pytest.raises(ValueError, match="can run alone, not 7"):
+        BenchReinforcement(questions=2, rollouts=3, alone=7).run()
 
 
 def test_the_machine() -> None:

@@ -82,7 +82,7 @@ def test_parts_of_a_step_add_up_to_the_whole(aggregation: str, mask: bool) -> No
         groups = stage.roll_out(MODEL, stage.batch(0, Share()))
         for group in groups:
             group.advantages = torch.tensor([1.0, -0.5, 2.0, -1.5])
-        totals.append(sum(float(loss.detach()) for loss, _ in stage._losses(MODEL, groups, {})))
+        totals.append(sum(float(loss.detach()) for loss, _ in stage.losses(MODEL, groups, {})))
     assert totals[0] == pytest.approx(totals[1], abs=1e-5) and totals[0] != 0
 
 
@@ -109,7 +109,7 @@ def test_rollouts_that_a_judge_is_silent_about_are_left_out() -> None:
     assert advantages.isfinite().tolist() == [True, True, True, False] and advantages[:3].abs().sum() > 1
     assert stage.figures(groups)["no_verdict"] == pytest.approx(1 / 8)
     assert stage.figures(groups)["answer/counting"] == 1
-    loss = sum(float(loss.detach()) for loss, _ in stage._losses(MODEL, groups[:1], {}))
+    loss = sum(float(loss.detach()) for loss, _ in stage.losses(MODEL, groups[:1], {}))
     assert math.isfinite(loss) and loss != 0
 
 

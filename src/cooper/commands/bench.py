@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json as json_
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import torch
@@ -66,6 +67,44 @@ class BenchAnswer:
         return 0
 
 
+@dataclass(frozen=True)
+class BenchReinforcement:
+    """One step of reinforcement learning on questions of the synthetic world, and the same one rollout at a time."""
+
+    model: str = "tiny"
+    """A shipped model, or a model's folder."""
+    questions: int = 16
+    """Questions of the step."""
+    rollouts: int = 8
+    """Rollouts of each."""
+    alone: int = 16
+    """Rollouts to run one at a time, for comparison."""
+    json: bool = False
+    """Print one JSON object."""
+
+    def run(self) -> int:
+        from cooper.api import Cooper
+        from cooper.benchmark.reinforcement import bench_reinforcement
+        from cooper.evaluation.scenes import choose_questions, load_scenes, seeds_of
+        from cooper.training.recipe import TINY
+        from cooper.training.reinforcement import PicturedQuestion
+        from cooper.training.rewards import Record
+
+        if min(self.questions, self.rollouts, self.alone) < 1:
+            raise ValueError("--questions, --rollouts and --alone must be at least 1")
+        settings = replace(TINY.reinforced["reinforcement"], questions=self.questions, rollouts=self.rollouts)
+        scenes = load_scenes(seeds_of("train", None, self.questions), 128)
+        asked = [
+            PicturedQuestion(scenes[a.index][1].rgb, Record(q.text, q.answer, q.kind, q.value, task=q.task))
+            for a in choose_questions(scenes, 1) for q in [a.question]
+        ]  # fmt: skip
+        with Console(stderr=True).status("measuring") as status, TemporaryDirectory() as folder:
+            cooper = Cooper.load(self.model)
+            result = bench_reinforcement(cooper, asked, settings, self.alone, folder, status.update)
+        _print(result, self.json, _reinforcement_tables)
+        return 0
+
+
 def _print(result: dict[str, Any], json: bool, tables: Any) -> None:
     if json:
         print(json_.dumps(result))
@@ -93,6 +132,14 @@ def _engine_tables(result: dict[str, Any]) -> list[Table]:
         for name, value in result[part].items():
             rest.add_row(name.replace("_", " "), str(value))
     return [speeds, maps, rest]
+
+
+def _reinforcement_tables(result: dict[str, Any]) -> list[Table]:
+    table = _table(f"a step of reinforcement, {result['model']}", "what", "figure")
+    for name, value in {**result, **{f"alone_{k}": v for k, v in result["alone"].items()}}.items():
+        if isinstance(value, int | float):
+            table.add_row(name.replace("_", " "), str(value))
+    return [table]
 
 
 def _answer_tables(result: dict[str, Any]) -> list[Table]:

@@ -239,11 +239,11 @@ class Trainer(Generic[M]):
 
     def update(self, batch: Any) -> dict[str, float]:
         """One step: all updates that the batch is good for. Figures are means over its losses."""
-        rows = [self._descend(losses) for losses in self.stage.updates(self.compute, batch)]
+        rows = [self.descend(losses) for losses in self.stage.updates(self.compute, batch)]
         self.step += 1
         return _means([row for part in rows for row in part])
 
-    def _descend(self, losses: Losses) -> list[dict[str, float]]:
+    def descend(self, losses: Losses) -> list[dict[str, float]]:
         """One update of the weights; the figures of each loss."""
         rate = self.optimisation.rate(self.step)
         for optimiser in self.optimisers:

@@ -117,16 +117,12 @@ class ReinforcementStage(Stage[UnifiedModel]):
         self._shown = groups[:3]
         kept = [g for g in groups if g.spread]
         for _ in range(self.settings.updates):
-            yield self._losses(model, kept, figures)
+            yield self.losses(model, kept, figures)
 
     @torch.no_grad()
     def roll_out(self, model: UnifiedModel, batch: Sequence[tuple[int, PicturedQuestion]]) -> list[Group]:
-        """Rollouts of every question, in one batch of the engine, and their rewards."""
-        s = self.settings
-        prompts = [Trace((Picture(asked.image), Text(asked.record.question))) for _, asked in batch]
-        seeds = [number * s.rollouts + k for number, _ in batch for k in range(s.rollouts)]
-        rollouts = self._engine(model, len(seeds)).run(prompts, self.policy, samples=s.rollouts, seeds=seeds)
-        groups = [rollouts[i : i + s.rollouts] for i in range(0, len(rollouts), s.rollouts)]
+        """Rollouts of every question, and their rewards."""
+        s, groups = self.settings, self.sample(model, batch)
         judged = self._judged([(r.trace, asked.record) for (_, asked), g in zip(batch, groups, strict=True) for r in g])
         earned = []
         for k, ((_, asked), group) in enumerate(zip(batch, groups, strict=True)):
@@ -139,6 +135,15 @@ class ReinforcementStage(Stage[UnifiedModel]):
             Group(asked, group, parts, a, bool(differ))
             for (_, asked), group, parts, a, differ in zip(batch, groups, earned, advantages, spread, strict=True)
         ]
+
+    @torch.no_grad()
+    def sample(self, model: UnifiedModel, batch: Sequence[tuple[int, PicturedQuestion]]) -> list[list[Rollout]]:
+        """The rollouts of every question, all in one batch of the engine."""
+        s = self.settings
+        prompts = [Trace((Picture(asked.image), Text(asked.record.question))) for _, asked in batch]
+        seeds = [number * s.rollouts + k for number, _ in batch for k in range(s.rollouts)]
+        rollouts = self._engine(model, len(seeds)).run(prompts, self.policy, samples=s.rollouts, seeds=seeds)
+        return [rollouts[i : i + s.rollouts] for i in range(0, len(rollouts), s.rollouts)]
 
     def _judged(self, answers: Sequence[tuple[Trace, Record]]) -> list[bool | None]:
         """The judge's verdicts, all asked for at once; None where rules decide, and where there is none."""
@@ -173,7 +178,7 @@ class ReinforcementStage(Stage[UnifiedModel]):
                     out[f"calls/{call}/{name}"] = _mean(drew)
         return out
 
-    def _losses(self, model: UnifiedModel, groups: Sequence[Group], figures: dict[str, float]) -> Losses:
+    def losses(self, model: UnifiedModel, groups: Sequence[Group], figures: dict[str, float]) -> Losses:
         """One pass over the rollouts, some questions at a time; their losses add up to that of all."""
         began, objective = time.perf_counter(), self.settings.objective
         weights = [self._weight(g) for g in groups]
