@@ -93,6 +93,23 @@ def test_truncated_rollouts_can_be_left_out() -> None:
     assert advantages.isfinite().tolist() == [True, True, True, False]
 
 
+def test_a_reference_holds_the_model_back() -> None:
+    objective = Objective(kl=1.0)
+    with pytest.raises(ValueError, match="a model as the reference"):
+        scripted(replace(SETTINGS, objective=objective))
+    other = random_model(seed=3)
+    found = []
+    for reference in (MODEL, other):
+        stage = scripted(SETTINGS)
+        stage.settings, stage.reference = replace(stage.settings, objective=objective), reference
+        groups = stage.roll_out(MODEL, stage.batch(0, Share()))
+        ((loss, figures),) = stage.losses(MODEL, groups[:1], {})
+        found.append((float(loss.detach()), figures["kl"]))
+    (near, none), (far, much) = found
+    assert none == pytest.approx(0, abs=1e-6) and much > 0.1
+    assert far - near == pytest.approx(much, rel=1e-3), "the penalty is added to the loss"
+
+
 def test_rollouts_that_a_judge_is_silent_about_are_left_out() -> None:
     asked = [replace(q, record=replace(q.record, kind="judged", answer="a pair")) for q in QUESTIONS]
     stage = scripted(SETTINGS)

@@ -41,6 +41,12 @@ class Reproduce:
         check_folder(self.run_folder, "--run")
         check_folder(self.out)
 
+        try:
+            import matplotlib  # noqa: F401
+            import tensorboard  # noqa: F401
+        except ImportError:
+            raise ImportError("this needs two extras: pip install 'cooper-spatial[train,scenes]'") from None
+
         from cooper.reproduction.run import reproduce
         from cooper.reproduction.variants import FULL, QUICK
 

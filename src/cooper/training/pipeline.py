@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import os
 import uuid
 from collections.abc import Callable
@@ -219,7 +220,9 @@ def train_reinforcement(
 ) -> UnifiedModel:
     """One reinforcement stage on flagged questions, in place."""
     sequencer = Sequencer(tokenizer_of(space, model.config), model.config)
-    stage = ReinforcementStage(flagged_questions(flags, SceneImages(space.train)), sequencer, settings, name)
+    questions = flagged_questions(flags, SceneImages(space.train))
+    reference = copy.deepcopy(model).requires_grad_(False) if settings.objective.kl else None
+    stage = ReinforcementStage(questions, sequencer, settings, name, reference=reference)
     # in fp32: what is learned from must be as likely as when it was sampled
     Trainer(model, stage, settings.optimisation, space.stage(name), sheet_every=10).run(quiet)
     return model

@@ -62,8 +62,8 @@ class Reinforcement:
     mask_truncated: bool = False
     """Leave out rollouts that ran out of tokens."""
     seed: int = 4
-    page_every: int = 10
-    """Steps between pages of a few rollouts."""
+    page_every: int = 1
+    """Steps between pages of a question's rollouts."""
     after: str = ""
     """The stage that this one goes on from."""
 
@@ -92,11 +92,13 @@ class ReinforcementStage(Stage[UnifiedModel]):
 
     def __init__(
         self, questions: Sequence[PicturedQuestion], sequencer: Sequencer, settings: Reinforcement,
-        name: str = "reinforcement", judge: Judge | None = None,
+        name: str = "reinforcement", judge: Judge | None = None, reference: UnifiedModel | None = None,
     ):  # fmt: skip
+        if settings.objective.kl and reference is None:
+            raise ValueError("a penalty for leaving the reference needs a model as the reference")
         if judge is None and any(asked.record.kind == "judged" for asked in questions):
             raise ValueError("some of the questions are to be judged by another model; give a judge")
-        self.judge = judge
+        self.judge, self.reference = judge, reference
         self.name, self.questions, self.sequencer, self.settings = name, questions, sequencer, settings
         self.policy = policy(settings.mode)
         self.tags = tuple(modality(name).tag for name in self.policy.calls)
@@ -190,13 +192,19 @@ class ReinforcementStage(Stage[UnifiedModel]):
             batch, old, rollout, advantages = self.packed(model, part)
             log_p, entropy = token_log_p(model, batch, self.settings.sampling.temperature)
             used = advantages[rollout].isfinite()
+            reference = None
+            if objective.kl:
+                assert self.reference is not None
+                with torch.no_grad():
+                    reference = token_log_p(self.reference, batch, self.settings.sampling.temperature)[0][used]
             outcome = grpo_loss(
-                log_p[used], old[used].to(log_p.device), rollout[used], advantages.nan_to_num(), objective
+                log_p[used], old[used].to(log_p.device), rollout[used], advantages.nan_to_num(), objective, reference
             )
             share = sum(weights[first : first + len(part)]) / sum(weights)
             ratio = float((log_p - old).detach().abs().max()) if len(old) else 0.0
             yield outcome.loss * share, {
-                **figures, "entropy": entropy, "clip_share": outcome.clip_share, "log_p_difference": ratio,
+                **figures, "entropy": entropy, "clip_share": outcome.clip_share, "kl": outcome.kl,
+                "log_p_difference": ratio,
                 "update_seconds": time.perf_counter() - began,
             }  # fmt: skip
 
@@ -250,13 +258,13 @@ class ReinforcementStage(Stage[UnifiedModel]):
         ])  # fmt: skip
 
     def after(self, step: int, folder: Path) -> None:
-        """A page with all rollouts of a few questions, from time to time."""
+        """A page with all rollouts of a question."""
         if step % self.settings.page_every:
             return
         pages = folder / "pages"
         pages.mkdir(exist_ok=True)
         traces = []
-        for group in self._shown:
+        for group in self._shown[:1]:
             for r, reward in zip(group.rollouts, group.rewards, strict=True):
                 meta = {"truth": group.asked.record.answer, "reward": round(reward.total, 3), "seed": r.seed}
                 traces.append(Trace(r.trace.segments, {**r.trace.meta, **meta}))
