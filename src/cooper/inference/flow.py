@@ -30,7 +30,7 @@ class FlowSettings:
     """How the guided velocity's norm is brought back to the conditional one's."""
     renorm_min: float = 0.0
     """Lower limit of that factor; the upper one is 1."""
-    noise: float = 0.25
+    noise: float = 0.1
     """Deviation of the noise that a drawing begins with. 1 samples among the maps that the picture allows, as the
     published model does; below that the map is nearer to the most likely one, and its errors are smaller."""
 

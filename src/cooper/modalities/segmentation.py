@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.ndimage import binary_erosion
+from scipy.ndimage import binary_erosion, label, uniform_filter
 
 from cooper.modalities.base import MapView, Modality, as_float
 from cooper.modalities.metrics import segmentation_iou
@@ -18,6 +18,13 @@ from cooper.modalities.metrics import segmentation_iou
 Colour = tuple[int, int, int]
 #: How far (of 0..1 a channel, all three together) a pixel may be from its class's very colour.
 _EXACT = 0.04
+#: Drawings hover between classes whose colours are at most so far apart: one step of the palette.
+_NEAR = 0.36
+#: If the mean colour of a thing is further from its class's than this, and a larger thing of a near class touches it,
+#: they are one thing.
+_HOVERS = 0.1
+#: A pixel whose colour is further from its class's than this goes with those around it.
+_STRAY = 0.2
 
 _SHAPES = ("ball", "box", "cylinder", "cone")
 _SHADES: dict[str, tuple[Colour, Colour, Colour, Colour]] = {
@@ -76,7 +83,9 @@ class Segmentation(Modality):
         nearest, exact = labels.reshape(height, width), (apart < _EXACT**2).reshape(height, width)
         # between two colours lie other classes' colours: where one only ever lines an edge, it is blur
         shown = [0, *(int(k) for k in np.unique(labels[labels > 0]) if self._shown(nearest == k, exact))]
-        return np.array(shown, dtype=np.int32)[scores[:, shown].argmax(axis=1)].reshape(height, width)
+        found = np.array(shown, dtype=np.int32)[scores[:, shown].argmax(axis=1)].reshape(height, width)
+        found = _joined(found, colours.reshape(height, width, 3), palette)
+        return _smoothed(found, colours.reshape(height, width, 3), palette)
 
     def _shown(self, where: np.ndarray, exact: np.ndarray) -> bool:
         """Does a class fill a block of three by three pixels, or enough pixels with its very colour?"""
@@ -92,3 +101,32 @@ class Segmentation(Modality):
         if valid is not None:
             predicted, true = np.where(valid, predicted, 0), np.where(valid, true, 0)
         return {"miou": segmentation_iou(predicted, true)}
+
+
+def _joined(labels: np.ndarray, colours: np.ndarray, palette: np.ndarray) -> np.ndarray:
+    """Labels (height, width) with things that a drawing could not decide between as one thing: the largest of them."""
+    out = labels.copy()
+    parts, number = label(labels > 0)
+    for part in range(1, number + 1):
+        there = parts == part
+        found, sizes = np.unique(labels[there], return_counts=True)
+        becomes: dict[int, int] = {}
+        for k in found[np.argsort(-sizes, kind="stable")]:
+            where = there & (labels == k)
+            mean = colours[where].mean(axis=0)
+            near = [b for b in becomes if np.linalg.norm(palette[b] - palette[k]) < _NEAR]
+            hovers = np.linalg.norm(mean - palette[k]) > _HOVERS
+            becomes[k] = becomes[min(near, key=lambda b: np.linalg.norm(mean - palette[b]))] if hovers and near else k
+            out[where] = becomes[k]
+    return out
+
+
+def _smoothed(labels: np.ndarray, colours: np.ndarray, palette: np.ndarray) -> np.ndarray:
+    """Labels (height, width) in which pixels of a doubtful colour have the most frequent label of the 3 x 3 around."""
+    stray = np.linalg.norm(colours - palette[labels], axis=-1) > _STRAY
+    if not stray.any():
+        return labels
+    found = np.unique(labels)
+    # its own label wins ties
+    votes = [uniform_filter((labels == k).astype(np.float32), 3) + 1e-3 * (labels == k) for k in found]
+    return np.where(stray, found[np.argmax(votes, axis=0)], labels)

@@ -133,6 +133,11 @@ def cell(seen: Seen) -> str:
     return f"column {seen.column}, row {seen.row}"
 
 
+def from_camera(across: float, ahead: float) -> str:
+    """Where something stands, in metres from the camera."""
+    return f"{abs(across):.1f} {'right' if across >= 0 else 'left'} {ahead:.1f} ahead"
+
+
 def _where(seen: Seen, rng: np.random.Generator) -> str:
     return pick(rng, (f"the {seen.name} is {place(seen)}.", f"the {seen.name} is at {cell(seen)}.",
                       f"I see the {seen.name} {place(seen)}."))  # fmt: skip
@@ -163,11 +168,10 @@ def _distance_between(looked: Looked, question: Question, rng: np.random.Generat
     rise = abs(a.up - b.up)
     exact = (a.across, b.across, a.ahead, b.ahead, *([rise] if rise >= _RISE else []))
     ax, bx, ay, by, *up = _rounded(exact, question.answer)
-    first, second = (
-        f"{s.name} {abs(x):.1f} {'right' if x >= 0 else 'left'}, {y:.1f} ahead"
-        for s, x, y in ((a, ax, ay), (b, bx, by))
-    )
-    parts = [f"{abs(ax - bx):.1f} across", f"{abs(ay - by):.1f} deep", *(f"{z:.1f} up" for z in up)]
+    first, second = (f"{s.name} {from_camera(x, y)}" for s, x, y in ((a, ax, ay), (b, bx, by)))
+    # whether to add or to subtract has to be said: a model that was not taught to got it wrong more often than not
+    sides = "Same side" if (ax >= 0) == (bx >= 0) else "Opposite sides"
+    parts = [f"{sides} {abs(ax - bx):.1f} across", f"{abs(ay - by):.1f} deep", *(f"{z:.1f} up" for z in up)]
     return _where_both(a, b, rng), f"{first}; {second}. {', '.join(parts)} gives {question.answer}."
 
 

@@ -73,12 +73,12 @@ class Recipe:
 # What worked traces are made of, whatever their policy.
 _TRACES = Mix(tokens=680, told=0.06, caption=0.2, grounded=4, listed=4)
 _SUPERVISED = StageSettings(
-    _TRACES, Optimisation(steps=1750, lr=8e-4, matrix_lr=1.6e-3, decay=0.97, ema=0.995, warmup=50), seed=31, drawn=5000,
+    _TRACES, Optimisation(steps=2250, lr=8e-4, matrix_lr=1.6e-3, decay=0.97, ema=0.995, warmup=50), seed=33, drawn=5000,
     trains_vision=False,
 )  # fmt: skip
 _INTERLEAVED = replace(
     _TRACES, modes=(("interleaved", 0.62), ("direct", 0.32), ("text", 0.04), ("perception", 0.02)), maps=1.0, noises=2,
-    traced_targets=0.3,
+    traced_targets=0.3, object_weight=2.5,
 )  # fmt: skip
 # the paper: 20 steps of 128 questions, 8 rollouts each, at a thousandth of the rate of this size of model
 _REINFORCED = Reinforcement(Optimisation(steps=40, lr=1e-4, warmup=2, ema=0.9), after="interleaved")
@@ -100,7 +100,7 @@ TINY = Recipe(
         ),
         # AMG: maps on demand; the paper's has no text loss, ours goes on with the lists, so that nothing is forgotten
         "perception": StageSettings(
-            Mix(tokens=600, told=0.03, caption=0.2, grounded=4, listed=4, maps=1.0, noises=2),
+            Mix(tokens=600, told=0.03, caption=0.2, grounded=4, listed=4, maps=1.0, noises=2, object_weight=2.5),
             Optimisation(steps=2000, lr=1e-3, matrix_lr=2e-3, decay=0.0, ema=0.99),
             seed=21, trains_vision=False, after="base",
         ),
