@@ -462,6 +462,16 @@ def test_train_makes_the_scenes_it_lacks(cooper: Cooper, place: Path, monkeypatc
     assert (space.train, space.validation) == (Path("scenes/train"), Path("scenes/validation"))
 
 
+def test_reproduce_runs_the_seeds_that_are_asked_for(cooper: Cooper, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[Any] = []
+    monkeypatch.setattr("cooper.reproduction.run.reproduce", lambda *a: asked.append(a) or a[1] / "results.md")
+    assert cooper("reproduce", "--seeds", "2", "--out", "docs").out == "docs/results.md\n"
+    assert cooper("reproduce", "--seed", "3", "--quick", "--run", "quick").code == 0
+    (full, quick) = asked
+    assert full[0] == Path("runs/reproduce") and list(full[3]) == [0, 1] and list(quick[3]) == [3]
+    assert quick[2].n_test < full[2].n_test and quick[0] == Path("quick")
+
+
 @needs_mujoco
 def test_data_flag_asks_once(cooper: Cooper, place: Path) -> None:
     argv = ("data", "flag", "--out", "flags.jsonl", "--n", "1", "--questions", "2", "--samples", "1", "--json")

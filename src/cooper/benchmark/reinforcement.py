@@ -22,8 +22,8 @@ def bench_reinforcement(
     """One step of `settings.questions` questions, rollouts and update, after a first that warms up.
 
     Then `alone` rollouts of the same questions, each by itself: rolled out, and gone over in a pass of its own. What a
-    rollout takes alone, over what it takes in the step, is "speedup". Rewards are the synthetic world's; the weights of
-    the model change. `folder` is for what a training run leaves behind. Raises ValueError if there are too few
+    rollout takes alone, over what it takes in the step, is "speedup". Rewards are the synthetic world's; the weights
+    stay, as the rate is zero. `folder` is for what a training run leaves behind. Raises ValueError if there are too few
     questions, or nothing is to be measured alone.
     """
     if not 0 < alone <= len(questions) * settings.rollouts:
@@ -69,5 +69,5 @@ def bench_reinforcement(
 
 
 def _learn(trainer: Trainer, stage: ReinforcementStage, groups: Sequence[Group]) -> None:
-    """An update on rollouts that have been made. At a rate of zero, so that all that follows stays comparable."""
+    """An update on rollouts that have been made."""
     trainer.descend(stage.losses(trainer.compute, [g for g in groups if g.spread], {}))

@@ -19,7 +19,8 @@ from cooper.commands.options import (
     check_asking,
     check_drawing,
 )
-from cooper.commands.outputs import check_file, check_folder, new_file, new_folder
+from cooper.commands.outputs import check_file, check_folder
+from cooper.files import new_file, new_folder
 from cooper.model.config import Precision
 
 if TYPE_CHECKING:

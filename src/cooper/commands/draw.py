@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from cooper.commands.options import Flag, FlowSteps, Guidance, OutFile, PicturePath, check_drawing
-from cooper.commands.outputs import check_file, new_file
+from cooper.commands.outputs import check_file
+from cooper.files import new_file
 
 if TYPE_CHECKING:
     from cooper.api import Map

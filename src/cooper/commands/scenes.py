@@ -11,7 +11,8 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 from tyro.conf import arg
 
-from cooper.commands.outputs import check_file, check_folder, new_file, new_folder
+from cooper.commands.outputs import check_file, check_folder
+from cooper.files import new_file, new_folder
 
 if TYPE_CHECKING:
     from cooper.scenes.render import View

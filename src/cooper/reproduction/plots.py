@@ -9,6 +9,7 @@ import matplotlib
 import numpy as np
 
 from cooper.evaluation.predictions import Row
+from cooper.files import new_file
 from cooper.reproduction.claims import Answers, score, share_calling
 from cooper.scenes.question import SPATIAL, TASKS
 
@@ -89,7 +90,6 @@ def _has(answers: Answers, task: str) -> bool:
 
 
 def _save(figure: Figure, path: Path) -> None:
-    temporary = path.with_name(f".{path.name}")
-    figure.savefig(temporary, dpi=110, format="png")
+    with new_file(path) as file:
+        figure.savefig(file, dpi=110)
     plt.close(figure)
-    temporary.rename(path)

@@ -11,10 +11,11 @@ from typing import Any
 import numpy as np
 
 from cooper.evaluation.predictions import Row
+from cooper.files import new_file
 from cooper.reproduction import plots
 from cooper.reproduction.claims import Answers, Figure, findings, score, share_calling
 from cooper.reproduction.seed import Seed
-from cooper.reproduction.variants import Variant
+from cooper.reproduction.variants import VARIANTS, Variant
 from cooper.scenes.question import GENERAL, SPATIAL, TASKS
 
 #: (mean of the spatial sets, of all) in the paper's table, method section 7; spatial are SIBench, Q-Spatial+ and MMVP
@@ -31,19 +32,16 @@ def write_report(seeds: Sequence[Seed], variants: Sequence[Variant], out: Path, 
     folder = out / "results"
     folder.mkdir(parents=True, exist_ok=True)
     _keep_predictions(answers, folder / "predictions.jsonl.gz")
-    maps = {
-        stage: [json.loads(s.maps(stage).read_text()) for s in seeds]
-        for stage in ("perception", "interleaved", "reinforcement") if all(s.maps(stage).exists() for s in seeds)
-    }  # fmt: skip
+    maps = {stage: [json.loads(s.maps(stage).read_text()) for s in seeds] for stage in seeds[0].plan.drawing}
     logs = {stage: [_log(s, stage) for s in seeds] for stage in seeds[0].recipe.reinforced}
-    plots.scores(answers, [v.name for v in variants if v.name in _compared(variants)], folder / "scores.png")
+    # not the controls, whose plot nobody could read
+    plots.scores(answers, [v.name for v in VARIANTS if v in variants], folder / "scores.png")
     plots.calls({name: answers[name] for name in ("SFT only", "COOPER") if name in answers}, folder / "calls.png")
     plots.rewards({k: of for k, of in logs.items() if all(of)}, folder / "rewards.png")
     plots.beside_the_paper(answers, PAPER, folder / "paper.png")
     path = out / "results.md"
-    temporary = path.with_suffix(".tmp")
-    temporary.write_text("\n".join(_text(seeds, variants, answers, maps, command)) + "\n", encoding="utf-8")
-    temporary.rename(path)
+    with new_file(path) as file:
+        file.write_text("\n".join(_text(seeds, variants, answers, maps, command)) + "\n", encoding="utf-8")
     return path
 
 
@@ -130,11 +128,6 @@ def _calls(answers: Answers, task: str) -> str:
     return " / ".join(f"{share_calling(answers, (task,), call):.0%}" for call in ("depth", "segmentation"))
 
 
-def _compared(variants: Sequence[Variant]) -> set[str]:
-    """Not the controls, whose plot nobody could read."""
-    return {v.name for v in variants[:6]}
-
-
 def _rows(path: Path) -> list[Row]:
     return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
 
@@ -145,11 +138,10 @@ def _log(seed: Seed, stage: str) -> list[Row]:
 
 
 def _keep_predictions(answers: Mapping[str, Answers], path: Path) -> None:
-    temporary = path.with_name(path.name + ".tmp")
-    with temporary.open("wb") as raw, gzip.GzipFile("", "wb", fileobj=raw, mtime=0) as file:  # same answers, same bytes
+    # same answers, same bytes
+    with new_file(path) as kept, kept.open("wb") as raw, gzip.GzipFile("", "wb", fileobj=raw, mtime=0) as file:
         for name, by_seed in answers.items():
             for seed, rows in by_seed.items():
                 for row in rows:
                     line = json.dumps({"variant": name, "run_seed": seed, **row}, ensure_ascii=False)
                     file.write(f"{line}\n".encode())
-    temporary.rename(path)

@@ -7,11 +7,12 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
 from cooper.api import Cooper
 from cooper.evaluation.maps import OnProgress, evaluate_maps
 from cooper.evaluation.scenes import evaluate_scenes, load_scenes
+from cooper.files import new_file
 from cooper.inference.engine import Engine, Settings
 from cooper.reproduction.variants import Plan, Variant
 from cooper.scenes.shards import make_shards
@@ -66,8 +67,8 @@ class Seed:
             say(f"seed {self.seed}: asking {variant.name}")
             with bars() as on_progress:
                 self._ask(variant, on_progress)
-        for stage in ("perception", "interleaved", "reinforcement"):
-            if stage in self.plan.stages and not self.maps(stage).exists():
+        for stage in self.plan.drawing:
+            if not self.maps(stage).exists():
                 say(f"seed {self.seed}: measuring the maps of {stage}")
                 with bars() as on_progress:
                     self._measure(stage, on_progress)
@@ -97,17 +98,11 @@ class Seed:
         cooper = Cooper.load(self.space.model(stage))
         scenes = load_scenes(range(self.first, self.first + self.plan.n_maps), self.plan.size, self.test)
         figures = evaluate_maps(Engine(cooper.model, cooper.sequencer, Settings()), scenes, on_progress)
-        _write(self.maps(stage), figures)
+        with new_file(self.maps(stage)) as file:
+            file.write_text(json.dumps(figures, indent=1) + "\n")
 
     def hours(self) -> dict[str, float]:
         """Hours of training by stage, as logged."""
         logs = {path.parent.name: path for path in sorted(self.folder.glob("*/log.jsonl"))}
         rows = {name: map(json.loads, path.read_text().splitlines()) for name, path in logs.items()}
         return {name: sum(row["seconds"] for row in of) / 3600 for name, of in rows.items()}
-
-
-def _write(path: Path, figures: dict[str, Any]) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_suffix(".tmp")
-    temporary.write_text(json.dumps(figures, indent=1) + "\n")
-    temporary.rename(path)

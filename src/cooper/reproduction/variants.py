@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from cooper.evaluation.controls import Control
+from cooper.inference.policy import policy
 from cooper.training.loop import Optimisation
 from cooper.training.recipe import TINY, Recipe
 
@@ -62,6 +63,11 @@ class Plan:
     def stages(self) -> tuple[str, ...]:
         """The stages whose models are asked."""
         return tuple(dict.fromkeys(v.stage for v in self.variants))
+
+    @property
+    def drawing(self) -> tuple[str, ...]:
+        """The stages whose maps are measured: those of the paper's variants that can draw."""
+        return tuple(dict.fromkeys(v.stage for v in VARIANTS if v in self.variants and policy(v.mode).calls))
 
 
 def shortened(recipe: Recipe, steps: dict[str, int]) -> Recipe:

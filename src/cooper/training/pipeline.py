@@ -96,7 +96,9 @@ def _process(
 def _stages(space: Workspace, recipe: Recipe, last: str, quiet: bool) -> None:
     path = recipe.path(last)
     if space.start is not None:
-        model = Cooper.load(space.start).model.requires_grad_(True)
+        begun = Cooper.load(space.start)
+        once(lambda: begun.sequencer.tokenizer.save(str(_tokenizer(space))))
+        model = begun.model.requires_grad_(True)
     else:
         assert recipe.scratch is not None
         autoencoder = train_autoencoder(space, recipe.scratch, recipe.seed, quiet)
@@ -160,19 +162,19 @@ def train_vision(
 
 def tokenizer_of(space: Workspace, config: ModelConfig) -> Tokenizer:
     """The run's tokenizer: that of the model it begins with, or made at first use."""
-    path = space.run / "tokenizer.json"
+    path = _tokenizer(space)
 
     def make() -> None:
-        if path.exists():
-            return
-        if space.start is not None:
-            Cooper.load(space.start).sequencer.tokenizer.save(str(path))
-        else:
+        if not path.exists():
             shards = SceneImages(space.train).shards
             train_tokenizer(shards, config.decoder.vocabulary, config.modalities).save(str(path))
 
     once(make)
     return Tokenizer.from_file(str(path))
+
+
+def _tokenizer(space: Workspace) -> Path:
+    return space.run / "tokenizer.json"
 
 
 def train_stage(

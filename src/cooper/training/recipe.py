@@ -98,9 +98,13 @@ TINY = Recipe(
             Optimisation(steps=1500, lr=1e-3, matrix_lr=2e-3, decay=0.0, ema=0.995),
             seed=10, trains_vision=False,
         ),
-        # AMG: maps on demand; the paper's has no text loss, ours goes on with the lists, so that nothing is forgotten
+        # AMG: maps on demand; the paper's has no text loss, ours goes on with the lists, so that nothing is forgotten.
+        # The paper's PE is asked of this model, so it must have seen that way of being asked: BAGEL follows any prompt
         "perception": StageSettings(
-            Mix(tokens=600, told=0.03, caption=0.2, grounded=4, listed=4, maps=1.0, noises=2, object_weight=2.5),
+            Mix(
+                tokens=600, modes=(("direct", 0.9), ("perception", 0.1)), told=0.03, caption=0.2, grounded=4, listed=4,
+                maps=1.0, noises=2, object_weight=2.5,
+            ),
             Optimisation(steps=2000, lr=1e-3, matrix_lr=2e-3, decay=0.0, ema=0.99),
             seed=21, trains_vision=False, after="base",
         ),
