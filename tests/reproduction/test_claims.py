@@ -60,10 +60,11 @@ def test_calls_are_counted_by_task() -> None:
 
 def variants(**scores: float) -> dict[str, Answers]:
     """Variants that are right in so many of 20 questions of each spatial task, and in half of the others."""
-    return {
+    made = {
         name.replace("_", " "): answers(lambda t, k, s=s: k < s if t in SPATIAL else k < 10)  # type: ignore[misc]
         for name, s in scores.items()
     }
+    return {"base, longer": made["base"], **made}
 
 
 def test_claims_that_hold_and_that_do_not() -> None:
@@ -74,6 +75,11 @@ def test_claims_that_hold_and_that_do_not() -> None:
                   for s, rows in good["PE"].items()}  # fmt: skip
     found = {f.claim: f for f in findings(good)}
     assert len(found) == 8 and all(f.holds for f in found.values()), found
+    late = findings({**good, "base, longer": good["COOPER"]})
+    assert [f.claim for f in late if not f.holds] == [
+        "COOPER - base, spatial tasks",
+        "AMG direct - base, distances and sizes",
+    ], "both bases count"
     assert found["COOPER - base, spatial tasks"].found.startswith("+30.0 (")
     bad = variants(
         base=14, AMG_direct=14, PE=15, RE=14, SFT_only=14, COOPER=14, other_maps=14, asked_to_think=10, true_maps=15

@@ -9,6 +9,8 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import torch
+from safetensors.torch import load_file
 
 from cooper.commands.terminal import progress_bars
 from cooper.evaluation.predictions import Predictions
@@ -47,7 +49,7 @@ def flagged(cooper, scenes, asked, path, settings):  # type: ignore[no-untyped-d
 
 
 def run(folder: Path, seeds: list[int], plan: Plan = MINIATURE) -> Path:
-    return reproduce(folder / "run", folder / "docs", plan, seeds, 1, lambda _: None, progress_bars, quiet=True)
+    return reproduce(folder / "run", folder / "docs", plan, seeds, 1, lambda _: None, progress_bars)
 
 
 class Stopped(Exception):
@@ -69,7 +71,7 @@ def test_in_miniature(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(Stopped):
         run(tmp_path, [0])
     assert not (tmp_path / "docs").exists()
-    logs = {path: path.read_bytes() for path in (tmp_path / "run/seed-0").glob("*/log.jsonl")}
+    logs = {path: path.read_bytes() for path in (tmp_path / "run").glob("s*/*/log.jsonl")}
     assert len(logs) == 3 + len(TINY.unified) + len(TINY.reinforced)
     answers = {path: path.read_bytes() for path in (tmp_path / "run/seed-0/predictions").iterdir()}
 
@@ -94,6 +96,11 @@ def test_in_miniature(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert not {r["seed"] for r in kept() if r["run_seed"] == 0} & {r["seed"] for r in kept() if r["run_seed"] == 1}
     first, second = ((tmp_path / f"run/seed-{k}/base/state.safetensors").read_bytes() for k in (0, 1))
     assert first != second, "seeds begin with other weights"
+    weights = [load_file(tmp_path / f"run/seed-{k}/base/model/model.safetensors") for k in (0, 1)]
+    same = {name for name, tensor in weights[0].items() if torch.equal(tensor, weights[1][name])}
+    sees = {name for name in weights[0] if name.startswith(("autoencoder.", "vision."))}
+    assert sees and sees <= same and not any("proj" in name or "embed" in name for name in same - sees)
+    assert all(path.read_bytes() == kept for path, kept in logs.items()), "what seeds share is made once"
 
     with pytest.raises(ValueError, match="other settings"):
         run(tmp_path, [0], replace(MINIATURE, n_test=5))
@@ -111,5 +118,7 @@ def test_plans_train_all_that_they_ask() -> None:
             assert variant.mode in {mode for s in supervised for mode, _ in plan.recipe.unified[s].mix.modes}
     # every variant is trained alike (method section 6)
     steps = {name: s.optimisation.steps for name, s in FULL.recipe.unified.items()}
-    assert steps["interleaved"] == steps["text"] == steps["view_dropout"]
+    assert steps["interleaved"] == steps["text"] == steps["view_dropout"] == steps["true_maps"]
+    assert steps["perception"] == steps["direct"]
+    assert len({FULL.recipe.unified[name].scenes for name in ("interleaved", "text", "view_dropout")}) == 1
     assert len({(s.optimisation, s.questions, s.rollouts) for s in FULL.recipe.reinforced.values()}) == 1

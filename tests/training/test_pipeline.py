@@ -3,7 +3,13 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
+import subprocess
+import sys
+import time
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -45,7 +51,7 @@ QUICK = Recipe(
 #: Mean loss of the last five steps. Whoever changes what a stage learns changes these, and says so.
 LOSSES = {
     "autoencoder": 2.8605, "decoder": 1.086, "vision": 14.5888, "base": 7.145, "perception": 6.9811,
-    "interleaved": 6.2936, "text": 5.7119, "view_dropout": 5.5515,
+    "interleaved": 6.2936, "text": 5.2726, "view_dropout": 5.5515,
 }  # fmt: skip
 
 
@@ -76,7 +82,7 @@ def test_all_stages_from_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr(pipeline, "fast_dtype", lambda: torch.float32)  # the losses below are of any machine
     space = space_in(tmp_path)
     assert train(space, QUICK, quiet=True) == space.run / "reinforcement"
-    for name in ("text", "view_dropout"):
+    for name in ("text", "true_maps", "view_dropout"):
         train(space, QUICK, name, quiet=True)
     trained = ("autoencoder", "decoder", "vision", *QUICK.unified, "reinforcement")
     for name in trained:
@@ -109,7 +115,7 @@ def test_a_recipe_that_begins_with_a_checkpoint(tmp_path: Path, monkeypatch: pyt
     fast = {"optimisation": replace(FAST, steps=3, matrix_lr=None)}
     recipe = replace(
         BAGEL_7B, flagged=2,
-        unified={k: replace(s, rows=2, drawn=min(s.drawn, 3), **fast) for k, s in BAGEL_7B.unified.items()},
+        unified={k: replace(s, rows=2, scenes=s.scenes and 3, **fast) for k, s in BAGEL_7B.unified.items()},
         reinforced={
             k: replace(s, questions=2, rollouts=2, turn_tokens=8, flow=replace(s.flow, time_points=3), **fast)
             for k, s in BAGEL_7B.reinforced.items()
@@ -146,3 +152,43 @@ def test_a_stage_ends_there_and_the_next_begins_with_it(tmp_path: Path) -> None:
     ]  # fmt: skip
     with pytest.raises(ValueError, match="no stage is called 'last'"):
         train(space, QUICK, "last")
+
+
+ENDLESS = """
+import sys
+from dataclasses import replace
+from tests.training.test_pipeline import FAST, QUICK, space_in
+from cooper.training.pipeline import train
+from pathlib import Path
+if __name__ == "__main__":
+    scratch = replace(QUICK.scratch, autoencoder=replace(FAST, steps=100_000))
+    train(space_in(Path(sys.argv[1])), replace(QUICK, scratch=scratch), "autoencoder", processes=2, quiet=True)
+"""
+
+
+@pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="looks processes up in /proc, which is Linux's")
+def test_processes_end_with_their_parent(tmp_path: Path) -> None:
+    """Also in the background, where a shell has SIGINT ignored: nothing goes on writing into the run."""
+    (tmp_path / "endless.py").write_text(ENDLESS)
+    root = str(Path(__file__).parents[2])
+    parent = subprocess.Popen(
+        [sys.executable, str(tmp_path / "endless.py"), str(tmp_path)], env={**os.environ, "PYTHONPATH": root},
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_IGN),
+    )  # fmt: skip
+    log, children = tmp_path / "run/autoencoder/log.jsonl", Path(f"/proc/{parent.pid}/task/{parent.pid}/children")
+    try:
+        _until(lambda: log.exists() and log.stat().st_size > 0)
+        trainers = [Path(f"/proc/{pid}") for pid in children.read_text().split()]
+        assert len(trainers) >= 2
+    finally:
+        parent.kill()
+        parent.wait()
+    _until(lambda: not any(trainer.exists() for trainer in trainers))
+    assert (log.parent / "state.safetensors").exists(), "what was learned is kept"
+
+
+def _until(holds: Callable[[], bool], seconds: float = 120) -> None:
+    ends = time.monotonic() + seconds
+    while not holds():
+        assert time.monotonic() < ends
+        time.sleep(0.2)

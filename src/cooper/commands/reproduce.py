@@ -26,8 +26,8 @@ class Reproduce:
     """Folder for scenes, checkpoints, logs and answers. A quick run and a full one need different folders."""
     out: Annotated[Path, arg(metavar="DIR")] = Path("docs")
     """Folder for results.md and results/."""
-    seeds: int = 3
-    """Seeds: 0, 1, ..."""
+    seeds: int | None = None
+    """Seeds: 0, 1, ... By default 3, and 1 if it is to be quick."""
     seed: int | None = None
     """Run only this seed; the report is of all that are finished."""
     quick: bool = False
@@ -36,7 +36,8 @@ class Reproduce:
     """Processes that render and train together."""
 
     def run(self) -> int:
-        if self.seeds < 1 or self.processes < 1 or (self.seed is not None and self.seed < 0):
+        seeds = (1 if self.quick else 3) if self.seeds is None else self.seeds
+        if seeds < 1 or self.processes < 1 or (self.seed is not None and self.seed < 0):
             raise ValueError("--seeds and --processes must be at least 1, and --seed not below 0")
         check_folder(self.run_folder, "--run")
         check_folder(self.out)
@@ -51,7 +52,7 @@ class Reproduce:
         from cooper.reproduction.variants import FULL, QUICK
 
         console = Console(stderr=True)
-        wanted = range(self.seeds) if self.seed is None else (self.seed,)
+        wanted = range(seeds) if self.seed is None else (self.seed,)
         plan, command = (QUICK, "cooper reproduce --quick") if self.quick else (FULL, "cooper reproduce")
         path = reproduce(
             self.run_folder, self.out, plan, wanted, self.processes, console.print, progress_bars, command

@@ -24,8 +24,9 @@ class Train:
     perception: draw depth and segmentation (stage 1). interleaved: draw, think and answer (stage 2, supervised), which
     is all that the shipped model was trained with: tiny. reinforcement: learn from answers when to draw (stage 2).
 
-    To compare with: text and text_reinforcement think without maps, from base on; no_exploration lacks that part of the
-    reward; view_dropout and view_dropout_reinforcement hide half of the picture from what is written after a map.
+    To compare with: direct, text and text_reinforcement never draw; true_maps has true maps in its traces instead of
+    the model's own; no_exploration lacks that part of the reward; view_dropout and view_dropout_reinforcement hide half
+    of the picture from what is written after a map.
 
     The preset bagel_7b has the paper's numbers for perception, interleaved and reinforcement. It begins with BAGEL's
     weights (--start), learns from scenes of the synthetic world as the tiny model does, and needs GPUs.

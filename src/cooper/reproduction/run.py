@@ -12,7 +12,7 @@ from cooper.reproduction.variants import Plan
 
 def reproduce(
     run: Path, out: Path, plan: Plan, seeds: Sequence[int], processes: int, say: Say, bars: Bars,
-    command: str = "cooper reproduce", quiet: bool = False,
+    command: str = "cooper reproduce",
 ) -> Path:  # fmt: skip
     """Train and ask the variants of these seeds in the folder `run`; returns the path of the report in `out`.
 
@@ -20,7 +20,7 @@ def reproduce(
     """
     _claim(run, plan)
     for seed in seeds:
-        Seed(run, plan, seed).run(processes, say, bars, quiet)
+        Seed(run, plan, seed).run(processes, say, bars)
     known = sorted(int(path.name.removeprefix("seed-")) for path in run.glob("seed-*"))
     finished = [one for one in (Seed(run, plan, seed) for seed in known) if one.finished]
     return write_report(finished, plan.variants, out, command)

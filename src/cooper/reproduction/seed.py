@@ -18,6 +18,7 @@ from cooper.reproduction.variants import Plan, Variant
 from cooper.scenes.shards import make_shards
 from cooper.scenes.world import SPLITS
 from cooper.training.pipeline import Workspace, train
+from cooper.training.recipe import SCRATCH_STAGES
 
 #: told what is done now, in a line
 Say: TypeAlias = Callable[[str], None]
@@ -32,7 +33,8 @@ class Seed:
         self.folder, self.plan, self.seed = run / f"seed-{seed}", plan, seed
         self.recipe = replace(plan.recipe, seed=seed)
         scenes = run / "scenes"
-        self.space = Workspace(self.folder, scenes / "train", scenes / "validation")
+        # what the paper takes from others, FLUX's autoencoder and SigLIP, is the same for all seeds
+        self.space = Workspace(self.folder, scenes / "train", scenes / "validation", scratch=run / "scratch")
         self.test = scenes / "test"
 
     @property
@@ -54,15 +56,15 @@ class Seed:
     def _done(self) -> Path:
         return self.folder / "finished"
 
-    def run(self, processes: int, say: Say, bars: Bars, quiet: bool = False) -> None:
+    def run(self, processes: int, say: Say, bars: Bars) -> None:
         """Train and ask what is not done yet."""
         if self.finished:
             return
         say(f"seed {self.seed}: rendering")
-        self._render(processes, quiet)
+        self._render(processes)
         for stage in self.plan.stages:
             say(f"seed {self.seed}: training {stage}")
-            train(self.space, self.recipe, stage, processes, quiet)
+            train(self.space, self.recipe, stage, processes)
         for variant in self.plan.variants:
             say(f"seed {self.seed}: asking {variant.name}")
             with bars() as on_progress:
@@ -74,7 +76,7 @@ class Seed:
                     self._measure(stage, on_progress)
         self._done.touch()
 
-    def _render(self, processes: int, quiet: bool) -> None:
+    def _render(self, processes: int) -> None:
         plan = self.plan
         parts = (
             (self.space.train, SPLITS["train"].start, plan.n_train),
@@ -82,7 +84,7 @@ class Seed:
             (self.test, self.first, plan.n_test),
         )
         for folder, start, n in parts:
-            make_shards(folder, start, n, plan.size, workers=processes, quiet=quiet)
+            make_shards(folder, start, n, plan.size, workers=processes)
 
     def _ask(self, variant: Variant, on_progress: OnProgress) -> None:
         path = self.predictions(variant)
@@ -103,6 +105,7 @@ class Seed:
 
     def hours(self) -> dict[str, float]:
         """Hours of training by stage, as logged."""
-        logs = {path.parent.name: path for path in sorted(self.folder.glob("*/log.jsonl"))}
+        folders = (*(self.space.stage(name) for name in SCRATCH_STAGES), *sorted(self.folder.iterdir()))
+        logs = {folder.name: folder / "log.jsonl" for folder in folders if (folder / "log.jsonl").exists()}
         rows = {name: map(json.loads, path.read_text().splitlines()) for name, path in logs.items()}
         return {name: sum(row["seconds"] for row in of) / 3600 for name, of in rows.items()}

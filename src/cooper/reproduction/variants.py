@@ -8,6 +8,7 @@ from cooper.evaluation.controls import Control
 from cooper.inference.policy import policy
 from cooper.training.loop import Optimisation
 from cooper.training.recipe import TINY, Recipe
+from cooper.training.unified import StageSettings
 
 
 @dataclass(frozen=True)
@@ -23,9 +24,10 @@ class Variant:
 
 VARIANTS = (
     Variant("base", "base", "direct", "answers at once; has never drawn a map"),
+    Variant("base, longer", "direct", "direct", "base with as many steps as stage 1, without maps"),
     Variant("AMG direct", "perception", "direct", "has learned to draw maps (stage 1), answers without them"),
     Variant("PE", "perception", "perception", "stage 1; always draws both maps, then answers"),
-    Variant("RE", "text_reinforcement", "text", "base, then supervised and reinforced to think; never draws"),
+    Variant("RE", "text_reinforcement", "text", "base, longer, then supervised and reinforced to think; never draws"),
     Variant("SFT only", "interleaved", "interleaved", "stage 2 without reinforcement"),
     Variant("COOPER", "reinforcement", "interleaved", "decides for itself"),
 )
@@ -35,6 +37,7 @@ CONTROLS = (
     Variant("true maps", "reinforcement", "interleaved", "shown the true maps", Control(maps="truth")),
     Variant("calls forbidden", "reinforcement", "interleaved", "may not call", Control(calls="never")),
     Variant("calls forced", "reinforcement", "interleaved", "must call before it answers", Control(calls="always")),
+    Variant("SFT on true maps", "true_maps", "interleaved", "as SFT only, but its traces showed true maps"),
     Variant("asked to think", "reinforcement", "text", "asked as RE is, so that it does not draw"),
     Variant("no exploration reward", "no_exploration", "interleaved", "reinforced without that part of the reward"),
     Variant("view dropout", "view_dropout_reinforcement", "interleaved", "half of the picture hidden after each map"),
@@ -70,12 +73,16 @@ class Plan:
         return tuple(dict.fromkeys(v.stage for v in VARIANTS if v in self.variants and policy(v.mode).calls))
 
 
-def shortened(recipe: Recipe, steps: dict[str, int]) -> Recipe:
-    """The recipe with these numbers of steps, by stage; schedules shrink with them."""
+def shortened(recipe: Recipe, steps: dict[str, int], scenes: int) -> Recipe:
+    """The recipe with these numbers of steps, by stage; schedules shrink with them. Stages that have only some scenes
+    have so many."""
     assert steps.keys() == {*recipe.stages, "decoder"}
 
     def short(name: str, o: Optimisation) -> Optimisation:
         return replace(o, steps=steps[name])
+
+    def supervised(name: str, s: StageSettings) -> StageSettings:
+        return replace(s, optimisation=short(name, s.optimisation), scenes=s.scenes and scenes)
 
     begun = recipe.scratch
     assert begun is not None
@@ -85,27 +92,27 @@ def shortened(recipe: Recipe, steps: dict[str, int]) -> Recipe:
             begun, autoencoder=short("autoencoder", begun.autoencoder), decoder=short("decoder", begun.decoder),
             vision=short("vision", begun.vision),
         ),
-        unified={k: replace(s, optimisation=short(k, s.optimisation)) for k, s in recipe.unified.items()},
+        unified={k: supervised(k, s) for k, s in recipe.unified.items()},
         reinforced={k: replace(s, optimisation=short(k, s.optimisation)) for k, s in recipe.reinforced.items()},
     )  # fmt: skip
 
 
-_SUPERVISED = ("interleaved", "text", "view_dropout")
+_SUPERVISED = ("interleaved", "text", "true_maps", "view_dropout")
 #: Some hours a seed on two cores.
 FULL = Plan(
     replace(
         shortened(TINY, {
-            "autoencoder": 2000, "decoder": 1000, "vision": 1500, "base": 900, "perception": 1200,
-            **dict.fromkeys(_SUPERVISED, 900), **dict.fromkeys(TINY.reinforced, 20),
-        }), flagged=150,
+            "autoencoder": 2000, "decoder": 1000, "vision": 1500, "base": 800, "perception": 1000, "direct": 1000,
+            **dict.fromkeys(_SUPERVISED, 800), **dict.fromkeys(TINY.reinforced, 20),
+        }, scenes=4000), flagged=150,
     )
 )  # fmt: skip
 #: Minutes: everything is run, nothing is learned that a claim could rest on.
 QUICK = Plan(
     replace(
         shortened(TINY, {
-            "autoencoder": 300, "decoder": 50, "vision": 150, "base": 60, "perception": 80,
+            "autoencoder": 300, "decoder": 50, "vision": 150, "base": 60, "perception": 80, "direct": 80,
             **dict.fromkeys(_SUPERVISED, 60), **dict.fromkeys(TINY.reinforced, 3),
-        }), flagged=20,
+        }, scenes=200), flagged=20,
     ), n_train=1000, n_validation=50, n_test=60, n_maps=24,
 )  # fmt: skip

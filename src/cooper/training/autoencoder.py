@@ -117,10 +117,10 @@ def normalised(model: Autoencoder, images: SceneImages, number: int = 192) -> Au
 
 
 def depth_error(model: Autoencoder, images: SceneImages, number: int = 100) -> float:
-    """AbsRel of depth maps that were encoded and decoded."""
+    """AbsRel of depth maps that were encoded and decoded, of that many scenes, or of all that there are."""
     depth = modality("depth")
     errors = []
-    for i in range(number):
+    for i in range(min(number, len(images))):
         true = images.depth(i)
         with torch.no_grad():
             back = model.decode(model.encode(to_tensor(depth.to_rgb(true)[None])))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import os
+import signal
 import uuid
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -31,7 +32,7 @@ from cooper.training.drawn import DrawnMaps
 from cooper.training.flags import flag_questions, flagged_questions
 from cooper.training.latents import Latents
 from cooper.training.loop import Share, Trainer, wait
-from cooper.training.recipe import TINY, Recipe, Scratch, check_beginning
+from cooper.training.recipe import SCRATCH_STAGES, TINY, Recipe, Scratch, check_beginning
 from cooper.training.reinforcement import Reinforcement, ReinforcementStage
 from cooper.training.rows import SceneRows
 from cooper.training.unified import StageSettings, UnifiedStage
@@ -49,9 +50,12 @@ class Workspace:
     """Shards of other seeds, for contact sheets and figures on the way."""
     start: str | None = None
     """The model to begin with, as `Cooper.load` takes it, instead of with nothing."""
+    scratch: Path | None = None
+    """The folder of the stages that make a model to begin with, if other runs have them, too; None: `run`."""
 
     def stage(self, name: str) -> Path:
-        return self.run / name
+        shared = self.scratch is not None and name in SCRATCH_STAGES
+        return (self.scratch if shared else self.run) / name  # type: ignore[operator]
 
     def model(self, name: str) -> Path:
         """The model's folder as it is after a stage, from "base" on; `Cooper.load` takes it."""
@@ -84,6 +88,8 @@ def train(
 def _process(
     rank: int, world: int, meeting: str, space: Workspace, recipe: Recipe, last: str, quiet: bool
 ) -> None:
+    # how this process learns that its parent died; whoever was started in the background ignores it
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     torch.set_num_threads(max(1, (os.cpu_count() or 1) // world))
     patience = timedelta(hours=12)  # the first one draws and flags while the others wait
     dist.init_process_group("gloo", init_method=f"file://{meeting}", rank=rank, world_size=world, timeout=patience)
@@ -101,12 +107,13 @@ def _stages(space: Workspace, recipe: Recipe, last: str, quiet: bool) -> None:
         model = begun.model.requires_grad_(True)
     else:
         assert recipe.scratch is not None
-        autoencoder = train_autoencoder(space, recipe.scratch, recipe.seed, quiet)
+        autoencoder = train_autoencoder(space, recipe.scratch, quiet)
         if last == "autoencoder":
             return
-        model = model_around(autoencoder, recipe.scratch.config, recipe.seed)
-        train_vision(model, space, recipe.scratch, recipe.seed, quiet)
-    for name in (one for one in path if one not in ("autoencoder", "vision")):
+        model = around(autoencoder, recipe.scratch)
+        train_vision(model, space, recipe.scratch, quiet)
+        model = begun_again(model, recipe.seed)
+    for name in (one for one in path if one not in SCRATCH_STAGES):
         settings = recipe.stage(name)
         if isinstance(settings, StageSettings):
             train_stage(name, model, space, settings, quiet)
@@ -128,9 +135,9 @@ def _keep(model: UnifiedModel, space: Workspace, name: str) -> None:
     once(keep)
 
 
-def train_autoencoder(space: Workspace, scratch: Scratch, seed: int = 0, quiet: bool = False) -> Autoencoder:
+def train_autoencoder(space: Workspace, scratch: Scratch, quiet: bool = False) -> Autoencoder:
     """Train (or go on training, or just load) the autoencoder; its config then holds its scale and shift."""
-    images = SceneImages(space.train)
+    images, seed = SceneImages(space.train), scratch.seed
     torch.manual_seed(seed)
     model = Autoencoder(scratch.config.autoencoder).initialise().to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     stage = AutoencoderStage(images, scratch.autoencoder, batch_size=9, seed=100 * seed)
@@ -143,18 +150,15 @@ def train_autoencoder(space: Workspace, scratch: Scratch, seed: int = 0, quiet: 
     model.requires_grad_(False)
     if not quiet:
         error = depth_error(model, SceneImages(space.validation))
-        show(f"autoencoder: AbsRel of depth after encoding and decoding {error:.4f} (100 validation scenes)")
+        show(f"autoencoder: AbsRel of depth after encoding and decoding {error:.4f} (validation)")
     return model
 
 
-def train_vision(
-    model: UnifiedModel, space: Workspace, scratch: Scratch, seed: int = 0, quiet: bool = False
-) -> UnifiedModel:
+def train_vision(model: UnifiedModel, space: Workspace, scratch: Scratch, quiet: bool = False) -> UnifiedModel:
     """Teach the model's vision transformer to see, in place."""
-    torch.manual_seed(seed)
-    stage = VisionStage(
-        SceneImages(space.train), SceneImages(space.validation), batch_size=scratch.vision_batch, seed=100 * seed
-    )
+    torch.manual_seed(scratch.seed)
+    pictures, held_out = SceneImages(space.train), SceneImages(space.validation)
+    stage = VisionStage(pictures, held_out, batch_size=scratch.vision_batch, seed=100 * scratch.seed)
     Trainer(Seer(model), stage, scratch.vision, space.stage("vision"), dtype=fast_dtype()).run(quiet)
     settle(model, stage.images)
     return model
@@ -188,12 +192,12 @@ def train_stage(
         made = Latents(images, folder, model.autoencoder, sequencer)
         for kind in ("picture", *(model.config.modalities if settings.mix.draws_maps else ())):
             made.make(kind, quiet=quiet)
-        drawn = None
+        drawn, scenes = None, settings.scenes if folder == space.train else None
         if settings.drawn and folder == space.train:
-            drawn = DrawnMaps(images, settings.drawn, space.run, model, sequencer)
+            drawn = DrawnMaps(images, scenes or len(images), space.run, model, sequencer)
             for kind in model.config.modalities:
                 drawn.make(kind, quiet=quiet)
-        sets.append(SceneRows(images, made, sequencer, settings.mix, model.config.time_shift, drawn))
+        sets.append(SceneRows(images, made, sequencer, settings.mix, model.config.time_shift, drawn, scenes))
     stage = UnifiedStage(name, sets[0], sets[1], settings)
     trainer = Trainer(
         model, stage, settings.optimisation, space.stage(name), dtype=fast_dtype(),
@@ -243,8 +247,16 @@ def once(work: Callable[[], object]) -> None:
     wait()
 
 
-def model_around(autoencoder: Autoencoder, config: ModelConfig, seed: int = 0) -> UnifiedModel:
-    """A fresh model of that size with a trained autoencoder."""
-    model = UnifiedModel(replace(config, autoencoder=autoencoder.config)).initialise(seed)
+def around(autoencoder: Autoencoder, scratch: Scratch) -> UnifiedModel:
+    """A fresh model with a trained autoencoder."""
+    model = UnifiedModel(replace(scratch.config, autoencoder=autoencoder.config)).initialise(scratch.seed)
     model.autoencoder.load_state_dict(autoencoder.state_dict())
     return model
+
+
+def begun_again(model: UnifiedModel, seed: int) -> UnifiedModel:
+    """A fresh model of that seed, with another's autoencoder and vision transformer."""
+    fresh = UnifiedModel(model.config).initialise(seed)
+    parts = ("autoencoder.", "vision.", "connector_in.", "connector_out.")
+    fresh.load_state_dict({k: t for k, t in model.state_dict().items() if k.startswith(parts)}, strict=False)
+    return fresh

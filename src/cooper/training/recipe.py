@@ -17,6 +17,9 @@ from cooper.training.unified import StageSettings
 
 StageOfModel: TypeAlias = StageSettings | Reinforcement
 
+#: what makes a model to begin with: the folders of a run that hold no model yet
+SCRATCH_STAGES = ("autoencoder", "decoder", "vision")
+
 
 @dataclass(frozen=True)
 class Scratch:
@@ -29,6 +32,7 @@ class Scratch:
     vision: Optimisation
     """The analogue of SigLIP."""
     vision_batch: int = 128
+    seed: int = 0
 
 
 @dataclass(frozen=True)
@@ -48,7 +52,8 @@ class Recipe:
     flagged: int = 200
     """Scenes whose questions are flagged."""
     seed: int = 0
-    """Added to every stage's seed, a hundred times, so that stages of different seeds share no random numbers."""
+    """Added to the seed of every stage of the whole model, a hundred times, so that stages of different seeds share no
+    random numbers."""
 
     @property
     def stages(self) -> tuple[str, ...]:
@@ -64,17 +69,23 @@ class Recipe:
         """The stages that lead to one, that one included. Raises ValueError if there is none of that name."""
         if last not in self.stages:
             raise ValueError(f"no stage is called {last!r}; choose from {', '.join(self.stages)}")
-        if last in ("autoencoder", "vision"):
+        if last in SCRATCH_STAGES:
             return self.stages[: self.stages.index(last) + 1]
         after = self.stage(last).after or ("vision" if self.scratch else "")
         return (*(self.path(after) if after else ()), last)
 
 
+# What comes after base, with maps and without.
+_ANSWERS = Mix(tokens=600, told=0.03, caption=0.2, grounded=4, listed=4)
+_SECOND = StageSettings(
+    _ANSWERS, Optimisation(steps=2000, lr=1e-3, matrix_lr=2e-3, decay=0.0, ema=0.99), seed=21, trains_vision=False,
+    after="base",
+)  # fmt: skip
 # What worked traces are made of, whatever their policy.
 _TRACES = Mix(tokens=680, told=0.06, caption=0.2, grounded=4, listed=4)
 _SUPERVISED = StageSettings(
-    _TRACES, Optimisation(steps=2250, lr=8e-4, matrix_lr=1.6e-3, decay=0.97, ema=0.995, warmup=50), seed=33, drawn=5000,
-    trains_vision=False,
+    _TRACES, Optimisation(steps=2250, lr=8e-4, matrix_lr=1.6e-3, decay=0.97, ema=0.995, warmup=50), seed=33,
+    scenes=8000, drawn=True, trains_vision=False,
 )  # fmt: skip
 _INTERLEAVED = replace(
     _TRACES, modes=(("interleaved", 0.62), ("direct", 0.32), ("text", 0.04), ("perception", 0.02)), maps=1.0, noises=2,
@@ -100,20 +111,20 @@ TINY = Recipe(
         ),
         # AMG: maps on demand; the paper's has no text loss, ours goes on with the lists, so that nothing is forgotten.
         # The paper's PE is asked of this model, so it must have seen that way of being asked: BAGEL follows any prompt
-        "perception": StageSettings(
-            Mix(
-                tokens=600, modes=(("direct", 0.9), ("perception", 0.1)), told=0.03, caption=0.2, grounded=4, listed=4,
-                maps=1.0, noises=2, object_weight=2.5,
+        "perception": replace(
+            _SECOND, mix=replace(
+                _ANSWERS, modes=(("direct", 0.9), ("perception", 0.1)), maps=1.0, noises=2, object_weight=2.5
             ),
-            Optimisation(steps=2000, lr=1e-3, matrix_lr=2e-3, decay=0.0, ema=0.99),
-            seed=21, trains_vision=False, after="base",
         ),
+        # what perception is compared with, and RE begins with: as many steps, and no maps
+        "direct": _SECOND,
         # worked traces under every policy, and maps still
         "interleaved": replace(_SUPERVISED, mix=_INTERLEAVED, after="perception"),
         # RE: the same traces without maps, from a model that never drew one
         "text": replace(
-            _SUPERVISED, mix=replace(_TRACES, modes=(("text", 0.66), ("direct", 0.34))), drawn=0, after="base"
+            _SUPERVISED, mix=replace(_TRACES, modes=(("text", 0.66), ("direct", 0.34))), drawn=False, after="direct"
         ),
+        "true_maps": replace(_SUPERVISED, mix=_INTERLEAVED, drawn=False, after="perception"),
         "view_dropout": replace(_SUPERVISED, mix=replace(_INTERLEAVED, view_dropout=0.5), after="perception"),
     },
     reinforced={
@@ -138,7 +149,7 @@ BAGEL_7B = Recipe(
         ),
         "interleaved": StageSettings(
             Mix(tokens=10_240, modes=(("interleaved", 1.0),)), replace(_PUBLISHED, steps=300, warmup=30),
-            point_weight=0.0, drawn=2000, trains_vision=False, seed=31, after="perception",
+            point_weight=0.0, scenes=2000, drawn=True, trains_vision=False, seed=31, after="perception",
         ),
     },
     reinforced={
@@ -155,7 +166,7 @@ def check_beginning(recipe: Recipe, last: str, start: str | None) -> None:
     recipe.path(last)
     if start is None and recipe.scratch is None:
         raise ValueError("this preset begins with a trained model, such as BAGEL's weights; name it with --start")
-    if start is not None and last in ("autoencoder", "vision"):
+    if start is not None and last in SCRATCH_STAGES:
         raise ValueError(f"a model to start with has been through the stage {last} already; choose a later one")
 
 

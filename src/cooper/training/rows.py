@@ -82,13 +82,14 @@ class SceneRows:
 
     def __init__(
         self, images: SceneImages, latents: Latents, sequencer: Sequencer, mix: Mix, time_shift: float = 1.0,
-        drawn: DrawnMaps | None = None,
+        drawn: DrawnMaps | None = None, scenes: int | None = None,
     ):  # fmt: skip
         self.images, self.latents, self.sequencer = images, latents, sequencer
+        self.length = min(len(images), len(latents), scenes or len(images), len(images if drawn is None else drawn))
         self.mix, self.time_shift, self.drawn = mix, time_shift, drawn
 
     def __len__(self) -> int:
-        return min(len(self.images), len(self.latents))
+        return self.length
 
     def nodes(self, i: int, rng: np.random.Generator) -> list[Node]:
         scene, view = self.images.shards[i]
@@ -228,10 +229,8 @@ class _Cached:
         return self.made[kind]
 
     def shown(self, kind: str) -> np.ndarray:
-        """A map as traces show it: as the model drew it, where it did, or as it should be."""
-        if self.drawn is None or self.i >= len(self.drawn):
-            return self.image(kind)
-        return np.array(self.drawn.row(self.i, kind))
+        """A map as traces show it: as the model drew it, or as it should be."""
+        return self.image(kind) if self.drawn is None else np.array(self.drawn.row(self.i, kind))
 
     def encode(self, image: np.ndarray) -> Tensor:
         for kind, made in self.made.items():

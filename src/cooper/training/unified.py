@@ -33,8 +33,10 @@ class StageSettings:
     point_weight: float = 0.3
     """Weight of the loss that teaches words to look at what they name (`cooper.training.pointing`)."""
     seed: int = 0
-    drawn: int = 0
-    """Scenes in whose traces maps are shown as the model draws them when the stage begins; others show true ones."""
+    scenes: int | None = None
+    """Only so many scenes, the first ones."""
+    drawn: bool = False
+    """Whether maps in traces are shown as the model draws them when the stage begins; otherwise they are true ones."""
     trains_vision: bool = True
     """Whether the vision transformer is trained. (The autoencoder never is, here.)"""
     sheet_every: int = field(default=500)
