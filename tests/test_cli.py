@@ -10,6 +10,7 @@ import re
 import struct
 import subprocess
 import sys
+import time
 import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -405,6 +406,18 @@ def test_a_reader_who_leaves_early_is_no_error() -> None:
 
 
 @needs_mujoco
+def test_being_told_to_end_is_no_crash(tmp_path: Path) -> None:
+    argv = [sys.executable, "-m", "cooper", "scenes", "make", "--out", str(tmp_path / "out"), "--n", "100000"]
+    process = subprocess.Popen(argv, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, env=SAME_PACKAGE, text=True)
+    while not (tmp_path / "out").exists():
+        assert process.poll() is None
+        time.sleep(0.1)
+    process.terminate()
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == 130 and errors.endswith("cooper: interrupted\n") and "Traceback" not in errors
+
+
+@needs_mujoco
 def test_scenes_render(cooper: Cooper, place: Path) -> None:
     ran = cooper("scenes", "render", "--seed", "7", "--out", "seven", "--size", "64")
     assert ran.code == 0 and ran.out.startswith("scene 7: ")
@@ -451,11 +464,11 @@ def test_scenes_sheet(cooper: Cooper, place: Path) -> None:
 def test_train_makes_the_scenes_it_lacks(cooper: Cooper, place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     spaces: list[Any] = []
     train = "cooper.training.pipeline.train"
-    monkeypatch.setattr(train, lambda space, recipe, last, processes: spaces.append((space, last)) or "run/interleaved")
+    monkeypatch.setattr(train, lambda space, recipe, last, processes: spaces.append((space, last)) or "done")
     argv = ("train", "tiny", "--run", "run", "--scenes", "scenes", "--n-train", "2", "--n-validation", "1")
     assert cooper(*argv, "--processes", "1").code == 0
     ((space, last),) = spaces
-    assert space.run == Path("run") and last == "interleaved"
+    assert space.run == Path("run") and last == "reinforcement"
     assert files(place / "scenes") == [
         "train", "train/scenes-00000000-2.npz", "validation", "validation/scenes-10000000-1.npz",
     ]  # fmt: skip
@@ -467,7 +480,9 @@ def test_reproduce_runs_the_seeds_that_are_asked_for(cooper: Cooper, monkeypatch
     monkeypatch.setattr("cooper.reproduction.run.reproduce", lambda *a: asked.append(a) or a[1] / "results.md")
     assert cooper("reproduce", "--seeds", "2", "--out", "docs").out == "docs/results.md\n"
     assert cooper("reproduce", "--seed", "3", "--quick", "--run", "quick").code == 0
-    (full, quick) = asked
+    assert cooper("reproduce", "--quick", "--run", "quick").code == 0 and cooper("reproduce").code == 0
+    full, quick, one, three = asked
+    assert list(one[3]) == [0] and list(three[3]) == [0, 1, 2]
     assert full[0] == Path("runs/reproduce") and list(full[3]) == [0, 1] and list(quick[3]) == [3]
     assert quick[2].n_test < full[2].n_test and quick[0] == Path("quick")
 

@@ -15,7 +15,9 @@ import importlib  # noqa: E402
 import io  # noqa: E402
 import itertools  # noqa: E402
 import re  # noqa: E402
+import signal  # noqa: E402
 import sys  # noqa: E402
+import threading  # noqa: E402
 from collections.abc import Callable, Sequence  # noqa: E402
 from dataclasses import dataclass  # noqa: E402
 from typing import Any, Protocol  # noqa: E402
@@ -85,6 +87,8 @@ COMMANDS = Group(
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command in `argv` (default: the program's arguments); returns the exit code."""
     argv = list(sys.argv[1:] if argv is None else argv)
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, signal.default_int_handler)  # whoever is told to end keeps what there is, too
     try:
         if argv == ["--version"]:
             from cooper import __version__

@@ -39,7 +39,7 @@ MINIATURE = Plan(
 )  # fmt: skip
 
 
-def flagged(cooper, scenes, asked, path, settings):  # type: ignore[no-untyped-def]
+def flagged(cooper, scenes, asked, path, settings, on_progress):  # type: ignore[no-untyped-def]
     """All questions: a model of a moment answers none, and all would be dropped."""
     Predictions(path, {}).add([
         {"seed": a.seed, "task": a.question.task, "question": a.question.text, "answer": a.question.answer,

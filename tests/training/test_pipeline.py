@@ -61,7 +61,7 @@ def space_in(folder: Path) -> Workspace:
     return Workspace(folder / "run", folder / "train", folder / "validation")
 
 
-def flagged(cooper, scenes, asked, path, settings):  # type: ignore[no-untyped-def]
+def flagged(cooper, scenes, asked, path, settings, on_progress):  # type: ignore[no-untyped-def]
     """All questions, as if maps helped with them: a model of a moment answers none, and all would be dropped."""
     question = [a.question for a in asked]
     Predictions(path, {}).add([
@@ -167,24 +167,29 @@ if __name__ == "__main__":
 
 
 @pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="looks processes up in /proc, which is Linux's")
-def test_processes_end_with_their_parent(tmp_path: Path) -> None:
-    """Also in the background, where a shell has SIGINT ignored: nothing goes on writing into the run."""
+@pytest.mark.parametrize("end", [signal.SIGKILL, signal.SIGINT])
+def test_processes_end_with_their_parent(tmp_path: Path, end: signal.Signals) -> None:
+    """Also if the parent alone is interrupted, or dies in the background, where a shell has SIGINT ignored: nothing
+    goes on writing into the run, and what was learned is kept."""
     (tmp_path / "endless.py").write_text(ENDLESS)
-    root = str(Path(__file__).parents[2])
+    root, ignored = str(Path(__file__).parents[2]), end == signal.SIGKILL
     parent = subprocess.Popen(
         [sys.executable, str(tmp_path / "endless.py"), str(tmp_path)], env={**os.environ, "PYTHONPATH": root},
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_IGN),
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_IGN if ignored else signal.default_int_handler),
+        stderr=subprocess.DEVNULL,
     )  # fmt: skip
     log, children = tmp_path / "run/autoencoder/log.jsonl", Path(f"/proc/{parent.pid}/task/{parent.pid}/children")
     try:
         _until(lambda: log.exists() and log.stat().st_size > 0)
         trainers = [Path(f"/proc/{pid}") for pid in children.read_text().split()]
         assert len(trainers) >= 2
+        parent.send_signal(end)
+        assert parent.wait(timeout=60) != 0
     finally:
         parent.kill()
         parent.wait()
-    _until(lambda: not any(trainer.exists() for trainer in trainers))
-    assert (log.parent / "state.safetensors").exists(), "what was learned is kept"
+    _until(lambda: not any(trainer.exists() for trainer in trainers), seconds=60)
+    assert (log.parent / "state.safetensors").exists()
 
 
 def _until(holds: Callable[[], bool], seconds: float = 120) -> None:

@@ -21,8 +21,9 @@ class Train:
     trained again, and an interrupted run goes on where it was.
 
     autoencoder: pictures and maps to latents and back. vision: what is where. base: answer directly, draw pictures.
-    perception: draw depth and segmentation (stage 1). interleaved: draw, think and answer (stage 2, supervised), which
-    is all that the shipped model was trained with: tiny. reinforcement: learn from answers when to draw (stage 2).
+    perception: draw depth and segmentation (stage 1). interleaved: draw, think and answer (stage 2, supervised).
+    reinforcement: learn from answers when to draw and how to read it (stage 2). tiny: all of these, as the shipped
+    model was.
 
     To compare with: direct, text and text_reinforcement never draw; true_maps has true maps in its traces instead of
     the model's own; no_exploration lacks that part of the reward; view_dropout and view_dropout_reinforcement hide half
@@ -55,7 +56,7 @@ class Train:
 
         if self.processes < 1:
             raise ValueError(f"--processes must be at least 1, not {self.processes}")
-        recipe, last = RECIPES[self.preset], "interleaved" if self.stage == "tiny" else self.stage
+        recipe, last = RECIPES[self.preset], "reinforcement" if self.stage == "tiny" else self.stage
         check_beginning(recipe, last, self.start)
         check_folder(self.run_folder, "--run")
         check_folder(self.scenes, "--scenes")

@@ -37,17 +37,18 @@ def write_report(seeds: Sequence[Seed], variants: Sequence[Variant], out: Path, 
     # not the controls, whose plot nobody could read
     plots.scores(answers, [v.name for v in VARIANTS if v in variants], folder / "scores.png")
     plots.calls({name: answers[name] for name in ("SFT only", "COOPER") if name in answers}, folder / "calls.png")
-    plots.rewards({k: of for k, of in logs.items() if all(of)}, folder / "rewards.png")
+    logs = {stage: of for stage, of in logs.items() if all(of)}
+    plots.rewards(logs, folder / "rewards.png")
     plots.beside_the_paper(answers, PAPER, folder / "paper.png")
     path = out / "results.md"
     with new_file(path) as file:
-        file.write_text("\n".join(_text(seeds, variants, answers, maps, command)) + "\n", encoding="utf-8")
+        file.write_text("\n".join(_text(seeds, variants, answers, maps, logs, command)) + "\n", encoding="utf-8")
     return path
 
 
 def _text(
     seeds: Sequence[Seed], variants: Sequence[Variant], answers: Mapping[str, Answers],
-    maps: Mapping[str, list[dict[str, Any]]], command: str,
+    maps: Mapping[str, list[dict[str, Any]]], logs: Mapping[str, list[list[Row]]], command: str,
 ) -> list[str]:  # fmt: skip
     plan = seeds[0].plan
     lines = [
@@ -92,8 +93,15 @@ def _text(
                 for stage, of in maps.items()
             ],
         ),
-        "", "## Reinforcement", "", "![rewards](results/rewards.png)", "", "## Time", "",
-        "Hours of training, by stage and seed, on the machine it ran on, beside whatever else ran there.", "",
+        "", "## Reinforcement", "", "Mean answer reward of rollouts (sampled, on training questions).", "",
+        *_table(
+            ("stage", "first five steps", "last five steps"),
+            [(stage, *(_answers_of(of, part) for part in (slice(5), slice(-5, None)))) for stage, of in logs.items()],
+        ),
+        "", "![rewards](results/rewards.png)", "", "## Time", "",
+        "Hours of training, by stage and seed, on the machine it ran on, beside whatever else ran there. The first "
+        "three stages are shared by all seeds. By the clock: everything, rendering, drawing, flagging and asking, too; "
+        "what seeds share counts for the seed that made it.", "",
         *_hours(seeds), "",
         "Every answer: [results/predictions.jsonl.gz](results/predictions.jsonl.gz).",
     ]  # fmt: skip
@@ -103,10 +111,13 @@ def _text(
 def _hours(seeds: Sequence[Seed]) -> list[str]:
     hours = [s.hours() for s in seeds]
     stages = list(dict.fromkeys(stage for of in hours for stage in of))
-    rows = [(stage, *(f"{of.get(stage, 0):.2f}" for of in hours)) for stage in stages]
     return _table(("stage", *(f"seed {s.seed}" for s in seeds)), [
-        *rows, ("all", *(f"{sum(of.values()):.2f}" for of in hours))
+        (stage, *(f"{of.get(stage, 0):.2f}" for of in hours)) for stage in stages
     ])  # fmt: skip
+
+
+def _answers_of(logs: list[list[Row]], part: slice) -> str:
+    return f"{np.mean([row['reward/answer'] for log in logs for row in log[part]]):.3f}"
 
 
 def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
-from contextlib import AbstractContextManager
+import time
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import TypeAlias
@@ -56,25 +57,38 @@ class Seed:
     def _done(self) -> Path:
         return self.folder / "finished"
 
+    @property
+    def _times(self) -> Path:
+        return self.folder / "times.jsonl"
+
     def run(self, processes: int, say: Say, bars: Bars) -> None:
         """Train and ask what is not done yet."""
         if self.finished:
             return
-        say(f"seed {self.seed}: rendering")
-        self._render(processes)
+        with self._timed("rendering", say):
+            self._render(processes)
         for stage in self.plan.stages:
-            say(f"seed {self.seed}: training {stage}")
-            train(self.space, self.recipe, stage, processes)
+            with self._timed(f"training {stage}", say):
+                train(self.space, self.recipe, stage, processes)
         for variant in self.plan.variants:
-            say(f"seed {self.seed}: asking {variant.name}")
-            with bars() as on_progress:
+            with self._timed(f"asking {variant.name}", say), bars() as on_progress:
                 self._ask(variant, on_progress)
         for stage in self.plan.drawing:
             if not self.maps(stage).exists():
-                say(f"seed {self.seed}: measuring the maps of {stage}")
-                with bars() as on_progress:
+                with self._timed(f"measuring the maps of {stage}", say), bars() as on_progress:
                     self._measure(stage, on_progress)
         self._done.touch()
+
+    @contextmanager
+    def _timed(self, what: str, say: Say) -> Iterator[None]:
+        say(f"seed {self.seed}: {what}")
+        began = time.monotonic()
+        try:
+            yield
+        finally:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            with self._times.open("a", encoding="utf-8") as file:
+                file.write(json.dumps({"what": what, "seconds": round(time.monotonic() - began, 1)}) + "\n")
 
     def _render(self, processes: int) -> None:
         plan = self.plan
@@ -104,8 +118,9 @@ class Seed:
             file.write_text(json.dumps(figures, indent=1) + "\n")
 
     def hours(self) -> dict[str, float]:
-        """Hours of training by stage, as logged."""
+        """Hours of training by stage, as logged; "by the clock" is everything: rendering, drawing, flagging, asking."""
         folders = (*(self.space.stage(name) for name in SCRATCH_STAGES), *sorted(self.folder.iterdir()))
-        logs = {folder.name: folder / "log.jsonl" for folder in folders if (folder / "log.jsonl").exists()}
+        logs = {folder.name: folder / "log.jsonl" for folder in folders}
+        logs = {name: path for name, path in logs.items() if path.exists()} | {"by the clock": self._times}
         rows = {name: map(json.loads, path.read_text().splitlines()) for name, path in logs.items()}
         return {name: sum(row["seconds"] for row in of) / 3600 for name, of in rows.items()}

@@ -14,6 +14,7 @@ from pathlib import Path
 import torch
 import torch.distributed as dist
 from rich import print as show
+from rich.progress import Progress
 from safetensors.torch import load_file
 from tokenizers import Tokenizer
 
@@ -77,19 +78,40 @@ def train(
     else:
         meeting = space.run / f".meeting-{uuid.uuid4().hex}"  # where the processes find each other
         try:
-            torch.multiprocessing.spawn(
-                _process, (processes, str(meeting), space, recipe, last, quiet), processes
+            context = torch.multiprocessing.spawn(
+                _process, (processes, str(meeting), space, recipe, last, quiet), processes, join=False
             )
+            assert context is not None
+            _join(context)
         finally:
             meeting.unlink(missing_ok=True)
     return space.stage(last)
 
 
+def _join(context: torch.multiprocessing.ProcessContext) -> None:
+    """Wait for the processes; if this one is interrupted, they are, too, and may keep what they have."""
+    try:
+        while not context.join():
+            pass
+    except KeyboardInterrupt:
+        for process in context.processes:
+            if process.is_alive():
+                os.kill(process.pid, signal.SIGINT)
+        for process in context.processes:
+            process.join()
+        raise
+
+
+def _interrupted(*_: object) -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # a second one would spoil what is being kept
+    raise KeyboardInterrupt
+
+
 def _process(
     rank: int, world: int, meeting: str, space: Workspace, recipe: Recipe, last: str, quiet: bool
 ) -> None:
-    # how this process learns that its parent died; whoever was started in the background ignores it
-    signal.signal(signal.SIGINT, signal.default_int_handler)
+    # how this process learns that its parent died, too; whoever was started in the background would ignore it
+    signal.signal(signal.SIGINT, _interrupted)
     torch.set_num_threads(max(1, (os.cpu_count() or 1) // world))
     patience = timedelta(hours=12)  # the first one draws and flags while the others wait
     dist.init_process_group("gloo", init_method=f"file://{meeting}", rank=rank, world_size=world, timeout=patience)
@@ -120,7 +142,7 @@ def _stages(space: Workspace, recipe: Recipe, last: str, quiet: bool) -> None:
         else:
             if recipe.flagged_by not in path:
                 _stages(space, recipe, recipe.flagged_by, quiet)
-            train_reinforcement(name, model, space, settings, flag(space, recipe), quiet)
+            train_reinforcement(name, model, space, settings, flag(space, recipe, quiet), quiet)
         _keep(model, space, name)
 
 
@@ -207,7 +229,7 @@ def train_stage(
     return model
 
 
-def flag(space: Workspace, recipe: Recipe = TINY) -> Path:
+def flag(space: Workspace, recipe: Recipe = TINY, quiet: bool = False) -> Path:
     """The run's file of flagged questions, made at first use by asking the model of the stage `recipe.flagged_by`."""
     path = space.run / "flags.jsonl"
 
@@ -215,7 +237,12 @@ def flag(space: Workspace, recipe: Recipe = TINY) -> Path:
         shards = SceneImages(space.train).shards
         scenes = [shards[i] for i in range(len(shards))[-recipe.flagged :]]
         cooper = Cooper.load(space.model(recipe.flagged_by))
-        flag_questions(cooper, scenes, choose_questions(scenes, 3), path, recipe.flagging)
+        with Progress(disable=quiet) as progress:
+            bar = progress.add_task("flagging questions", total=None)
+            flag_questions(
+                cooper, scenes, choose_questions(scenes, 3), path, recipe.flagging,
+                on_progress=lambda _, done, total: progress.update(bar, completed=done, total=total),
+            )  # fmt: skip
 
     once(make)
     return path
@@ -241,9 +268,12 @@ def stage_weights(folder: Path) -> dict[str, torch.Tensor]:
 
 
 def once(work: Callable[[], object]) -> None:
-    """Do something in the first of several processes only; the others wait for it."""
+    """Do something in the first of several processes only, on all cores; the others wait for it."""
     if Share.mine().rank == 0:
+        threads = torch.get_num_threads()
+        torch.set_num_threads(os.cpu_count() or 1)
         work()
+        torch.set_num_threads(threads)
     wait()
 
 
