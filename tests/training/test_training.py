@@ -188,6 +188,15 @@ def test_a_told_row_has_words_alone(images: SceneImages, latents: Latents) -> No
     assert len(found.text) and not len(found.flow)
 
 
+def test_a_row_of_sums_is_full_of_them(images: SceneImages, latents: Latents) -> None:
+    rows = rows_of(images, latents, sums=1.0, tokens=600, view_dropout=0.5)
+    nodes = rows.nodes(0, np.random.default_rng(0))
+    assert all(isinstance(node.piece, Words) for node in nodes)
+    said = [rows.sequencer.text(n.piece.ids) for n in nodes if isinstance(n.piece, Words) and n.piece.loss]
+    assert len(said) > 5 and all("gives" in text or "them" in text for text in said)
+    assert len([n for n in nodes if n.parent < 0]) == 1, "they share the system's words and nothing else"
+
+
 def test_lists_of_a_drawing_policy_are_read_from_maps(images: SceneImages, latents: Latents) -> None:
     drawn = 0
     for mode, policy in POLICIES.items():

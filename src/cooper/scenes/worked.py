@@ -7,7 +7,7 @@ the answer that is given. Every turn stays under `MAX_TOKENS`.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import product
 from math import floor, hypot
@@ -169,10 +169,15 @@ def _distance_between(looked: Looked, question: Question, rng: np.random.Generat
     exact = (a.across, b.across, a.ahead, b.ahead, *([rise] if rise >= _RISE else []))
     ax, bx, ay, by, *up = _rounded(exact, question.answer)
     first, second = (f"{s.name} {from_camera(x, y)}" for s, x, y in ((a, ax, ay), (b, bx, by)))
+    return _where_both(a, b, rng), f"{first}; {second}. {apart((ax, ay), (bx, by), up)} gives {question.answer}."
+
+
+def apart(a: tuple[float, float], b: tuple[float, float], up: Sequence[float] = ()) -> str:
+    """How far two places, each metres (across, ahead), are from each other along each axis."""
     # whether to add or to subtract has to be said: a model that was not taught to got it wrong more often than not
-    sides = "Same side" if (ax >= 0) == (bx >= 0) else "Opposite sides"
-    parts = [f"{sides} {abs(ax - bx):.1f} across", f"{abs(ay - by):.1f} deep", *(f"{z:.1f} up" for z in up)]
-    return _where_both(a, b, rng), f"{first}; {second}. {', '.join(parts)} gives {question.answer}."
+    sides = "Same side" if (a[0] >= 0) == (b[0] >= 0) else "Opposite sides"
+    parts = [f"{sides} {abs(a[0] - b[0]):.1f} across", f"{abs(a[1] - b[1]):.1f} deep", *(f"{z:.1f} up" for z in up)]
+    return ", ".join(parts)
 
 
 def _rounded(exact: tuple[float, ...], answer: str) -> tuple[float, ...]:
@@ -246,14 +251,20 @@ def _counting(looked: Looked, question: Question, rng: np.random.Generator) -> S
     begin = pick(rng, (f"I count the {what}.", f"I go over the {what}."))
     n = len(found)
     if not found:
-        noun = article(shape) if shape else color
-        return begin, f"from left to right: {_list(everything)}. None of them is {noun}, so 0."
+        return begin, f"from left to right: {_list(everything)}. {how_many(0, color, shape)}"
     if color is None and shape is None:
         return begin, f"from left to right: {_numbered(found)}. That makes {n}."
     if rng.random() < 0.5:
         return begin, f"from left to right: {_numbered(found)}. No more {what}, so {n}."
+    return begin, f"from left to right: {_list(everything)}. {how_many(n, color, shape)}"
+
+
+def how_many(n: int, color: str | None, shape: str | None) -> str:
+    """That so many of some things are of that colour, or shape if there is one."""
+    if n == 0:
+        return f"None of them is {article(shape) if shape else color}, so 0."
     noun = (shape if n == 1 else plural(shape)) if shape else color
-    return begin, f"from left to right: {_list(everything)}. {n} of them {'is' if n == 1 else 'are'} {noun}."
+    return f"{n} of them {'is' if n == 1 else 'are'} {noun}."
 
 
 def _list(seen: list[Seen]) -> str:

@@ -82,7 +82,7 @@ _SECOND = StageSettings(
     after="base",
 )  # fmt: skip
 # What worked traces are made of, whatever their policy.
-_TRACES = Mix(tokens=680, told=0.06, caption=0.2, grounded=4, listed=4)
+_TRACES = Mix(tokens=680, told=0.06, sums=0.08, caption=0.2, grounded=4, listed=4)
 _SUPERVISED = StageSettings(
     _TRACES, Optimisation(steps=2250, lr=8e-4, matrix_lr=1.6e-3, decay=0.97, ema=0.995, warmup=50), seed=33,
     scenes=8000, drawn=True, trains_vision=False,

@@ -7,7 +7,7 @@ see when the model is used, because `layout` makes it so.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -23,6 +23,7 @@ from cooper.scenes.prompts import DESCRIBE, RECONSTRUCT
 from cooper.scenes.question import Question
 from cooper.scenes.questions import ask_all
 from cooper.scenes.render import View
+from cooper.scenes.sums import some_sum
 from cooper.scenes.targets import SceneImages
 from cooper.scenes.worked import Turn, wanted, worked_turns
 from cooper.scenes.world import Scene
@@ -46,6 +47,8 @@ class Mix:
     told: float = 0.0
     """Share of the rows without a picture: it is told in words, and questions are answered by thinking. Such rows cost
     little, and teach to look things up and to reason."""
+    sums: float = 0.0
+    """Share of the rows that hold nothing but the last steps of traces, with made-up numbers (`cooper.scenes.sums`)."""
     questions: bool = True
     """Whether the tasks' questions are asked at all."""
     caption: float = 0.0
@@ -96,15 +99,20 @@ class SceneRows:
         cached = _Cached(self.images, self.latents, self.drawn, i)
         names, shares = zip(*self.mix.modes, strict=True)
         policy = POLICIES[str(rng.choice(names, p=np.array(shares) / sum(shares)))]
-        is_told = rng.random() < self.mix.told
+        kind = rng.random()
+        wordy = kind < self.mix.told + self.mix.sums  # and no picture
         sequences: list[list[Piece]] = []
         shared: dict[int, list[Piece]] = {}
-        if self.mix.view_dropout and not is_told:
+        if self.mix.view_dropout and not wordy:
             image = cached.image("picture")
             picture = self.sequencer.picture(image, cached.encode)
             shared[id(image)] = hidden_view(picture, self.mix.view_dropout, self.sequencer.config, rng)
         used = 0
-        traces = self.told(scene, view, rng) if is_told else self.traces(scene, view, policy, cached, rng)
+        traces: Iterable[Trace]
+        if wordy:
+            traces = self.told(scene, view, rng) if kind < self.mix.told else self.sums(rng)
+        else:
+            traces = self.traces(scene, view, policy, cached, rng)
         for trace in traces:
             pieces = self.sequencer.pieces(trace, cached.encode, self._target(i, rng), shared)
             if self.mix.view_dropout and trace.drawings:
@@ -125,6 +133,13 @@ class SceneRows:
             start + worked(scene, view, questions[k], policy, rng, None, False)
             for k in rng.permutation(len(questions))
         ]
+
+    def sums(self, rng: np.random.Generator) -> Iterator[Trace]:
+        """Steps of reasoning without end."""
+        start = Trace((Text(POLICIES["text"].system or "", "system"),))
+        while True:
+            known, follows = some_sum(rng)
+            yield start + (Text(known), Text(follows, "model"))
 
     def traces(
         self, scene: Scene, view: View, policy: Policy, cached: _Cached, rng: np.random.Generator
