@@ -102,9 +102,9 @@ _SUPERVISED = ("interleaved", "text", "true_maps", "view_dropout")
 FULL = Plan(
     replace(
         shortened(TINY, {
-            "autoencoder": 2000, "decoder": 1000, "vision": 1500, "base": 800, "perception": 1000, "direct": 1000,
-            **dict.fromkeys(_SUPERVISED, 800), **dict.fromkeys(TINY.reinforced, 20),
-        }, scenes=4000), flagged=150,
+            "autoencoder": 2500, "decoder": 1200, "vision": 1500, "base": 800, "perception": 1000, "direct": 1000,
+            **dict.fromkeys(_SUPERVISED, 800), **dict.fromkeys(TINY.reinforced, 30),
+        }, scenes=4000), flagged=200,
     )
 )  # fmt: skip
 #: Minutes: everything is run, nothing is learned that a claim could rest on.

@@ -26,7 +26,9 @@ from cooper.training.loop import Optimisation, Share, Supervised
 
 
 class AutoencoderStage(Supervised[Autoencoder]):
-    """Batches hold `batch` images, a third of each kind: pictures, depth maps, segmentations.
+    """Batches hold `batch_size` images, a third of each kind: pictures, depth maps, segmentations.
+
+    What latents hold is evened out over a process's own images of a kind, so it needs some of each.
 
     With `decoder_only` the encoder stays as it is, and with it every latent: a decoder can be improved at any time.
     """
@@ -48,8 +50,8 @@ class AutoencoderStage(Supervised[Autoencoder]):
         whole = step >= self.whole_from * self.optimisation.steps
         size = self.images.size if whole else self.crop
         kinds = len(self.images.kinds)
-        number = (self.batch_size * self.crop**2 // size**2 if whole else self.batch_size) // share.world
-        number = max(1, number // kinds) * kinds
+        number = self.batch_size * self.crop**2 // size**2 if whole else self.batch_size
+        number = max(1, round(number / (kinds * share.world))) * kinds
         out = np.empty((number, size, size, 3), dtype=np.uint8)
         for i in range(number):
             kind = self.images.kinds[i % kinds]

@@ -162,11 +162,11 @@ def train_autoencoder(space: Workspace, scratch: Scratch, quiet: bool = False) -
     images, seed = SceneImages(space.train), scratch.seed
     torch.manual_seed(seed)
     model = Autoencoder(scratch.config.autoencoder).initialise().to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    stage = AutoencoderStage(images, scratch.autoencoder, batch_size=9, seed=100 * seed)
+    stage = AutoencoderStage(images, scratch.autoencoder, batch_size=18, seed=100 * seed)
     Trainer(model, stage, scratch.autoencoder, space.stage("autoencoder")).run(quiet)
     normalised(model, images)
     polish = AutoencoderStage(
-        images, scratch.decoder, batch_size=12, whole_from=0.7, chroma=2.0, seed=100 * seed + 1, decoder_only=True
+        images, scratch.decoder, batch_size=24, whole_from=0.7, chroma=2.0, seed=100 * seed + 1, decoder_only=True
     )
     Trainer(model, polish, scratch.decoder, space.stage("decoder")).run(quiet)
     model.requires_grad_(False)
