@@ -102,6 +102,10 @@ def test_questions_are_flagged_by_what_was_answered(
     assert [q.record.question for q in found] == [a.question.text for a in asked[:2]]
     assert all(np.array_equal(q.image, images.image(i, "picture")) for i, q in enumerate(found))
 
+    kept = flag_questions(cooper, scenes, asked, tmp_path / "all.jsonl", Flagging(samples=2, drop=False))
+    assert kept == {"positive": 1, "negative": 1, "boundary": 1}, "the one that is always wrong makes no difference"
+
+
 
 def test_files_that_are_something_else_are_refused(images: SceneImages, tmp_path: Path) -> None:
     path = tmp_path / "flags.jsonl"

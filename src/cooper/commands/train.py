@@ -22,8 +22,7 @@ class Train:
 
     autoencoder: pictures and maps to latents and back. vision: what is where. base: answer directly, draw pictures.
     perception: draw depth and segmentation (stage 1). interleaved: draw, think and answer (stage 2, supervised).
-    reinforcement: learn from answers when to draw and how to read it (stage 2). tiny: all of these, as the shipped
-    model was.
+    reinforcement: learn from answers when to draw and how to read it (stage 2). tiny: all of these.
 
     To compare with: direct, text and text_reinforcement never draw; true_maps has true maps in its traces instead of
     the model's own; no_exploration lacks that part of the reward; view_dropout and view_dropout_reinforcement hide half

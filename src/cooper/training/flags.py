@@ -44,6 +44,8 @@ class Flagging:
     """The mode that draws. (An answer for which it drew nothing counts all the same: that is how it will answer.)"""
     without: str = "text"
     """The mode that does not."""
+    drop: bool = True
+    """Leave out what is always right or always wrong. Otherwise it counts among what maps make no difference with."""
 
     def __post_init__(self) -> None:
         if self.samples < 1 or self.tau <= 0:
@@ -102,9 +104,10 @@ def _scores(
 
 def _row(asked: Asked, with_maps: Sequence[float], without: Sequence[float], settings: Flagging) -> Row:
     question = asked.question
+    flag = flag_of(with_maps, without, settings.tau) or (None if settings.drop else "boundary")
     return {
         "seed": asked.seed, "task": question.task, "question": question.text, "answer": question.answer,
-        "kind": question.kind, "value": question.value, "flag": flag_of(with_maps, without, settings.tau),
+        "kind": question.kind, "value": question.value, "flag": flag,
         "with": [round(s, 4) for s in with_maps], "without": [round(s, 4) for s in without],
     }  # fmt: skip
 
