@@ -154,6 +154,16 @@ def test_a_stage_ends_there_and_the_next_begins_with_it(tmp_path: Path) -> None:
         train(space, QUICK, "last")
 
 
+def test_another_seed_begins_with_other_weights_and_the_same_eyes() -> None:
+    model = random_model()
+    one, two = (dict(pipeline.begun_again(model, seed).named_parameters()) for seed in (1, 2))
+    for name, p in model.named_parameters():
+        if name.startswith(("autoencoder.", "vision.", "connector_")):
+            assert torch.equal(one[name], p) and torch.equal(two[name], p), name
+        elif p.ndim == 2 and name != "latent_out.weight":  # zero at the beginning
+            assert not torch.equal(one[name], two[name]), name
+
+
 ENDLESS = """
 import sys
 from dataclasses import replace
