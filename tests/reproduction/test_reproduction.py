@@ -83,27 +83,30 @@ def test_in_miniature(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for target in ("scores", "calls", "rewards", "paper"):
         assert (tmp_path / f"docs/results/{target}.png").stat().st_size > 5000
 
-    def kept() -> list[dict]:
-        with gzip.open(tmp_path / "docs/results/predictions.jsonl.gz", "rt") as file:
-            return [json.loads(line) for line in file]
-
-    counts = Counter(row["variant"] for row in kept())
+    counts = Counter(row["variant"] for row in predictions(tmp_path))
     assert set(counts) == set(names) and len(set(counts.values())) == 1, "all were asked the same"
+    with pytest.raises(ValueError, match="other settings"):
+        run(tmp_path, [0], replace(MINIATURE, n_test=5))
 
-    assert "seeds 0, 1" in run(tmp_path, [1]).read_text(), "the seed that was there before is in the report, too"
-    by_seed = Counter(row["run_seed"] for row in kept())
-    assert set(by_seed) == {0, 1}
-    assert not {r["seed"] for r in kept() if r["run_seed"] == 0} & {r["seed"] for r in kept() if r["run_seed"] == 1}
-    first, second = ((tmp_path / f"run/seed-{k}/base/state.safetensors").read_bytes() for k in (0, 1))
-    assert first != second, "seeds begin with other weights"
+
+def test_seeds_come_together(tmp_path: Path) -> None:
+    plan = replace(MINIATURE, variants=VARIANTS[:2])
+    run(tmp_path, [0], plan)
+    shared = {path: path.read_bytes() for path in (tmp_path / "run/scratch").glob("*/log.jsonl")}
+    assert len(shared) == 3
+    assert "seeds 0, 1" in run(tmp_path, [1], plan).read_text(), "the seed that was there before is in the report, too"
+    assert all(path.read_bytes() == kept for path, kept in shared.items()), "what seeds share is made once"
+    scenes = {k: {r["seed"] for r in predictions(tmp_path) if r["run_seed"] == k} for k in (0, 1)}
+    assert all(scenes.values()) and not scenes[0] & scenes[1]
     weights = [load_file(tmp_path / f"run/seed-{k}/base/model/model.safetensors") for k in (0, 1)]
     same = {name for name, tensor in weights[0].items() if torch.equal(tensor, weights[1][name])}
     sees = {name for name in weights[0] if name.startswith(("autoencoder.", "vision."))}
-    assert sees and sees <= same
-    assert all(path.read_bytes() == kept for path, kept in logs.items()), "what seeds share is made once"
+    assert sees and sees <= same < weights[0].keys()
 
-    with pytest.raises(ValueError, match="other settings"):
-        run(tmp_path, [0], replace(MINIATURE, n_test=5))
+
+def predictions(folder: Path) -> list[dict]:
+    with gzip.open(folder / "docs/results/predictions.jsonl.gz", "rt") as file:
+        return [json.loads(line) for line in file]
 
 
 def test_plans_train_all_that_they_ask() -> None:

@@ -48,7 +48,8 @@ def calls(answers: Mapping[str, Answers], path: Path) -> None:
         axis.set_xticks(np.arange(len(asked)), [task.replace("_", " ") for task in asked], rotation=60, ha="right")
         axis.set_title(name)
     axes[0][0].set_ylabel("% of answers")
-    axes[0][0].legend(frameon=False)
+    if answers:
+        axes[0][0].legend(frameon=False)
     _save(figure, path)
 
 
