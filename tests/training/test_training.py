@@ -252,32 +252,42 @@ def test_only_what_the_model_writes_is_learned(images: SceneImages, latents: Lat
                 assert (labels == NO_LABEL).all()
 
 
-class Line(Supervised[nn.Linear]):
-    """Fit y = 2 x: a stage of a moment."""
+FILTER = torch.linspace(-1, 1, 2 * 3 * 3 * 3).view(2, 3, 3, 3)
 
-    name = "line"
+
+def blank(channels: int = 3) -> nn.Conv2d:
+    """Laid out in memory as autoencoders are, and not as gradients and checkpoints come."""
+    model = nn.Conv2d(channels, 2, 3)
+    return model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+
+
+class Filtering(Supervised[nn.Conv2d]):
+    """Learn a filter: a stage of a moment."""
+
+    name = "filtering"
 
     def batch(self, step: int, share: Share) -> Tensor:
-        return torch.randn(8 // share.world, 1, generator=torch.Generator().manual_seed(1000 * step + share.rank))
+        random = torch.Generator().manual_seed(1000 * step + share.rank)
+        return torch.randn(32 // share.world, 3, 3, 3, generator=random)
 
-    def loss(self, model: nn.Linear, batch: Tensor) -> tuple[Tensor, dict[str, float]]:
-        batch = batch.to(model.weight.dtype)
-        loss = (model(batch) - 2 * batch).float().square().mean()
+    def loss(self, model: nn.Conv2d, batch: Tensor) -> tuple[Tensor, dict[str, float]]:
+        wanted = nn.functional.conv2d(batch, FILTER)
+        loss = (model(batch.to(model.weight.dtype)) - wanted).float().square().mean()
         return loss, {"error": float(loss.detach())}
 
-    def trained(self, model: nn.Linear) -> dict[str, nn.Parameter]:
+    def trained(self, model: nn.Conv2d) -> dict[str, nn.Parameter]:
         return dict(model.named_parameters())
 
-    def sheet(self, model: nn.Linear) -> Any:
+    def sheet(self, model: nn.Conv2d) -> Any:
         from PIL import Image
 
         return Image.new("RGB", (4, 4))
 
 
-def line(folder: Path, steps: int, dtype: torch.dtype = torch.float32, stop: int | None = None) -> Trainer:
+def filtered(folder: Path, steps: int, dtype: torch.dtype = torch.float32, stop: int | None = None) -> Trainer:
     torch.manual_seed(0)
     optimisation = Optimisation(steps, lr=0.05, warmup=2, decay=0.5, ema=0.8)
-    trainer = Trainer(nn.Linear(1, 1), Line(), optimisation, folder, dtype=dtype, workers=0)
+    trainer = Trainer(blank(), Filtering(), optimisation, folder, dtype=dtype, workers=0)
     if stop is not None:
         update = trainer.update
 
@@ -296,9 +306,9 @@ def line(folder: Path, steps: int, dtype: torch.dtype = torch.float32, stop: int
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 def test_a_run_that_was_stopped_ends_where_it_would_have(tmp_path: Path, dtype: torch.dtype) -> None:
-    whole = line(tmp_path / "whole", 40, dtype)
-    line(tmp_path / "halves", 40, dtype, stop=17)
-    halves = line(tmp_path / "halves", 40, dtype)
+    whole = filtered(tmp_path / "whole", 40, dtype)
+    filtered(tmp_path / "halves", 40, dtype, stop=17)
+    halves = filtered(tmp_path / "halves", 40, dtype)
     for a, b in zip(whole.model.parameters(), halves.model.parameters(), strict=True):
         assert torch.equal(a, b)
     steps = [json.loads(row)["step"] for row in (tmp_path / "halves" / "log.jsonl").read_text().splitlines()]
@@ -306,23 +316,23 @@ def test_a_run_that_was_stopped_ends_where_it_would_have(tmp_path: Path, dtype: 
 
 
 def test_training_learns_and_ends_with_the_average(tmp_path: Path) -> None:
-    trainer = line(tmp_path, 200)
-    assert trainer.model.weight.item() == pytest.approx(2, abs=0.1)
+    trainer = filtered(tmp_path, 200)
+    assert torch.allclose(trainer.model.weight, FILTER, atol=0.05)
     assert torch.equal(trainer.model.weight, trainer.average["weight"])
     assert (tmp_path / "sheets" / "000200.png").exists()
 
 
 def test_a_checkpoint_of_another_model_is_refused(tmp_path: Path) -> None:
-    line(tmp_path, 3)
-    other = Trainer(nn.Linear(2, 1), Line(), Optimisation(3), tmp_path, workers=0)
+    filtered(tmp_path, 3)
+    other = Trainer(blank(4), Filtering(), Optimisation(3), tmp_path, workers=0)
     with pytest.raises(ValueError, match="of another model"):
         other.run(quiet=True)
 
 
 def test_a_gradient_that_is_not_finite_changes_nothing(tmp_path: Path) -> None:
-    trainer = Trainer(nn.Linear(1, 1), Line(), Optimisation(3), tmp_path, workers=0)
+    trainer = Trainer(blank(), Filtering(), Optimisation(3), tmp_path, workers=0)
     before = trainer.model.weight.detach().clone()
-    trainer.update(torch.full((8, 1), float("inf")))
+    trainer.update(torch.full((8, 3, 3, 3), float("inf")))
     assert torch.equal(trainer.model.weight, before)
 
 
@@ -344,7 +354,7 @@ class Numbers(Kept):
 def _together(rank: int, meeting: str, folder: str) -> None:
     torch.set_num_threads(1)
     dist.init_process_group("gloo", init_method=f"file://{meeting}", rank=rank, world_size=2)
-    trainer = line(Path(folder), 5)
+    trainer = filtered(Path(folder), 5)
     torch.save(trainer.model.weight.detach(), f"{folder}-{rank}")
     Numbers(Path(folder), 7, (), int).make("all", batch=2, quiet=True)
     dist.destroy_process_group()
@@ -357,13 +367,13 @@ def test_two_processes_train_as_one_on_their_batches_together(tmp_path: Path) ->
     assert np.load(tmp_path / "two" / "all.npy").tolist() == [0, 1, 102, 103, 4, 5, 106], "each did its share"
     assert not list((tmp_path / "two").glob("all.*done")) and not (tmp_path / "two" / "all.part.npy").exists()
 
-    class Both(Line):
+    class Both(Filtering):
         def batch(self, step: int, share: Share) -> Tensor:
-            return torch.cat([Line.batch(self, step, Share(rank, 2)) for rank in (0, 1)])
+            return torch.cat([Filtering.batch(self, step, Share(rank, 2)) for rank in (0, 1)])
 
     torch.manual_seed(0)
     one = Trainer(
-        nn.Linear(1, 1), Both(), Optimisation(5, lr=0.05, warmup=2, decay=0.5, ema=0.8), tmp_path / "one", workers=0
+        blank(), Both(), Optimisation(5, lr=0.05, warmup=2, decay=0.5, ema=0.8), tmp_path / "one", workers=0
     )
     one.run(quiet=True)
     assert torch.allclose(one.model.weight, a, atol=1e-6)

@@ -132,6 +132,17 @@ class _Steps(Dataset):
         return self.stage.batch(self.start + index, self.share)
 
 
+def _laid_out_like(p: Tensor, tensor: Tensor) -> Tensor:
+    """The same values in the memory layout of p, unless it is of another shape.
+
+    The fused AdamW walks through memory and looks at no strides: a gradient laid out otherwise than its weights (which
+    may be channels_last) is added to the wrong ones, without an error.
+    """
+    if tensor.shape != p.shape or tensor.stride() == p.stride():
+        return tensor
+    return torch.empty_like(p, dtype=tensor.dtype, requires_grad=False).copy_(tensor)
+
+
 def _means(rows: Sequence[dict[str, float]]) -> dict[str, float]:
     keys = dict.fromkeys(key for row in rows for key in row)
     return {key: float(np.mean([row[key] for row in rows if key in row])) for key in keys}
@@ -282,7 +293,7 @@ class Trainer(Generic[M]):
         dist.all_reduce(flat)
         flat /= self.share.world
         for p, grad in zip(self.names.values(), flat.split([p.numel() for p in self.names.values()]), strict=True):
-            p.grad = grad.view_as(p)
+            p.grad = _laid_out_like(p, grad.view_as(p))
 
     def use_average(self) -> None:
         """Put the averaged weights into the model."""
@@ -342,4 +353,4 @@ class Trainer(Generic[M]):
                 for p in group["params"]:
                     name = next(k for k, q in self.names.items() if q is p)
                     if name in states:
-                        optimiser.state[p] = dict(states[name])
+                        optimiser.state[p] = {k: _laid_out_like(p, t) for k, t in states[name].items()}
