@@ -18,7 +18,7 @@ from cooper.inference.flow import FlowSettings
 from cooper.model.presets import dummy
 from cooper.reproduction import seed as seed_module
 from cooper.reproduction.run import reproduce
-from cooper.reproduction.variants import CONTROLS, FULL, QUICK, VARIANTS, Plan
+from cooper.reproduction.variants import ABLATIONS, CONTROLS, FULL, QUICK, VARIANTS, Plan
 from cooper.training import pipeline
 from cooper.training.loop import Optimisation
 from cooper.training.recipe import TINY, Scratch
@@ -27,7 +27,8 @@ pytest.importorskip("mujoco")
 FAST = Optimisation(3, lr=1e-3, matrix_lr=1e-3, warmup=1)
 MINIATURE = Plan(
     replace(
-        TINY, scratch=Scratch(dummy(), autoencoder=FAST, decoder=FAST, vision=FAST, vision_batch=4), flagged=2,
+        TINY, scratch=Scratch(dummy(), autoencoder=FAST, decoder=FAST, vision=FAST, vision_batch=4),
+        reinforced_on=replace(TINY.reinforced_on, scenes=2), balance=replace(TINY.balance, scenes=2),
         unified={
             k: replace(s, optimisation=FAST, rows=2, mix=replace(s.mix, tokens=300)) for k, s in TINY.unified.items()
         },
@@ -63,7 +64,7 @@ def test_in_miniature(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
     def stopping(cooper, mode, *args, **more):  # type: ignore[no-untyped-def]
         asked.append(mode)
-        if len(asked) == 4:
+        if len(asked) in (4, 5 + len(VARIANTS + CONTROLS) - 4 + 2):  # asking PE, and asking the second ablation
             raise Stopped
         return evaluate(cooper, mode, *args, **more)
 
@@ -71,14 +72,18 @@ def test_in_miniature(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(Stopped):
         run(tmp_path, [0])
     assert not (tmp_path / "docs").exists()
-    logs = {path: path.read_bytes() for path in (tmp_path / "run").glob("s*/*/log.jsonl")}
-    assert len(logs) == 3 + len(TINY.unified) + len(TINY.reinforced)
-    answers = {path: path.read_bytes() for path in (tmp_path / "run/seed-0/predictions").iterdir()}
-
+    done = finished(tmp_path)
+    assert len([path for path in done if path.name == "log.jsonl"]) == 3 + len(("base", "direct", "perception"))
+    with pytest.raises(Stopped):
+        run(tmp_path, [0])
+    assert all(path.read_bytes() == kept for path, kept in done.items()), "nothing is done twice"
+    done = finished(tmp_path)
+    early = (tmp_path / "docs/results.md").read_text()
     report = run(tmp_path, [0]).read_text()
-    assert all(path.read_bytes() == kept for path, kept in {**logs, **answers}.items()), "nothing is done twice"
-    names = [v.name for v in VARIANTS + CONTROLS]
+    assert all(path.read_bytes() == kept for path, kept in done.items())
+    names = [v.name for v in VARIANTS + CONTROLS + ABLATIONS]
     assert all(f"| {name} |" in report for name in names) and "COOPER - base, spatial tasks" in report
+    assert all((f"| {v.name} |" in early) == (v not in ABLATIONS) for v in VARIANTS + CONTROLS + ABLATIONS)
     assert report.count("](results/") == 5
     for target in ("scores", "calls", "rewards", "paper"):
         assert (tmp_path / f"docs/results/{target}.png").stat().st_size > 5000
@@ -89,8 +94,13 @@ def test_in_miniature(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         run(tmp_path, [0], replace(MINIATURE, n_test=5))
 
 
+def finished(folder: Path) -> dict[Path, bytes]:
+    paths = [*(folder / "run").glob("s*/*/log.jsonl"), *(folder / "run").glob("seed-*/predictions/*.jsonl")]
+    return {path: path.read_bytes() for path in paths}
+
+
 def test_seeds_come_together(tmp_path: Path) -> None:
-    plan = replace(MINIATURE, variants=VARIANTS[:2])
+    plan = replace(MINIATURE, variants=VARIANTS[:2], ablations=())
     run(tmp_path, [0], plan)
     shared = {path: path.read_bytes() for path in (tmp_path / "run/scratch").glob("*/log.jsonl")}
     assert len(shared) == 3
@@ -111,9 +121,8 @@ def predictions(folder: Path) -> list[dict]:
 
 def test_plans_train_all_that_they_ask() -> None:
     for plan in (FULL, QUICK):
-        assert set(plan.stages) <= set(plan.recipe.stages)
-        for stage in plan.stages:
-            assert plan.recipe.path(stage)[:2] == ("autoencoder", "vision")
+        for variant in plan.variants + plan.ablations:
+            assert plan.recipe.path(variant.stage)[:2] == ("autoencoder", "vision")
         assert plan.drawing == ("perception", "interleaved", "reinforcement")
         # of every variant that is not a control, the model has been trained to be asked in its way
         for variant in VARIANTS:

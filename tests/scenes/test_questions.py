@@ -234,22 +234,25 @@ def test_quoted_readings_are_true(asked: Asked) -> None:
                 assert abs(columns.mean() + 0.5 - (int(column) + 0.5) * 8) < 4.01, text
                 assert not row or abs(rows.mean() + 0.5 - (int(row) + 0.5) * 8) < 4.01, text
                 seen["cell"] += 1
-            for who, x, side, y in re.findall(rf"{name} (\d\.\d) (left|right) (\d\.\d) ahead", text):
-                right = float(x) if side == "right" else -float(x)
-                # Rounded up or down, whichever makes the sum come out.
-                assert right == pytest.approx(things[who].position[0], abs=0.1)
-                assert float(y) == pytest.approx(things[who].position[1], abs=0.1)
-                seen["place"] += 1
+            for *two, ay, by in re.findall(
+                rf"{name} (\d\.\d) (left|right), {name} (\d\.\d) (left|right): .* (\d\.\d) and (\d\.\d) ahead", text
+            ):
+                for who, x, side, y in ((*two[:3], ay), (*two[3:], by)):
+                    right = float(x) if side == "right" else -float(x)
+                    # Rounded up or down, whichever makes the sum come out.
+                    assert right == pytest.approx(things[who].position[0], abs=0.1)
+                    assert float(y) == pytest.approx(things[who].position[1], abs=0.1)
+                    seen["place"] += 1
     assert min(seen[k] for k in ("depth", "height", "cell", "place")) > 100
 
 
 def test_arithmetic_adds_up(asked: Asked) -> None:
     for scene, view, q in of(asked, "distance_between"):
         text = worked_turns(scene, view, q, "interleaved", np.random.default_rng(2))[-1].text
-        (ax, aside, ay), (bx, bside, by) = re.findall(r"(\d\.\d) (left|right) (\d\.\d) ahead", text)
+        (ax, aside), (bx, bside) = re.findall(r"(\d\.\d) (left|right)", text)
+        ((ay, by),) = re.findall(r"(\d\.\d) and (\d\.\d) ahead", text)
         across, deep, *up = (float(n) for n in re.findall(r"(\d\.\d) (?:across|deep|up)", text))
         apart = float(ax) - float(bx) if aside == bside else float(ax) + float(bx)
-        assert ("Same side " in text) == (aside == bside) != ("Opposite sides " in text)
         assert across == pytest.approx(abs(apart)) and deep == pytest.approx(abs(float(ay) - float(by)))
         assert f"{np.sqrt(across**2 + deep**2 + sum(u * u for u in up)):.1f} m" == q.answer, text
     for scene, view, questions in asked:

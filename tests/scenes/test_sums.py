@@ -11,12 +11,15 @@ from cooper.scenes.sums import some_sum
 from cooper.scenes.worked import MAX_TOKENS, count_tokens
 
 PLACE = re.compile(r"(\d\.\d) (left|right) (\d\.\d) ahead")
-APART = re.compile(r"(Same side|Opposite sides) (\d\.\d) across, (\d\.\d) deep(?:, (\d\.\d) up)? gives (\d+\.\d) m\.")
+APART = re.compile(
+    r"\w+ \w+ (\d\.\d) (left|right), \w+ \w+ (\d\.\d) (left|right): (\d\.\d) across\. "
+    r"(\d\.\d) and (\d\.\d) ahead: (\d\.\d) deep(?:, (\d\.\d) up)? gives (\d+\.\d) m\."
+)
 
 
 def test_sums_are_right() -> None:
     rng = np.random.default_rng(0)
-    kinds = {"Same side": 0, "Opposite sides": 0, "up": 0, "none": 0, "some": 0}
+    kinds = {"same side": 0, "opposite sides": 0, "up": 0, "none": 0, "some": 0}
     for _ in range(600):
         known, follows = some_sum(rng)
         assert count_tokens(follows) < MAX_TOKENS
@@ -32,10 +35,10 @@ def test_sums_are_right() -> None:
         (ax, ay), (bx, by) = ((float(x) * (-1 if side == "left" else 1), float(y)) for x, side, y in places)
         found = APART.fullmatch(follows)
         assert found is not None, follows
-        sides, across, deep, up, far = found.groups()
+        ax_, aside, bx_, bside, across, ay_, by_, deep, up, far = found.groups()
+        assert [(ax_, aside, ay_), (bx_, bside, by_)] == places, "what is known is told again, axis by axis"
         assert abs(abs(ax - bx) - float(across)) < 0.01 and abs(abs(ay - by) - float(deep)) < 0.01
-        assert ax * bx == 0 or (sides == "Same side") == (ax * bx > 0)
         assert abs(hypot(ax - bx, ay - by, float(up or 0)) - float(far)) < 0.051
-        kinds[sides] += 1
+        kinds["same side" if aside == bside else "opposite sides"] += 1
         kinds["up"] += up is not None
     assert min(kinds.values()) > 20, kinds

@@ -15,7 +15,7 @@ from cooper.modalities import modality
 from cooper.scenes.shards import make_shards
 from cooper.scenes.targets import SceneImages
 from cooper.training import flags
-from cooper.training.flags import Flagging, flag_of, flag_questions, flagged_questions
+from cooper.training.flags import Flagging, flag_of, flag_questions, flagged_questions, task_weights
 
 SETTINGS = Flagging(samples=2)
 
@@ -105,6 +105,20 @@ def test_questions_are_flagged_by_what_was_answered(
     kept = flag_questions(cooper, scenes, asked, tmp_path / "all.jsonl", Flagging(samples=2, drop=False))
     assert kept == {"positive": 1, "negative": 1, "boundary": 1}, "the one that is always wrong makes no difference"
 
+
+def test_tasks_are_weighted_so_that_flags_are_about_as_frequent(tmp_path: Path) -> None:
+    """Twelve questions: maps help with two of task a, hurt with one of b; b's last is dropped, the rest do not care."""
+    given = [("a", "positive"), ("a", "positive"), ("a", "boundary"), ("a", "boundary"), ("b", "negative"), ("b", None)]
+    given += [("c", "boundary")] * 6
+    path = tmp_path / "flags.jsonl"
+    path.write_text("".join(json.dumps({"task": task, "flag": flag}) + "\n" for task, flag in given))
+    each = {"positive": 12 / 3 / 2, "negative": 12 / 3 / 1, "boundary": 12 / 3 / 9}
+    weights = task_weights(path)
+    assert weights == pytest.approx({
+        "a": (each["positive"] + each["boundary"]) / 2, "b": (each["negative"] + each["boundary"]) / 2,
+        "c": each["boundary"],
+    })  # fmt: skip
+    assert np.mean([weights[task] for task, _ in given]) == pytest.approx(1)
 
 
 def test_files_that_are_something_else_are_refused(images: SceneImages, tmp_path: Path) -> None:

@@ -22,6 +22,7 @@ from cooper.model.autoencoder import Autoencoder
 from cooper.model.packed import losses
 from cooper.model.presets import dummy
 from cooper.model.vision import grid_positions
+from cooper.scenes.questions import ask_all
 from cooper.scenes.shards import make_shards
 from cooper.scenes.targets import KINDS, SceneImages
 from cooper.scenes.world import COLORS, SHAPES
@@ -212,6 +213,23 @@ def test_lists_of_a_drawing_policy_are_read_from_maps(images: SceneImages, laten
                 assert ("<depth" in turn) == (measured and bool(policy.calls))
                 drawn += "<depth" in turn
     assert drawn > 10
+
+
+def test_questions_of_tasks_that_weigh_more_come_earlier(images: SceneImages, latents: Latents) -> None:
+    rows = SceneRows(
+        images, latents, sequencer(random_model()), Mix(), task_weights={"counting": 1e9, "color": 1e-9}
+    )
+    scene, view = images.shards[0]
+    next_ones = set()
+    for i in range(20):
+        rng = np.random.default_rng(i)
+        asked = ask_all(scene, view, rng)
+        tasks = [q.task for q in rows._chosen(asked, rng)]
+        assert sorted(tasks) == sorted(q.task for q in asked)
+        counted, colours = tasks.count("counting"), tasks.count("color")
+        assert set(tasks[:counted]) == {"counting"} and set(tasks[-colours:]) == {"color"}
+        next_ones.add(tasks[counted])
+    assert len(next_ones) > 3, "the others are shuffled"
 
 
 def test_view_dropout_hides_the_picture_from_what_follows_a_map(images: SceneImages, latents: Latents) -> None:

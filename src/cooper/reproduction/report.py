@@ -28,16 +28,21 @@ MAPS = (
 
 def write_report(seeds: Sequence[Seed], variants: Sequence[Variant], out: Path, command: str) -> Path:
     """Writes `results.md` and the folder `results` into `out`; returns the path of the former."""
-    answers: dict[str, Answers] = {v.name: {s.seed: _rows(s.predictions(v)) for s in seeds} for v in variants}
+    asked = {v.name: {s.seed: _rows(s.predictions(v)) for s in seeds if s.predictions(v).exists()} for v in variants}
+    variants = [v for v in variants if asked[v.name]]
+    answers: dict[str, Answers] = {v.name: asked[v.name] for v in variants}
     folder = out / "results"
     folder.mkdir(parents=True, exist_ok=True)
     _keep_predictions(answers, folder / "predictions.jsonl.gz")
     maps = {stage: [json.loads(s.maps(stage).read_text()) for s in seeds] for stage in seeds[0].plan.drawing}
-    logs = {stage: [_log(s, stage) for s in seeds] for stage in seeds[0].recipe.reinforced}
+    logs = {
+        stage: [_rows(s.space.stage(stage) / "log.jsonl") for s in seeds if s.trained(stage)]
+        for stage in seeds[0].recipe.reinforced
+    }
     # not the controls, whose plot nobody could read
     plots.scores(answers, [v.name for v in VARIANTS if v in variants], folder / "scores.png")
     plots.calls({name: answers[name] for name in ("SFT only", "COOPER") if name in answers}, folder / "calls.png")
-    logs = {stage: of for stage, of in logs.items() if all(of)}
+    logs = {stage: of for stage, of in logs.items() if of}
     plots.rewards(logs, folder / "rewards.png")
     plots.beside_the_paper(answers, PAPER, folder / "paper.png")
     path = out / "results.md"
@@ -66,7 +71,7 @@ def _text(
         *_table(
             ("variant", "what it is", "spatial", "general", "all"),
             [
-                (v.name, f"{v.about} (stage {v.stage}, mode {v.mode})",
+                (v.name, f"{v.about} (stage {v.stage}, mode {v.mode}{_fewer(answers[v.name], seeds)})",
                  *(_brackets(score(answers[v.name], tasks)) for tasks in (SPATIAL, GENERAL, TASKS)))
                 for v in variants
             ],
@@ -108,6 +113,11 @@ def _text(
     return lines
 
 
+def _fewer(answers: Answers, seeds: Sequence[Seed]) -> str:
+    """ "; seeds 0, 1" of a variant that not all seeds have yet."""
+    return "" if len(answers) == len(seeds) else f"; seeds {', '.join(map(str, answers))}"
+
+
 def _hours(seeds: Sequence[Seed]) -> list[str]:
     hours = [s.hours() for s in seeds]
     stages = list(dict.fromkeys(stage for of in hours for stage in of))
@@ -141,11 +151,6 @@ def _calls(answers: Answers, task: str) -> str:
 
 def _rows(path: Path) -> list[Row]:
     return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
-
-
-def _log(seed: Seed, stage: str) -> list[Row]:
-    path = seed.space.stage(stage) / "log.jsonl"
-    return _rows(path) if path.exists() else []
 
 
 def _keep_predictions(answers: Mapping[str, Answers], path: Path) -> None:

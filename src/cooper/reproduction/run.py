@@ -1,4 +1,4 @@
-"""The whole reproduction: seeds one after the other, then the report of all that are finished."""
+"""The whole reproduction: seeds one after the other, then their ablations; the report grows with each."""
 
 from __future__ import annotations
 
@@ -19,11 +19,19 @@ def reproduce(
     Raises ValueError if the folder holds a run of another plan.
     """
     _claim(run, plan)
-    for seed in seeds:
-        Seed(run, plan, seed).run(processes, say, bars)
+    for one in (Seed(run, plan, seed) for seed in seeds):
+        one.run(processes, say, bars)
+        path = _report(run, out, plan, command)
+    for one in (Seed(run, plan, seed) for seed in seeds):
+        one.run_ablations(processes, say, bars)
+        path = _report(run, out, plan, command)
+    return path
+
+
+def _report(run: Path, out: Path, plan: Plan, command: str) -> Path:
     known = sorted(int(path.name.removeprefix("seed-")) for path in run.glob("seed-*"))
     finished = [one for one in (Seed(run, plan, seed) for seed in known) if one.finished]
-    return write_report(finished, plan.variants, out, command)
+    return write_report(finished, plan.variants + plan.ablations, out, command)
 
 
 def _claim(run: Path, plan: Plan) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -44,6 +44,7 @@ class Seed:
         return SPLITS["test"].start + self.seed * self.plan.n_test
 
     def predictions(self, variant: Variant) -> Path:
+        """The file of its answers, which is there when all have been given."""
         return self.folder / "predictions" / f"{variant.name.replace(' ', '_')}.jsonl"
 
     def maps(self, stage: str) -> Path:
@@ -51,33 +52,40 @@ class Seed:
 
     @property
     def finished(self) -> bool:
-        return self._done.exists()
+        """Whether all but the ablations is done."""
+        asked, drawn = map(self.predictions, self.plan.variants), map(self.maps, self.plan.drawing)
+        return all(path.exists() for path in (*asked, *drawn))
 
-    @property
-    def _done(self) -> Path:
-        return self.folder / "finished"
+    def trained(self, stage: str) -> bool:
+        return (self.space.model(stage) / "model.safetensors").exists()
 
     @property
     def _times(self) -> Path:
         return self.folder / "times.jsonl"
 
     def run(self, processes: int, say: Say, bars: Bars) -> None:
-        """Train and ask what is not done yet."""
-        if self.finished:
-            return
-        with self._timed("rendering", say):
-            self._render(processes)
-        for stage in self.plan.stages:
-            with self._timed(f"training {stage}", say):
-                train(self.space, self.recipe, stage, processes)
-        for variant in self.plan.variants:
-            with self._timed(f"asking {variant.name}", say), bars() as on_progress:
-                self._ask(variant, on_progress)
+        """Train and ask what is not done yet, but for the ablations."""
+        self._each(self.plan.variants, processes, say, bars)
         for stage in self.plan.drawing:
             if not self.maps(stage).exists():
                 with self._timed(f"measuring the maps of {stage}", say), bars() as on_progress:
                     self._measure(stage, on_progress)
-        self._done.touch()
+
+    def run_ablations(self, processes: int, say: Say, bars: Bars) -> None:
+        """Train and ask those that are not done yet."""
+        self._each(self.plan.ablations, processes, say, bars)
+
+    def _each(self, variants: Sequence[Variant], processes: int, say: Say, bars: Bars) -> None:
+        missing = [variant for variant in variants if not self.predictions(variant).exists()]
+        if missing:
+            with self._timed("rendering", say):
+                self._render(processes)
+        for variant in missing:
+            if not self.trained(variant.stage):
+                with self._timed(f"training {variant.stage}", say):
+                    train(self.space, self.recipe, variant.stage, processes)
+            with self._timed(f"asking {variant.name}", say), bars() as on_progress:
+                self._ask(variant, on_progress)
 
     @contextmanager
     def _timed(self, what: str, say: Say) -> Iterator[None]:
@@ -102,13 +110,15 @@ class Seed:
 
     def _ask(self, variant: Variant, on_progress: OnProgress) -> None:
         path = self.predictions(variant)
+        part = path.with_suffix(".part")  # grows, and an interrupted evaluation goes on with it
         path.parent.mkdir(parents=True, exist_ok=True)
         cooper = Cooper.load(self.space.model(variant.stage))
         evaluate_scenes(
             cooper, variant.mode, self.plan.n_test, "test", self.first, on_progress=on_progress,
-            questions=self.plan.questions, maps=False, size=self.plan.size, shards=self.test, predictions=path,
+            questions=self.plan.questions, maps=False, size=self.plan.size, shards=self.test, predictions=part,
             control=variant.control,
         )  # fmt: skip
+        part.rename(path)
 
     def _measure(self, stage: str, on_progress: OnProgress) -> None:
         cooper = Cooper.load(self.space.model(stage))

@@ -8,7 +8,7 @@ from cooper.evaluation.controls import Control
 from cooper.inference.policy import policy
 from cooper.training.flags import Flagging
 from cooper.training.loop import Optimisation
-from cooper.training.recipe import TINY, Recipe
+from cooper.training.recipe import TINY, Measured, Recipe
 from cooper.training.unified import StageSettings
 
 
@@ -38,8 +38,11 @@ CONTROLS = (
     Variant("true maps", "reinforcement", "interleaved", "shown the true maps", Control(maps="truth")),
     Variant("calls forbidden", "reinforcement", "interleaved", "may not call", Control(calls="never")),
     Variant("calls forced", "reinforcement", "interleaved", "must call before it answers", Control(calls="always")),
-    Variant("SFT on true maps", "true_maps", "interleaved", "as SFT only, but its traces showed true maps"),
     Variant("asked to think", "reinforcement", "text", "asked as RE is, so that it does not draw"),
+)
+#: Trained otherwise. They take hours and no claim of the paper rests on them, so they come last.
+ABLATIONS = (
+    Variant("SFT on true maps", "true_maps", "interleaved", "as SFT only, but its traces showed true maps"),
     Variant("no exploration reward", "no_exploration", "interleaved", "reinforced without that part of the reward"),
     Variant("view dropout", "view_dropout_reinforcement", "interleaved", "half of the picture hidden after each map"),
 )
@@ -51,6 +54,8 @@ class Plan:
 
     recipe: Recipe
     variants: tuple[Variant, ...] = VARIANTS + CONTROLS
+    ablations: tuple[Variant, ...] = ABLATIONS
+    """What is trained and asked when all seeds have everything else."""
     n_train: int = 30_000
     """Scenes to train on; all seeds share them."""
     n_validation: int = 200
@@ -62,11 +67,6 @@ class Plan:
     """Of the test scenes, those whose maps are measured."""
     size: int = 128
     """Side of the pictures."""
-
-    @property
-    def stages(self) -> tuple[str, ...]:
-        """The stages whose models are asked."""
-        return tuple(dict.fromkeys(v.stage for v in self.variants))
 
     @property
     def drawing(self) -> tuple[str, ...]:
@@ -103,9 +103,9 @@ _SUPERVISED = ("interleaved", "text", "true_maps", "view_dropout")
 FULL = Plan(
     replace(
         shortened(TINY, {
-            "autoencoder": 2500, "decoder": 1200, "vision": 1500, "base": 800, "perception": 1000, "direct": 1000,
-            **dict.fromkeys(_SUPERVISED, 800), **dict.fromkeys(TINY.reinforced, 30),
-        }, scenes=4000), flagged=200,
+            "autoencoder": 2500, "decoder": 1200, "vision": 2000, "base": 800, "perception": 800, "direct": 800,
+            **dict.fromkeys(_SUPERVISED, 700), **dict.fromkeys(TINY.reinforced, 30),
+        }, scenes=4000), reinforced_on=Measured("interleaved", 200),
     )
 )  # fmt: skip
 #: Minutes: everything is run, nothing is learned that a claim could rest on.
@@ -114,6 +114,7 @@ QUICK = Plan(
         shortened(TINY, {
             "autoencoder": 250, "decoder": 50, "vision": 60, "base": 40, "perception": 40, "direct": 40,
             **dict.fromkeys(_SUPERVISED, 30), **dict.fromkeys(TINY.reinforced, 3),
-        }, scenes=200), flagged=20, flagging=Flagging(drop=False),  # such a model may answer nothing
+        }, scenes=200), balance=replace(TINY.balance, scenes=10),
+        reinforced_on=Measured("interleaved", 20, Flagging(drop=False)),  # such a model may answer nothing
     ), n_train=1000, n_validation=50, n_test=60, n_maps=24,
 )  # fmt: skip

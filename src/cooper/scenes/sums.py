@@ -25,9 +25,11 @@ def _distance(rng: np.random.Generator) -> tuple[str, str]:
     rise = [int(rng.integers(2, 13))] if rng.random() < 0.3 else []
     (ax, ay), (bx, by) = tenths
     a, b = ((x / 10, y / 10) for x, y in tenths)
-    known = f"{_name(rng)} {from_camera(*a)}; {_name(rng)} {from_camera(*b)}."
+    names = _name(rng), _name(rng)
+    up = [z / 10 for z in rise]
+    told = (f"{names[0]} {from_camera(*a)}", f"{names[1]} {from_camera(*b)}", *(f"{z:.1f} up" for z in up))
     far = hypot(ax - bx, ay - by, *rise) / 10
-    return known, f"{apart(a, b, [z / 10 for z in rise])} gives {metres(far)}."
+    return f"{'; '.join(told)}.", f"{apart(names, a, b, up)} gives {metres(far)}."
 
 
 def _count(rng: np.random.Generator) -> tuple[str, str]:

@@ -135,7 +135,11 @@ def cell(seen: Seen) -> str:
 
 def from_camera(across: float, ahead: float) -> str:
     """Where something stands, in metres from the camera."""
-    return f"{abs(across):.1f} {'right' if across >= 0 else 'left'} {ahead:.1f} ahead"
+    return f"{_aside(across)} {ahead:.1f} ahead"
+
+
+def _aside(across: float) -> str:
+    return f"{abs(across):.1f} {'right' if across >= 0 else 'left'}"
 
 
 def _where(seen: Seen, rng: np.random.Generator) -> str:
@@ -168,16 +172,18 @@ def _distance_between(looked: Looked, question: Question, rng: np.random.Generat
     rise = abs(a.up - b.up)
     exact = (a.across, b.across, a.ahead, b.ahead, *([rise] if rise >= _RISE else []))
     ax, bx, ay, by, *up = _rounded(exact, question.answer)
-    first, second = (f"{s.name} {from_camera(x, y)}" for s, x, y in ((a, ax, ay), (b, bx, by)))
-    return _where_both(a, b, rng), f"{first}; {second}. {apart((ax, ay), (bx, by), up)} gives {question.answer}."
+    return _where_both(a, b, rng), f"{apart((a.name, b.name), (ax, ay), (bx, by), up)} gives {question.answer}."
 
 
-def apart(a: tuple[float, float], b: tuple[float, float], up: Sequence[float] = ()) -> str:
-    """How far two places, each metres (across, ahead), are from each other along each axis."""
-    # whether to add or to subtract has to be said: a model that was not taught to got it wrong more often than not
-    sides = "Same side" if (a[0] >= 0) == (b[0] >= 0) else "Opposite sides"
-    parts = [f"{sides} {abs(a[0] - b[0]):.1f} across", f"{abs(a[1] - b[1]):.1f} deep", *(f"{z:.1f} up" for z in up)]
-    return ", ".join(parts)
+def apart(
+    names: tuple[str, str], a: tuple[float, float], b: tuple[float, float], up: Sequence[float] = ()
+) -> str:
+    """How far two named places, each metres (across, ahead), are from each other along each axis."""
+    # Each difference follows its two numbers at once: from two places told one after the other they were hardly ever
+    # subtracted right.
+    across = f"{names[0]} {_aside(a[0])}, {names[1]} {_aside(b[0])}: {abs(a[0] - b[0]):.1f} across"
+    deep = f"{a[1]:.1f} and {b[1]:.1f} ahead: {abs(a[1] - b[1]):.1f} deep"
+    return f"{across}. {', '.join([deep, *(f'{z:.1f} up' for z in up)])}"
 
 
 def _rounded(exact: tuple[float, ...], answer: str) -> tuple[float, ...]:

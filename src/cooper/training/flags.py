@@ -112,6 +112,23 @@ def _row(asked: Asked, with_maps: Sequence[float], without: Sequence[float], set
     }  # fmt: skip
 
 
+def task_weights(path: Path) -> dict[str, float]:
+    """How often to ask questions of each task, 1 on average, so that maps help with, hurt, and make no difference to
+    about as many: what the task's questions in that file count on average, if the three flags count the same together.
+
+    Whole tasks are weighted, not questions: a few answers say little of one question. What is always right or always
+    wrong makes no difference.
+    """
+    rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+    flags = [(row["task"], row["flag"] or "boundary") for row in rows]
+    counts = Counter(flag for _, flag in flags)
+    tasks = Counter(task for task, _ in flags)
+    weights = dict.fromkeys(tasks, 0.0)
+    for task, flag in flags:
+        weights[task] += len(rows) / (len(counts) * counts[flag] * tasks[task])
+    return weights
+
+
 def flagged_questions(path: Path, images: SceneImages) -> list[PicturedQuestion]:
     """The questions of a file that `flag_questions` wrote, with their pictures; dropped ones are left out.
 

@@ -6,7 +6,7 @@ import copy
 import os
 import signal
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from pathlib import Path
@@ -30,10 +30,10 @@ from cooper.scenes.tokenizer import train_tokenizer
 from cooper.sequence import Sequencer
 from cooper.training.autoencoder import AutoencoderStage, depth_error, normalised
 from cooper.training.drawn import DrawnMaps
-from cooper.training.flags import flag_questions, flagged_questions
+from cooper.training.flags import flag_questions, flagged_questions, task_weights
 from cooper.training.latents import Latents
 from cooper.training.loop import Share, Trainer, wait
-from cooper.training.recipe import SCRATCH_STAGES, TINY, Recipe, Scratch, check_beginning
+from cooper.training.recipe import SCRATCH_STAGES, TINY, Measured, Recipe, Scratch, check_beginning
 from cooper.training.reinforcement import Reinforcement, ReinforcementStage
 from cooper.training.rows import SceneRows
 from cooper.training.unified import StageSettings, UnifiedStage
@@ -138,11 +138,11 @@ def _stages(space: Workspace, recipe: Recipe, last: str, quiet: bool) -> None:
     for name in (one for one in path if one not in SCRATCH_STAGES):
         settings = recipe.stage(name)
         if isinstance(settings, StageSettings):
-            train_stage(name, model, space, settings, quiet)
+            flags = measured("balance", space, recipe, path, quiet) if settings.balanced else None
+            train_stage(name, model, space, settings, flags, quiet)
         else:
-            if recipe.flagged_by not in path:
-                _stages(space, recipe, recipe.flagged_by, quiet)
-            train_reinforcement(name, model, space, settings, flag(space, recipe, quiet), quiet)
+            flags = measured("reinforced_on", space, recipe, path, quiet)
+            train_reinforcement(name, model, space, settings, flags, quiet)
         _keep(model, space, name)
 
 
@@ -204,9 +204,11 @@ def _tokenizer(space: Workspace) -> Path:
 
 
 def train_stage(
-    name: str, model: UnifiedModel, space: Workspace, settings: StageSettings, quiet: bool = False
-) -> UnifiedModel:
-    """One supervised stage on the unified model, in place."""
+    name: str, model: UnifiedModel, space: Workspace, settings: StageSettings, flags: Path | None = None,
+    quiet: bool = False,
+) -> UnifiedModel:  # fmt: skip
+    """One supervised stage on the unified model, in place. `flags`: questions by whose flags it is balanced."""
+    weights = task_weights(flags) if flags else None
     sequencer = Sequencer(tokenizer_of(space, model.config), model.config)
     sets = []
     for folder in (space.train, space.validation):
@@ -219,7 +221,9 @@ def train_stage(
             drawn = DrawnMaps(images, scenes or len(images), space.run, model, sequencer)
             for kind in model.config.modalities:
                 drawn.make(kind, quiet=quiet)
-        sets.append(SceneRows(images, made, sequencer, settings.mix, model.config.time_shift, drawn, scenes))
+        sets.append(
+            SceneRows(images, made, sequencer, settings.mix, model.config.time_shift, drawn, scenes, weights)
+        )
     stage = UnifiedStage(name, sets[0], sets[1], settings)
     trainer = Trainer(
         model, stage, settings.optimisation, space.stage(name), dtype=fast_dtype(),
@@ -229,23 +233,27 @@ def train_stage(
     return model
 
 
-def flag(space: Workspace, recipe: Recipe = TINY, quiet: bool = False) -> Path:
-    """The run's file of flagged questions, made at first use by asking the model of the stage `recipe.flagged_by`."""
-    path = space.run / "flags.jsonl"
+def measured(name: str, space: Workspace, recipe: Recipe, path: Sequence[str], quiet: bool = False) -> Path:
+    """The run's file of flagged questions of that name in the recipe, made at first use; the stage that is asked for it
+    is trained first, unless it is on the `path`."""
+    wanted: Measured = getattr(recipe, name)
+    if wanted.by not in path:
+        _stages(space, recipe, wanted.by, quiet)
+    file = space.run / f"{name}.jsonl"
 
     def make() -> None:
         shards = SceneImages(space.train).shards
-        scenes = [shards[i] for i in range(len(shards))[-recipe.flagged :]]
-        cooper = Cooper.load(space.model(recipe.flagged_by))
+        scenes = [shards[i] for i in range(len(shards))[-wanted.scenes :]]
+        cooper = Cooper.load(space.model(wanted.by))
         with Progress(disable=quiet) as progress:
             bar = progress.add_task("flagging questions", total=None)
             flag_questions(
-                cooper, scenes, choose_questions(scenes, 3), path, recipe.flagging,
+                cooper, scenes, choose_questions(scenes, 3), file, wanted.flagging,
                 on_progress=lambda _, done, total: progress.update(bar, completed=done, total=total),
             )  # fmt: skip
 
     once(make)
-    return path
+    return file
 
 
 def train_reinforcement(

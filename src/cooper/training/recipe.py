@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import TypeAlias
 
 from cooper.inference.flow import FlowSettings
@@ -36,6 +36,16 @@ class Scratch:
 
 
 @dataclass(frozen=True)
+class Measured:
+    """Questions whose flags are measured: three of each of the last so many `scenes` to train on, asked of the model of
+    the stage `by`."""
+
+    by: str
+    scenes: int
+    flagging: Flagging = Flagging()
+
+
+@dataclass(frozen=True)
 class Recipe:
     """The stages' data and optimisation."""
 
@@ -46,11 +56,10 @@ class Recipe:
     """Reinforcement stages, likewise."""
     scratch: Scratch | None = None
     """None: a model begins as a checkpoint."""
-    flagging: Flagging = field(default_factory=Flagging)
-    flagged_by: str = "interleaved"
-    """The stage whose model is asked which questions maps help with. All reinforcement is on these questions."""
-    flagged: int = 200
-    """Scenes whose questions are flagged."""
+    reinforced_on: Measured = Measured("interleaved", 200)
+    """All reinforcement is on these questions."""
+    balance: Measured = Measured("perception", 100, Flagging(with_maps="perception", without="direct"))
+    """What tells supervised stages that are `balanced` which tasks maps help with."""
     seed: int = 0
     """Added to the seed of every stage of the whole model, a hundred times, so that stages of different seeds share no
     random numbers."""
@@ -76,16 +85,16 @@ class Recipe:
 
 
 # What comes after base, with maps and without.
-_ANSWERS = Mix(tokens=600, told=0.03, caption=0.2, grounded=4, listed=4)
+_ANSWERS = Mix(tokens=600, told=0.03, sums=0.1, caption=0.2, grounded=4, listed=4)
 _SECOND = StageSettings(
     _ANSWERS, Optimisation(steps=2000, lr=1e-3, matrix_lr=2e-3, decay=0.0, ema=0.99), seed=21, trains_vision=False,
     after="base",
 )  # fmt: skip
 # What worked traces are made of, whatever their policy.
-_TRACES = Mix(tokens=680, told=0.06, sums=0.08, caption=0.2, grounded=4, listed=4)
+_TRACES = Mix(tokens=680, told=0.06, sums=0.2, caption=0.2, grounded=4, listed=4)
 _SUPERVISED = StageSettings(
     _TRACES, Optimisation(steps=2250, lr=8e-4, matrix_lr=1.6e-3, decay=0.97, ema=0.995, warmup=50), seed=33,
-    scenes=8000, drawn=True, trains_vision=False,
+    scenes=8000, drawn=True, balanced=True, trains_vision=False,
 )  # fmt: skip
 _INTERLEAVED = replace(
     _TRACES, modes=(("interleaved", 0.62), ("direct", 0.32), ("text", 0.04), ("perception", 0.02)), maps=1.0, noises=2,
@@ -103,9 +112,9 @@ TINY = Recipe(
         vision=Optimisation(steps=4000, lr=2e-3, matrix_lr=3e-3, decay=0.8, ema=0.995),
     ),
     unified={
-        # the analogue of BAGEL: numbers looked up by names, and drawing pictures
+        # the analogue of BAGEL: numbers looked up by names, sums, and drawing pictures
         "base": StageSettings(
-            Mix(tokens=540, told=0.05, caption=0.2, grounded=4, listed=9, reconstruct=0.25),
+            Mix(tokens=540, told=0.05, sums=0.2, caption=0.2, grounded=4, listed=9, reconstruct=0.25),
             Optimisation(steps=1500, lr=1e-3, matrix_lr=2e-3, decay=0.0, ema=0.995),
             seed=10, trains_vision=False,
         ),
@@ -149,7 +158,7 @@ BAGEL_7B = Recipe(
         ),
         "interleaved": StageSettings(
             Mix(tokens=10_240, modes=(("interleaved", 1.0),)), replace(_PUBLISHED, steps=300, warmup=30),
-            point_weight=0.0, scenes=2000, drawn=True, trains_vision=False, seed=31, after="perception",
+            point_weight=0.0, scenes=2000, drawn=True, balanced=True, trains_vision=False, seed=31, after="perception",
         ),
     },
     reinforced={

@@ -7,7 +7,7 @@ see when the model is used, because `layout` makes it so.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -81,15 +81,19 @@ class Mix:
 
 
 class SceneRows:
-    """Rows of a folder of shards and their latents: `nodes(i, rng)` lays scene i out as one row."""
+    """Rows of a folder of shards and their latents: `nodes(i, rng)` lays scene i out as one row.
+
+    `task_weights` says how often questions of each task are worked out, 1 if it does not say.
+    """
 
     def __init__(
         self, images: SceneImages, latents: Latents, sequencer: Sequencer, mix: Mix, time_shift: float = 1.0,
-        drawn: DrawnMaps | None = None, scenes: int | None = None,
+        drawn: DrawnMaps | None = None, scenes: int | None = None, task_weights: Mapping[str, float] | None = None,
     ):  # fmt: skip
         self.images, self.latents, self.sequencer = images, latents, sequencer
         self.length = min(len(images), len(latents), scenes or len(images), len(images if drawn is None else drawn))
         self.mix, self.time_shift, self.drawn = mix, time_shift, drawn
+        self.task_weights = task_weights
 
     def __len__(self) -> int:
         return self.length
@@ -168,11 +172,18 @@ class SceneRows:
                 turns = [*(wanted(m, call_of, rng) for m in one.maps if m in policy.calls), Turn(one.answer)]
                 target = rng.random() < mix.traced_targets
                 traces.append(start + segments_of(turns, one.question, policy, cached, target))
-        questions = ask_all(scene, view, rng) if mix.questions else []
-        for k in rng.permutation(len(questions)):
+        for asked in self._chosen(ask_all(scene, view, rng), rng) if mix.questions else []:
             target = rng.random() < mix.traced_targets
-            traces.append(start + worked(scene, view, questions[k], policy, rng, cached, target))
+            traces.append(start + worked(scene, view, asked, policy, rng, cached, target))
         return traces
+
+    def _chosen(self, questions: Sequence[Question], rng: np.random.Generator) -> list[Question]:
+        """In random order; those of tasks that weigh more tend to come early, and late ones find no room in a row."""
+        if self.task_weights is None:
+            return [questions[k] for k in rng.permutation(len(questions))]
+        weights = np.array([self.task_weights.get(question.task, 1.0) for question in questions])
+        # drawn one after the other by weight, without putting back (Efraimidis and Spirakis, 2006)
+        return [questions[k] for k in np.argsort(rng.exponential(size=len(questions)) / weights)]
 
     def _target(self, i: int, rng: np.random.Generator) -> Target:
         def target(tokens: Tensor, grid: tuple[int, int]) -> Noised:

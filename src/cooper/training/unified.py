@@ -37,6 +37,9 @@ class StageSettings:
     """Only so many scenes, the first ones."""
     drawn: bool = False
     """Whether maps in traces are shown as the model draws them when the stage begins; otherwise they are true ones."""
+    balanced: bool = False
+    """Whether questions that maps help with, hurt and make no difference to are about as frequent, as the recipe's
+    `balance` has measured it; otherwise all are."""
     trains_vision: bool = True
     """Whether the vision transformer is trained. (The autoencoder never is, here.)"""
     sheet_every: int = field(default=500)
