@@ -235,9 +235,10 @@ def test_quoted_readings_are_true(asked: Asked) -> None:
                 assert not row or abs(rows.mean() + 0.5 - (int(row) + 0.5) * 8) < 4.01, text
                 seen["cell"] += 1
             for *two, ay, by in re.findall(
-                rf"{name} (\d\.\d) (left|right), {name} (\d\.\d) (left|right): .* (\d\.\d) and (\d\.\d) ahead", text
+                rf"{name} (\d\.\d) (left|right), {name} (\d\.\d) (left|right): .* (\d\.\d) ahead, .* (\d\.\d):", text
             ):
                 for who, x, side, y in ((*two[:3], ay), (*two[3:], by)):
+                    assert text.count(who) >= 2, "named before each number"
                     right = float(x) if side == "right" else -float(x)
                     # Rounded up or down, whichever makes the sum come out.
                     assert right == pytest.approx(things[who].position[0], abs=0.1)
@@ -250,7 +251,7 @@ def test_arithmetic_adds_up(asked: Asked) -> None:
     for scene, view, q in of(asked, "distance_between"):
         text = worked_turns(scene, view, q, "interleaved", np.random.default_rng(2))[-1].text
         (ax, aside), (bx, bside) = re.findall(r"(\d\.\d) (left|right)", text)
-        ((ay, by),) = re.findall(r"(\d\.\d) and (\d\.\d) ahead", text)
+        ((ay, by),) = re.findall(r"(\d\.\d) ahead, \w+ \w+ (\d\.\d):", text)
         across, deep, *up = (float(n) for n in re.findall(r"(\d\.\d) (?:across|deep|up)", text))
         apart = float(ax) - float(bx) if aside == bside else float(ax) + float(bx)
         assert across == pytest.approx(abs(apart)) and deep == pytest.approx(abs(float(ay) - float(by)))

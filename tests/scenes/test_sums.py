@@ -13,7 +13,7 @@ from cooper.scenes.worked import MAX_TOKENS, count_tokens
 PLACE = re.compile(r"(\d\.\d) (left|right) (\d\.\d) ahead")
 APART = re.compile(
     r"\w+ \w+ (\d\.\d) (left|right), \w+ \w+ (\d\.\d) (left|right): (\d\.\d) across\. "
-    r"(\d\.\d) and (\d\.\d) ahead: (\d\.\d) deep(?:, (\d\.\d) up)? gives (\d+\.\d) m\."
+    r"\w+ \w+ (\d\.\d) ahead, \w+ \w+ (\d\.\d): (\d\.\d) deep(?:, (\d\.\d) up)? gives (\d+\.\d) m\."
 )
 
 

@@ -24,7 +24,7 @@ from cooper.scenes.world import Scene
 Mode: TypeAlias = Literal["direct", "text", "perception", "interleaved"]
 MODES: tuple[Mode, ...] = get_args(Mode)
 #: Words, digits, punctuation marks and tags that a turn may have.
-MAX_TOKENS = 60
+MAX_TOKENS = 66
 #: The call that asks for a map, by modality.
 CALLS = {
     "depth": "<depth-estimation>draw the depth</depth-estimation>",
@@ -179,10 +179,10 @@ def apart(
     names: tuple[str, str], a: tuple[float, float], b: tuple[float, float], up: Sequence[float] = ()
 ) -> str:
     """How far two named places, each metres (across, ahead), are from each other along each axis."""
-    # Each difference follows its two numbers at once: from two places told one after the other they were hardly ever
-    # subtracted right.
+    # Each number follows a name, which is what the model looks at, and each difference its two numbers: from two places
+    # told one after the other they were hardly ever subtracted right.
     across = f"{names[0]} {_aside(a[0])}, {names[1]} {_aside(b[0])}: {abs(a[0] - b[0]):.1f} across"
-    deep = f"{a[1]:.1f} and {b[1]:.1f} ahead: {abs(a[1] - b[1]):.1f} deep"
+    deep = f"{names[0]} {a[1]:.1f} ahead, {names[1]} {b[1]:.1f}: {abs(a[1] - b[1]):.1f} deep"
     return f"{across}. {', '.join([deep, *(f'{z:.1f} up' for z in up)])}"
 
 
