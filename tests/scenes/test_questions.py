@@ -234,27 +234,20 @@ def test_quoted_readings_are_true(asked: Asked) -> None:
                 assert abs(columns.mean() + 0.5 - (int(column) + 0.5) * 8) < 4.01, text
                 assert not row or abs(rows.mean() + 0.5 - (int(row) + 0.5) * 8) < 4.01, text
                 seen["cell"] += 1
-            for *two, ay, by in re.findall(
-                rf"{name} (\d\.\d) (left|right), {name} (\d\.\d) (left|right): .* (\d\.\d) ahead, .* (\d\.\d):", text
-            ):
-                for who, x, side, y in ((*two[:3], ay), (*two[3:], by)):
-                    assert text.count(who) >= 2, "named before each number"
-                    right = float(x) if side == "right" else -float(x)
-                    # Rounded up or down, whichever makes the sum come out.
-                    assert right == pytest.approx(things[who].position[0], abs=0.1)
-                    assert float(y) == pytest.approx(things[who].position[1], abs=0.1)
-                    seen["place"] += 1
+            for who, x, y in re.findall(rf"{name} at (\d\.\d), (\d\.\d)", text):
+                # Rounded up or down, whichever makes the sum come out.
+                assert float(x) == pytest.approx(4 + things[who].position[0], abs=0.1)
+                assert float(y) == pytest.approx(things[who].position[1], abs=0.1)
+                seen["place"] += 1
     assert min(seen[k] for k in ("depth", "height", "cell", "place")) > 100
 
 
 def test_arithmetic_adds_up(asked: Asked) -> None:
     for scene, view, q in of(asked, "distance_between"):
         text = worked_turns(scene, view, q, "interleaved", np.random.default_rng(2))[-1].text
-        (ax, aside), (bx, bside) = re.findall(r"(\d\.\d) (left|right)", text)
-        ((ay, by),) = re.findall(r"(\d\.\d) ahead, \w+ \w+ (\d\.\d):", text)
+        (ax, ay), (bx, by) = re.findall(r"at (\d\.\d), (\d\.\d)", text)
         across, deep, *up = (float(n) for n in re.findall(r"(\d\.\d) (?:across|deep|up)", text))
-        apart = float(ax) - float(bx) if aside == bside else float(ax) + float(bx)
-        assert across == pytest.approx(abs(apart)) and deep == pytest.approx(abs(float(ay) - float(by)))
+        assert across == pytest.approx(abs(float(ax) - float(bx))) and deep == pytest.approx(abs(float(ay) - float(by)))
         assert f"{np.sqrt(across**2 + deep**2 + sum(u * u for u in up)):.1f} m" == q.answer, text
     for scene, view, questions in asked:
         for q in questions:
@@ -368,7 +361,7 @@ def test_lists_tell_of_the_named_thing(views: list[tuple[Scene, View]]) -> None:
                     "How far is": ([depth_of(view, thing)], 0.0501),
                     "How tall": ([thing.size[2]], 0.0501),
                     "How wide": ([across_sight(thing)], 0.0501),
-                    "How far ahead": ([abs(thing.position[0]), thing.position[1]], 0.0501),
+                    "Where on": ([4 + thing.position[0], thing.position[1]], 0.0501),
                     "What percent": ([np.ptp(rows) / 1.28 + 0.78, np.ptp(columns) / 1.28 + 0.78], 0.501),
                     "Which color": ([], 0),
                 }

@@ -10,7 +10,7 @@ import numpy as np
 from cooper.scenes.questions import metres, pick
 from cooper.scenes.render import View
 from cooper.scenes.seen import GRID, Seen, look
-from cooper.scenes.worked import MAX_TOKENS, cell, count_tokens, from_camera, place
+from cooper.scenes.worked import MAX_TOKENS, cell, count_tokens, on_plan, place
 from cooper.scenes.world import Scene
 
 #: A cell's depth is asked only if the depth within the cell varies by less than this ratio.
@@ -50,7 +50,7 @@ _STYLES: tuple[Callable[[Seen], str], ...] = (
     lambda s: f"{s.name} {place(s)}",
     lambda s: f"{s.name} {metres(s.depth)} away",
     lambda s: f"{s.name} {s.height:.1f} tall, {s.width:.1f} wide",
-    lambda s: f"{s.name} {from_camera(s.across, s.ahead)}",
+    lambda s: f"{s.name} at {on_plan(s.across, s.ahead)}",
 )
 _ORDERS: tuple[tuple[str, Callable[[Seen], float]], ...] = (
     ("left to right", lambda s: s.u),
@@ -67,7 +67,7 @@ def told(scene: Scene, view: View, rng: np.random.Generator) -> str:
     begin, key = pick(rng, _ORDERS)
     objects = (
         f"{s.name} at {cell(s)}, {metres(s.depth)} away, {s.height:.1f} tall, {s.width:.1f} wide, "
-        f"{from_camera(s.across, s.ahead)}, fills {_share(s)}"
+        f"at {on_plan(s.across, s.ahead)}, fills {_share(s)}"
         for s in sorted((s for s in look(scene, view).seen if s.counted), key=key)
     )
     return f"{begin}: {'; '.join(objects) or 'nothing'}."
@@ -109,7 +109,7 @@ _LISTS: tuple[tuple[str, Callable[[Seen], str], bool, tuple[str, ...]], ...] = (
     ("How far is everything?", lambda s: f"{s.depth:.1f}", False, ("depth",)),
     ("How tall is everything?", lambda s: f"{s.height:.1f}", True, ("depth",)),
     ("How wide is everything?", lambda s: f"{s.width:.1f}", True, ("depth",)),
-    ("How far ahead is everything?", lambda s: from_camera(s.across, s.ahead), False, ("depth",)),
+    ("Where on the plan is everything?", lambda s: on_plan(s.across, s.ahead), False, ("depth",)),
     ("What percent of the picture is everything?", lambda s: _share(s), False, ()),
 )
 

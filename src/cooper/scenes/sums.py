@@ -11,7 +11,7 @@ from math import hypot
 import numpy as np
 
 from cooper.scenes.questions import metres, pick, plural
-from cooper.scenes.worked import apart, from_camera, how_many
+from cooper.scenes.worked import apart, how_many, on_plan
 from cooper.scenes.world import COLORS, SHAPES
 
 
@@ -25,11 +25,10 @@ def _distance(rng: np.random.Generator) -> tuple[str, str]:
     rise = [int(rng.integers(2, 13))] if rng.random() < 0.3 else []
     (ax, ay), (bx, by) = tenths
     a, b = ((x / 10, y / 10) for x, y in tenths)
-    names = _name(rng), _name(rng)
     up = [z / 10 for z in rise]
-    told = (f"{names[0]} {from_camera(*a)}", f"{names[1]} {from_camera(*b)}", *(f"{z:.1f} up" for z in up))
+    told = (f"{_name(rng)} at {on_plan(*a)}", f"{_name(rng)} at {on_plan(*b)}", *(f"{z:.1f} up" for z in up))
     far = hypot(ax - bx, ay - by, *rise) / 10
-    return f"{'; '.join(told)}.", f"{apart(names, a, b, up)} gives {metres(far)}."
+    return f"{'; '.join(told)}.", f"{apart(a, b, up)} gives {metres(far)}."
 
 
 def _count(rng: np.random.Generator) -> tuple[str, str]:

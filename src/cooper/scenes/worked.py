@@ -24,7 +24,7 @@ from cooper.scenes.world import Scene
 Mode: TypeAlias = Literal["direct", "text", "perception", "interleaved"]
 MODES: tuple[Mode, ...] = get_args(Mode)
 #: Words, digits, punctuation marks and tags that a turn may have.
-MAX_TOKENS = 66
+MAX_TOKENS = 60
 #: The call that asks for a map, by modality.
 CALLS = {
     "depth": "<depth-estimation>draw the depth</depth-estimation>",
@@ -133,13 +133,13 @@ def cell(seen: Seen) -> str:
     return f"column {seen.column}, row {seen.row}"
 
 
-def from_camera(across: float, ahead: float) -> str:
-    """Where something stands, in metres from the camera."""
-    return f"{_aside(across)} {ahead:.1f} ahead"
+def on_plan(across: float, ahead: float) -> str:
+    """Where something stands, metres from the camera, on a plan of which the camera stands at 4, 0.
 
-
-def _aside(across: float) -> str:
-    return f"{abs(across):.1f} {'right' if across >= 0 else 'left'}"
+    Each number grows in one direction, so that one is always subtracted from the other: "0.9 left" and "0.4 right"
+    have to be added, and a model that subtracted numbers ahead (92 % right to 0.1) got these wrong (38 %).
+    """
+    return f"{4 + across:.1f}, {ahead:.1f}"
 
 
 def _where(seen: Seen, rng: np.random.Generator) -> str:
@@ -172,18 +172,14 @@ def _distance_between(looked: Looked, question: Question, rng: np.random.Generat
     rise = abs(a.up - b.up)
     exact = (a.across, b.across, a.ahead, b.ahead, *([rise] if rise >= _RISE else []))
     ax, bx, ay, by, *up = _rounded(exact, question.answer)
-    return _where_both(a, b, rng), f"{apart((a.name, b.name), (ax, ay), (bx, by), up)} gives {question.answer}."
+    first, second = (f"{s.name} at {on_plan(x, y)}" for s, x, y in ((a, ax, ay), (b, bx, by)))
+    return _where_both(a, b, rng), f"{first}; {second}. {apart((ax, ay), (bx, by), up)} gives {question.answer}."
 
 
-def apart(
-    names: tuple[str, str], a: tuple[float, float], b: tuple[float, float], up: Sequence[float] = ()
-) -> str:
-    """How far two named places, each metres (across, ahead), are from each other along each axis."""
-    # Each number follows a name, which is what the model looks at, and each difference its two numbers: from two places
-    # told one after the other they were hardly ever subtracted right.
-    across = f"{names[0]} {_aside(a[0])}, {names[1]} {_aside(b[0])}: {abs(a[0] - b[0]):.1f} across"
-    deep = f"{names[0]} {a[1]:.1f} ahead, {names[1]} {b[1]:.1f}: {abs(a[1] - b[1]):.1f} deep"
-    return f"{across}. {', '.join([deep, *(f'{z:.1f} up' for z in up)])}"
+def apart(a: tuple[float, float], b: tuple[float, float], up: Sequence[float] = ()) -> str:
+    """How far two places, each metres (across, ahead), are from each other along each axis."""
+    parts = [f"{abs(a[0] - b[0]):.1f} across", f"{abs(a[1] - b[1]):.1f} deep", *(f"{z:.1f} up" for z in up)]
+    return ", ".join(parts)
 
 
 def _rounded(exact: tuple[float, ...], answer: str) -> tuple[float, ...]:
