@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -22,10 +23,12 @@ from cooper.api import Cooper
 from cooper.checkpoints.native import save_native
 from cooper.evaluation.predictions import Predictions
 from cooper.inference.flow import FlowSettings
+from cooper.lora import Lora
 from cooper.model.config import ImageSizes
 from cooper.model.presets import dummy
 from cooper.scenes.shards import make_shards, open_shards
 from cooper.training import pipeline, reinforcement
+from cooper.training.grpo import Objective
 from cooper.training.loop import Optimisation
 from cooper.training.pipeline import Workspace, train
 from cooper.training.recipe import BAGEL_7B, TINY, Recipe, Scratch
@@ -119,7 +122,8 @@ def test_a_recipe_that_begins_with_a_checkpoint(tmp_path: Path, monkeypatch: pyt
         BAGEL_7B, reinforced_on=replace(TINY.reinforced_on, scenes=2), balance=replace(TINY.balance, scenes=2),
         unified={k: replace(s, rows=2, scenes=s.scenes and 3, **fast) for k, s in BAGEL_7B.unified.items()},
         reinforced={
-            k: replace(s, questions=2, rollouts=2, turn_tokens=8, flow=replace(s.flow, time_points=3), **fast)
+            k: replace(s, questions=2, rollouts=2, turn_tokens=8, flow=replace(s.flow, time_points=3), lora=Lora(2),
+                       objective=Objective(kl=0.1), **fast)
             for k, s in BAGEL_7B.reinforced.items()
         },
     )  # fmt: skip
@@ -142,6 +146,10 @@ def test_a_recipe_that_begins_with_a_checkpoint(tmp_path: Path, monkeypatch: pyt
     changed = {k for k, p in after.items() if not torch.equal(p.to(torch.bfloat16).float(), before[k])}
     assert any(".gen." in k for k in changed) and any(".und." in k for k in changed)
     assert not any(k.startswith(("autoencoder.", "vision.")) for k in changed)
+    sft = dict(Cooper.load(space.model("interleaved")).model.named_parameters())
+    learned = {k for k, p in after.items() if not torch.equal(p, sft[k])}
+    assert learned and all(re.fullmatch(r"decoder\.layers\.\d\.und\.\w+\.weight", k) for k in learned), "adapters' own"
+    assert (space.stage("reinforcement") / "adapter" / "adapter_model.safetensors").exists()
 
 
 def test_a_stage_ends_there_and_the_next_begins_with_it(tmp_path: Path) -> None:

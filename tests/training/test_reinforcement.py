@@ -15,6 +15,7 @@ from tests.judge_server import serving
 
 from cooper.evaluation.judge import Judge
 from cooper.inference.flow import FlowSettings
+from cooper.lora import Lora, add_adapters
 from cooper.modalities import modality
 from cooper.training import reinforcement
 from cooper.training.grpo import Objective
@@ -108,6 +109,25 @@ def test_a_reference_holds_the_model_back() -> None:
     (near, none), (far, much) = found
     assert none == pytest.approx(0, abs=1e-6) and much > 0.1
     assert far - near == pytest.approx(much, rel=1e-3), "the penalty is added to the loss"
+
+
+def test_with_adapters_the_reference_is_the_model_without_them() -> None:
+    pytest.importorskip("peft")
+    settings = replace(SETTINGS, objective=Objective(kl=1.0), lora=Lora(2))
+    model = random_model()
+    add_adapters(model, Lora(2))
+    stage = scripted(settings)
+    assert stage.trained(model) and all(".lora_" in k and ".gen." not in k for k in stage.trained(model))
+    with torch.no_grad():
+        for p in stage.trained(model).values():
+            p.add_(0.1)
+    groups = stage.roll_out(model, stage.batch(0, Share()))
+    copied = scripted(SETTINGS)
+    copied.settings, copied.reference = settings, MODEL
+    (alone,), (beside,) = (s.losses(model, groups[:1], {}) for s in (stage, copied))
+    assert alone[1]["kl"] == beside[1]["kl"] > 1e-3 and torch.equal(alone[0], beside[0])
+    alone[0].backward()
+    assert all(p.grad is not None for p in stage.trained(model).values()), "adapters are on again"
 
 
 def test_rollouts_that_a_judge_is_silent_about_are_left_out() -> None:

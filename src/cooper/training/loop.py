@@ -176,7 +176,9 @@ class Trainer(Generic[M]):
 
     def _optimisers(self) -> list[torch.optim.Optimizer]:
         o = self.optimisation
-        hidden = [p for k, p in self.names.items() if o.matrix_lr is not None and ".layers." in k and p.ndim == 2]
+        # not the matrices of adapters, which are halves of one
+        matrices = [p for k, p in self.names.items() if ".layers." in k and p.ndim == 2 and ".lora_" not in k]
+        hidden = matrices if o.matrix_lr is not None else []
         inside = {id(p) for p in hidden}
         rest = [p for p in self.names.values() if id(p) not in inside]
         made: list[torch.optim.Optimizer] = []

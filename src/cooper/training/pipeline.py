@@ -6,7 +6,8 @@ import copy
 import os
 import signal
 import uuid
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from pathlib import Path
@@ -22,6 +23,7 @@ from cooper.api import Cooper
 from cooper.checkpoints.native import save_native
 from cooper.evaluation.scenes import choose_questions
 from cooper.hardware import fast_dtype
+from cooper.lora import add_adapters, merge_adapters, save_adapters
 from cooper.model.autoencoder import Autoencoder
 from cooper.model.config import ModelConfig
 from cooper.model.unified import UnifiedModel
@@ -225,11 +227,12 @@ def train_stage(
             SceneRows(images, made, sequencer, settings.mix, model.config.time_shift, drawn, scenes, weights)
         )
     stage = UnifiedStage(name, sets[0], sets[1], settings)
-    trainer = Trainer(
-        model, stage, settings.optimisation, space.stage(name), dtype=fast_dtype(),
-        sheet_every=settings.sheet_every,
-    )  # fmt: skip
-    trainer.run(quiet)
+    with adapted(model, settings, space.stage(name)):
+        trainer = Trainer(
+            model, stage, settings.optimisation, space.stage(name), dtype=fast_dtype(),
+            sheet_every=settings.sheet_every,
+        )  # fmt: skip
+        trainer.run(quiet)
     return model
 
 
@@ -262,11 +265,27 @@ def train_reinforcement(
     """One reinforcement stage on flagged questions, in place."""
     sequencer = Sequencer(tokenizer_of(space, model.config), model.config)
     questions = flagged_questions(flags, SceneImages(space.train))
-    reference = copy.deepcopy(model).requires_grad_(False) if settings.objective.kl else None
+    copied = settings.objective.kl and settings.lora is None
+    reference = copy.deepcopy(model).requires_grad_(False) if copied else None
     stage = ReinforcementStage(questions, sequencer, settings, name, reference=reference)
-    # in fp32: what is learned from must be as likely as when it was sampled
-    Trainer(model, stage, settings.optimisation, space.stage(name), sheet_every=10).run(quiet)
+    with adapted(model, settings, space.stage(name)):
+        # in fp32: what is learned from must be as likely as when it was sampled
+        Trainer(model, stage, settings.optimisation, space.stage(name), sheet_every=10).run(quiet)
     return model
+
+
+@contextmanager
+def adapted(model: UnifiedModel, settings: StageSettings | Reinforcement, folder: Path) -> Iterator[None]:
+    """Gives the model the adapters that a stage trains, if it does. Then they are kept in the folder of the stage, by
+    themselves, and are part of the model's weights."""
+    if settings.lora is None:
+        yield
+        return
+    add_adapters(model, settings.lora, settings.seed)
+    yield
+    adapters = settings.lora
+    once(lambda: save_adapters(model, adapters, folder / "adapter"))
+    merge_adapters(model)
 
 
 def stage_weights(folder: Path) -> dict[str, torch.Tensor]:

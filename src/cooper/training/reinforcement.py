@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,7 @@ from cooper.inference.flow import FlowSettings
 from cooper.inference.policy import policy
 from cooper.inference.sampler import Sampling
 from cooper.layout import NO_LABEL, Batch, Node, collate, lay_out, merge, together
+from cooper.lora import Lora, adapters_or_all, without_adapters
 from cooper.modalities import modality
 from cooper.model.packed import forward
 from cooper.model.unified import UnifiedModel
@@ -59,6 +61,9 @@ class Reinforcement:
     """Relative error up to which a length is right; None grades it."""
     view_dropout: float = 0.0
     """Share of the picture that is hidden from what is written after a map, in rollouts and in the update."""
+    lora: Lora | None = None
+    """Train adapters only, which become part of the weights when the stage ends; None: all weights. The model without
+    them is what a penalty's reference is, if no other is given."""
     mask_truncated: bool = False
     """Leave out rollouts that ran out of tokens."""
     seed: int = 4
@@ -94,8 +99,8 @@ class ReinforcementStage(Stage[UnifiedModel]):
         self, questions: Sequence[PicturedQuestion], sequencer: Sequencer, settings: Reinforcement,
         name: str = "reinforcement", judge: Judge | None = None, reference: UnifiedModel | None = None,
     ):  # fmt: skip
-        if settings.objective.kl and reference is None:
-            raise ValueError("a penalty for leaving the reference needs a model as the reference")
+        if settings.objective.kl and reference is None and settings.lora is None:
+            raise ValueError("a penalty for leaving the reference needs a model as the reference, or adapters")
         if judge is None and any(asked.record.kind == "judged" for asked in questions):
             raise ValueError("some of the questions are to be judged by another model; give a judge")
         self.judge, self.reference = judge, reference
@@ -194,9 +199,9 @@ class ReinforcementStage(Stage[UnifiedModel]):
             used = advantages[rollout].isfinite()
             reference = None
             if objective.kl:
-                assert self.reference is not None
-                with torch.no_grad():
-                    reference = token_log_p(self.reference, batch, self.settings.sampling.temperature)[0][used]
+                known = without_adapters(model) if self.reference is None else nullcontext(self.reference)
+                with torch.no_grad(), known as left:
+                    reference = token_log_p(left, batch, self.settings.sampling.temperature)[0][used]
             outcome = grpo_loss(
                 log_p[used], old[used].to(log_p.device), rollout[used], advantages.nan_to_num(), objective, reference
             )
@@ -247,9 +252,9 @@ class ReinforcementStage(Stage[UnifiedModel]):
     def trained(self, model: UnifiedModel) -> dict[str, nn.Parameter]:
         """What writes text. Maps are drawn as they were learned."""
         frozen = ("autoencoder.", "vision.", "latent_", "time_", "decoder.norm_gen")
-        return {
+        return adapters_or_all({
             k: p for k, p in model.named_parameters() if not k.startswith(frozen) and ".gen." not in k
-        }
+        })  # fmt: skip
 
     def sheet(self, model: UnifiedModel) -> Image.Image:
         """The pictures and the maps of the first questions' first rollouts."""

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from cooper.inference.engine import Engine
 from cooper.layout import Batch, Node, collate, lay_out, together
+from cooper.lora import Lora, adapters_or_all
 from cooper.model.packed import losses
 from cooper.model.unified import UnifiedModel
 from cooper.training.loop import Optimisation, Share, Supervised
@@ -42,6 +43,8 @@ class StageSettings:
     `balance` has measured it; otherwise all are."""
     trains_vision: bool = True
     """Whether the vision transformer is trained. (The autoencoder never is, here.)"""
+    lora: Lora | None = None
+    """Train adapters only, which become part of the weights when the stage ends; None: all weights."""
     sheet_every: int = field(default=500)
     after: str = ""
     """The stage that this one goes on from; "" for the one that comes first."""
@@ -105,7 +108,7 @@ class UnifiedStage(Supervised[UnifiedModel]):
 
     def trained(self, model: UnifiedModel) -> dict[str, nn.Parameter]:
         frozen = ("autoencoder.",) if self.settings.trains_vision else ("autoencoder.", "vision.")
-        return {k: p for k, p in model.named_parameters() if not k.startswith(frozen)}
+        return adapters_or_all({k: p for k, p in model.named_parameters() if not k.startswith(frozen)})
 
     def sheet(self, model: UnifiedModel) -> Image.Image:
         """Held-out pictures, each map as it should be and as it is drawn."""

@@ -1,0 +1,107 @@
+"""LoRA (Hu et al., 2022), by `peft`: small matrices beside the decoder's weights, which stay as they are.
+
+A model with adapters off is the model that it was before, so it can be its own reference.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+import torch
+from safetensors.torch import save_file
+from torch import nn
+
+from cooper.model.unified import UnifiedModel
+
+if TYPE_CHECKING:
+    from peft import LoraConfig
+
+#: what peft puts before the names of a model's own modules in its files
+PREFIX = "base_model.model."
+
+
+@dataclass(frozen=True)
+class Lora:
+    """What adapters are like, and where they are."""
+
+    rank: int = 16
+    alpha: float = 32.0
+    """Adapters count alpha / rank."""
+    experts: tuple[Literal["und", "gen"], ...] = ("und", "gen")
+    """What reads and writes text and looks at pictures, what draws, or both."""
+
+    def __post_init__(self) -> None:
+        if self.rank < 1 or not self.experts:
+            raise ValueError(f"adapters need a rank of at least 1 and an expert; got {self.rank} and {self.experts}")
+
+
+def add_adapters(model: UnifiedModel, lora: Lora, seed: int = 0) -> None:
+    """Put adapters beside all matrices of these experts, in place. Until they are trained they change nothing.
+
+    Raises ImportError without peft.
+    """
+    try:
+        from peft import inject_adapter_in_model
+    except ImportError:
+        raise ImportError("adapters need an extra: pip install 'cooper-spatial[lora]'") from None
+
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        inject_adapter_in_model(_config(lora), model)
+
+
+def adapters_or_all(parameters: dict[str, nn.Parameter]) -> dict[str, nn.Parameter]:
+    """Of these parameters those of adapters, if there are any."""
+    return {k: p for k, p in parameters.items() if ".lora_" in k} or parameters
+
+
+@contextmanager
+def without_adapters(model: UnifiedModel) -> Iterator[UnifiedModel]:
+    """The model as it was before it had adapters."""
+    from peft.tuners.tuners_utils import BaseTunerLayer
+
+    layers = [layer for layer in model.modules() if isinstance(layer, BaseTunerLayer)]
+    trained = [(p, p.requires_grad) for p in model.parameters()]  # peft would train all adapters afterwards
+    for layer in layers:
+        layer.enable_adapters(False)
+    try:
+        yield model
+    finally:
+        for layer in layers:
+            layer.enable_adapters(True)
+        for p, was in trained:
+            p.requires_grad_(was)
+
+
+def save_adapters(model: UnifiedModel, lora: Lora, folder: str | Path) -> None:
+    """Write the adapters as peft does: `PeftModel.from_pretrained(model, folder)` puts them beside the same weights."""
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    tensors = {
+        PREFIX + name.replace(".default", ""): p.detach().contiguous()
+        for name, p in model.named_parameters() if ".lora_" in name
+    }  # fmt: skip
+    temporary = folder / "adapter_model.safetensors.tmp"
+    save_file(tensors, temporary, metadata={"format": "pt"})
+    _config(lora).save_pretrained(str(folder))
+    temporary.rename(folder / "adapter_model.safetensors")
+
+
+def merge_adapters(model: UnifiedModel) -> None:
+    """Make the adapters part of the weights, in place."""
+    from peft.tuners.tuners_utils import BaseTunerLayer
+
+    for name, layer in [(n, m) for n, m in model.named_modules() if isinstance(m, BaseTunerLayer)]:
+        layer.merge(safe_merge=True)
+        model.set_submodule(name, layer.get_base_layer())
+
+
+def _config(lora: Lora) -> LoraConfig:
+    from peft import LoraConfig
+
+    modules = rf"decoder\.layers\.\d+\.({'|'.join(lora.experts)})\.(qkv|out|gate_up|down)"
+    return LoraConfig(r=lora.rank, lora_alpha=lora.alpha, target_modules=modules)  # type: ignore[arg-type]
