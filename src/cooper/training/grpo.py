@@ -13,7 +13,8 @@ What differs, and why:
  7. How token losses become one number is a choice (`Aggregation`). The default, over all tokens of the batch, gives
     every token the same weight; per sequence, tokens of short rollouts count more; "dr_grpo" divides by a constant, so
     that length is neither rewarded nor punished.
- 8. A penalty for leaving a reference model is possible, with the estimator that is never negative; the paper has none.
+ 8. A penalty for leaving a reference is possible, with the estimator that is never negative; the paper has none. The
+    reference is another model, or the trained one with its adapters off.
 
 Legend: G groups of n rollouts, R rollouts, T tokens of all rollouts, one after another.
 """
