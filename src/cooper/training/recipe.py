@@ -101,7 +101,7 @@ _INTERLEAVED = replace(
     traced_targets=0.3, object_weight=2.5,
 )  # fmt: skip
 # the paper: 20 steps of 128 questions, 8 rollouts each, at 3e-6
-_REINFORCED = Reinforcement(Optimisation(steps=40, lr=2e-4, warmup=2, ema=0.9), after="interleaved")
+_REINFORCED = Reinforcement(Optimisation(steps=40, lr=1e-4, warmup=2, ema=0.9), after="interleaved")
 
 #: The shipped model, on two cores, and what the paper compares it with.
 TINY = Recipe(
