@@ -209,7 +209,7 @@ def test_lists_of_a_drawing_policy_are_read_from_maps(images: SceneImages, laten
             assert len({texts[k] for k in asked}) == {"direct": 7, "text": 0}.get(mode, 1)
             for k in asked:
                 turn = texts[next(j for j, n in enumerate(nodes) if n.parent == k)]
-                measured = texts[k].startswith(("How far", "How tall", "How wide"))
+                measured = texts[k].startswith(("How far", "How tall", "How wide", "Where on"))
                 assert ("<depth" in turn) == (measured and bool(policy.calls))
                 drawn += "<depth" in turn
     assert drawn > 10
