@@ -137,7 +137,8 @@ def test_a_recipe_that_begins_with_a_checkpoint(tmp_path: Path, monkeypatch: pyt
         train(space, QUICK, "vision")
     train(space, recipe, "reinforcement", quiet=True)
     assert {p.name for p in space.run.iterdir() if not p.name.startswith("drawn-")} == {
-        "perception", "interleaved", "reinforcement", "balance.jsonl", "reinforced_on.jsonl", "tokenizer.json",
+        "perception", "interleaved", "reinforcement", "flagged-by-perception.jsonl",
+        "flagged-by-interleaved.jsonl", "tokenizer.json",
     }  # fmt: skip
     log = [json.loads(row) for row in (space.stage("perception") / "log.jsonl").read_text().splitlines()]
     assert all(row["flow"] > 0 and "text" not in row for row in log), "the flow loss alone"

@@ -140,11 +140,11 @@ def _stages(space: Workspace, recipe: Recipe, last: str, quiet: bool) -> None:
     for name in (one for one in path if one not in SCRATCH_STAGES):
         settings = recipe.stage(name)
         if isinstance(settings, StageSettings):
-            flags = measured("balance", space, recipe, path, quiet) if settings.balanced else None
+            flags = flag(space, recipe, recipe.balance, path, quiet) if settings.balanced else None
             train_stage(name, model, space, settings, flags, quiet)
         else:
-            flags = measured("reinforced_on", space, recipe, path, quiet)
-            train_reinforcement(name, model, space, settings, flags, quiet)
+            questions = flag(space, recipe, recipe.reinforced_on, path, quiet)
+            train_reinforcement(name, model, space, settings, questions, quiet)
         _keep(model, space, name)
 
 
@@ -236,13 +236,14 @@ def train_stage(
     return model
 
 
-def measured(name: str, space: Workspace, recipe: Recipe, path: Sequence[str], quiet: bool = False) -> Path:
-    """The run's file of flagged questions of that name in the recipe, made at first use; the stage that is asked for it
-    is trained first, unless it is on the `path`."""
-    wanted: Measured = getattr(recipe, name)
+def flag(
+    space: Workspace, recipe: Recipe, wanted: Measured, path: Sequence[str] = (), quiet: bool = False
+) -> Path:
+    """The run's file of questions flagged by a stage's model, made at first use; the stage is trained first, unless it
+    is on the `path`."""
     if wanted.by not in path:
         _stages(space, recipe, wanted.by, quiet)
-    file = space.run / f"{name}.jsonl"
+    file = space.run / f"flagged-by-{wanted.by}.jsonl"
 
     def make() -> None:
         shards = SceneImages(space.train).shards
