@@ -25,10 +25,7 @@ def test_sums_are_right() -> None:
             word = asked.removeprefix("How many ").removesuffix(" objects")
             singular = "box" if word == "boxes" else word.removesuffix("s") if " objects" not in asked else word
             n = sum(singular in thing.split() for thing in listed.split(", "))
-            told = follows.removesuffix(f". That makes {n}.").split(", ")
-            assert [re.sub(r" \d$", "", one) for one in told] == listed.split(", ")
-            assert [one[-1] for one in told if one[-1].isdigit()] == [str(k) for k in range(1, n + 1)]
-            assert all(singular in one.split() for one in told if one[-1].isdigit())
+            assert follows.startswith(f"{n} of them" if n else "None of them") and (n or follows.endswith("so 0."))
             kinds["some" if n else "none"] += 1
             continue
         (ax, ay), (bx, by) = ((float(x), float(y)) for x, y in PLACE.findall(known))

@@ -11,7 +11,7 @@ from math import hypot
 import numpy as np
 
 from cooper.scenes.questions import metres, pick, plural
-from cooper.scenes.worked import apart, on_plan, tally
+from cooper.scenes.worked import apart, how_many, on_plan
 from cooper.scenes.world import COLORS, SHAPES
 
 
@@ -36,11 +36,10 @@ def _count(rng: np.random.Generator) -> tuple[str, str]:
     # of the list's own colours and shapes, or of any
     color, shape = pick(rng, things) if rng.random() < 0.8 else (pick(rng, tuple(COLORS)), pick(rng, tuple(SHAPES)))
     wanted = (color, None) if rng.random() < 0.5 else (None, shape)
+    n = sum(color == wanted[0] or shape == wanted[1] for color, shape in things)
     asked = f"{wanted[0]} objects" if wanted[0] else plural(shape)
-    names = [f"{color} {shape}" for color, shape in things]
-    counts = [color == wanted[0] or shape == wanted[1] for color, shape in things]
-    known = f"How many {asked}? From left to right: {', '.join(names)}."
-    return known, tally(list(zip(names, counts, strict=True)))
+    listed = ", ".join(f"{color} {shape}" for color, shape in things)
+    return f"How many {asked}? From left to right: {listed}.", how_many(n, *wanted)
 
 
 def _name(rng: np.random.Generator) -> str:

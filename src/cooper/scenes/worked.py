@@ -256,23 +256,34 @@ def _order(question: Question, a: str, b: str, less: bool, sides: tuple[str, str
 
 def _counting(looked: Looked, question: Question, rng: np.random.Generator) -> Story:
     color, shape = mentioned(question.text)
+    everything = sorted(looked.seen, key=lambda s: s.u)
+    found = [s for s in everything if matches(s, color, shape)]
     what = plural(shape) if shape else f"{color} objects" if color else "objects"
     begin = pick(rng, (f"I count the {what}.", f"I go over the {what}."))
-    everything = sorted(looked.seen, key=lambda s: s.u)
-    return begin, f"from left to right: {tally([(s.name, matches(s, color, shape)) for s in everything])}"
+    n = len(found)
+    if not found:
+        return begin, f"from left to right: {_list(everything)}. {how_many(0, color, shape)}"
+    if color is None and shape is None:
+        return begin, f"from left to right: {_numbered(found)}. That makes {n}."
+    if rng.random() < 0.5:
+        return begin, f"from left to right: {_numbered(found)}. No more {what}, so {n}."
+    return begin, f"from left to right: {_list(everything)}. {how_many(n, color, shape)}"
 
 
-def tally(things: Sequence[tuple[str, bool]]) -> str:
-    """The names of things, one after the other, and how many have counted so far after each that does.
+def how_many(n: int, color: str | None, shape: str | None) -> str:
+    """That so many of some things are of that colour, or shape if there is one."""
+    if n == 0:
+        return f"None of them is {article(shape) if shape else color}, so 0."
+    noun = (shape if n == 1 else plural(shape)) if shape else color
+    return f"{n} of them {'is' if n == 1 else 'are'} {noun}."
 
-    What counts is decided thing by thing. A model that listed all and then said how many, or only those that count, was
-    wrong in three of ten, mostly by ending early.
-    """
-    n, told = 0, []
-    for name, counts in things:
-        n += counts
-        told.append(f"{name} {n}" if counts else name)
-    return f"{', '.join(told)}. That makes {n}."
+
+def _list(seen: list[Seen]) -> str:
+    return ", ".join(s.name for s in seen)
+
+
+def _numbered(seen: list[Seen]) -> str:
+    return ", ".join(f"{i} {s.name}" for i, s in enumerate(seen, 1))
 
 
 def _occlusion(looked: Looked, question: Question, rng: np.random.Generator) -> Story:
