@@ -243,6 +243,7 @@ def test_quoted_readings_are_true(asked: Asked) -> None:
 
 
 def test_arithmetic_adds_up(asked: Asked) -> None:
+    judged = 0
     for scene, view, q in of(asked, "distance_between"):
         text = worked_turns(scene, view, q, "interleaved", np.random.default_rng(2))[-1].text
         (ax, ay), (bx, by) = re.findall(r"at (\d\.\d), (\d\.\d)", text)
@@ -252,8 +253,18 @@ def test_arithmetic_adds_up(asked: Asked) -> None:
     for scene, view, questions in asked:
         for q in questions:
             text = worked_turns(scene, view, q, "interleaved", np.random.default_rng(2))[-1].text
+            for side, would, b, a, is_, so in re.findall(
+                r"(On the left|On the right|In front|Behind) is (less|more) than ([\d.]*\d)\. "
+                r"([\d.]+) is (less|more), so (\w+)", text,
+            ):
+                assert (would == "less") == (side in ("On the left", "In front"))
+                assert (float(a) < float(b)) == (is_ == "less") and a != b, text
+                assert so == q.answer == ("yes" if would == is_ else "no")
+                assert side.split()[-1].lower() in q.text, "the side that was asked about"
+                judged += 1
             for a, word, b in re.findall(r"([\d.]+) is (less|more) than ([\d.]*\d)", text):
                 assert (float(a) < float(b)) == (word == "less") and a != b, text
+    assert judged > 10
 
 
 def test_what_is_said_to_cover_is_in_front(asked: Asked) -> None:
