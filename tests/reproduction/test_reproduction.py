@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import gzip
-import json
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
@@ -17,6 +15,7 @@ from cooper.evaluation.predictions import Predictions
 from cooper.inference.flow import FlowSettings
 from cooper.model.presets import dummy
 from cooper.reproduction import seed as seed_module
+from cooper.reproduction.results import SeedFigures, SeedResults, load_results
 from cooper.reproduction.run import reproduce
 from cooper.reproduction.variants import ABLATIONS, CONTROLS, FULL, QUICK, VARIANTS, Plan
 from cooper.training import pipeline
@@ -84,14 +83,19 @@ def test_in_miniature(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     names = [v.name for v in VARIANTS + CONTROLS + ABLATIONS]
     assert all(f"| {name} |" in report for name in names) and "COOPER - base, spatial tasks" in report
     assert all((f"| {v.name} |" in early) == (v not in ABLATIONS) for v in VARIANTS + CONTROLS + ABLATIONS)
-    assert report.count("](results/") == 5
+    assert report.count("](results/") == 4 and "](results)" in report
     for target in ("scores", "calls", "rewards", "paper"):
         assert (tmp_path / f"docs/results/{target}.png").stat().st_size > 5000
 
-    counts = Counter(row["variant"] for row in predictions(tmp_path))
-    assert set(counts) == set(names) and len(set(counts.values())) == 1, "all were asked the same"
-    with pytest.raises(ValueError, match="other settings"):
-        run(tmp_path, [0], replace(MINIATURE, n_test=5))
+    (seed,) = load_results(tmp_path / "docs/results")
+    assert list(seed.answers) == names and len({len(rows) for rows in seed.answers.values()}) == 1
+    assert seed.figures.logs.keys() == MINIATURE.recipe.reinforced.keys()
+    other = replace(MINIATURE, n_test=5)
+    with pytest.raises(ValueError, match="run holds a run with other settings"):
+        reproduce(tmp_path / "run", tmp_path / "elsewhere", other, [0], 1, print, progress_bars)
+    with pytest.raises(ValueError, match="results/seed-0 is of a run with other settings"):
+        reproduce(tmp_path / "another", tmp_path / "docs", other, [0], 1, print, progress_bars)
+    assert not (tmp_path / "another").exists(), "told before anything is done"
 
 
 def finished(folder: Path) -> dict[Path, bytes]:
@@ -104,19 +108,26 @@ def test_seeds_come_together(tmp_path: Path) -> None:
     run(tmp_path, [0], plan)
     shared = {path: path.read_bytes() for path in (tmp_path / "run/scratch").glob("*/log.jsonl")}
     assert len(shared) == 3
+    (tmp_path / "run/seed-0/predictions").rename(tmp_path / "run/gone")  # as if it had run on another machine
     assert "seeds 0, 1" in run(tmp_path, [1], plan).read_text(), "the seed that was there before is in the report, too"
     assert all(path.read_bytes() == kept for path, kept in shared.items()), "what seeds share is made once"
-    scenes = {k: {r["seed"] for r in predictions(tmp_path) if r["run_seed"] == k} for k in (0, 1)}
-    assert all(scenes.values()) and not scenes[0] & scenes[1]
+    zero, one = ({row["seed"] for row in seed.answers["base"]} for seed in load_results(tmp_path / "docs/results"))
+    assert zero and one and not zero & one
     weights = [load_file(tmp_path / f"run/seed-{k}/base/model/model.safetensors") for k in (0, 1)]
     same = {name for name, tensor in weights[0].items() if torch.equal(tensor, weights[1][name])}
     sees = {name for name in weights[0] if name.startswith(("autoencoder.", "vision."))}
     assert sees and sees <= same < weights[0].keys()
 
 
-def predictions(folder: Path) -> list[dict]:
-    with gzip.open(folder / "docs/results/predictions.jsonl.gz", "rt") as file:
-        return [json.loads(line) for line in file]
+def test_results_that_cannot_be_read(tmp_path: Path) -> None:
+    whole = SeedResults(SeedFigures(0, "p", {}, {}, {"base": 0.5}), {"base": [{"seed": 3, "score": 1.0}]})
+    whole.save(tmp_path / "seed-0")
+    assert load_results(tmp_path) == [whole]
+    packed = tmp_path / "seed-0/predictions.jsonl.gz"
+    for broken in (packed.read_bytes()[:-12], b"no gzip"):
+        packed.write_bytes(broken)
+        with pytest.raises(ValueError, match="seed-0 does not hold what came of a seed; move it away"):
+            load_results(tmp_path)
 
 
 def test_plans_train_all_that_they_ask() -> None:

@@ -1,12 +1,9 @@
-"""`docs/results.md` of all seeds that are finished: tables, plots, and every answer in one compressed file."""
+"""`docs/results.md` of all seeds whose results are kept beside it: tables and plots."""
 
 from __future__ import annotations
 
-import gzip
-import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -14,8 +11,8 @@ from cooper.evaluation.predictions import Row
 from cooper.files import new_file
 from cooper.reproduction import plots
 from cooper.reproduction.claims import Answers, Figure, findings, score, share_calling
-from cooper.reproduction.seed import Seed
-from cooper.reproduction.variants import VARIANTS, Variant
+from cooper.reproduction.results import SeedResults
+from cooper.reproduction.variants import VARIANTS, Plan, Variant
 from cooper.scenes.question import GENERAL, SPATIAL, TASKS
 
 #: (mean of the spatial sets, of all) in the paper's table, method section 7; spatial are SIBench, Q-Spatial+ and MMVP
@@ -26,36 +23,31 @@ MAPS = (
 )  # fmt: skip
 
 
-def write_report(seeds: Sequence[Seed], variants: Sequence[Variant], out: Path, command: str) -> Path:
-    """Writes `results.md` and the folder `results` into `out`; returns the path of the former."""
-    asked = {v.name: {s.seed: _rows(s.predictions(v)) for s in seeds if s.predictions(v).exists()} for v in variants}
-    variants = [v for v in variants if asked[v.name]]
-    answers: dict[str, Answers] = {v.name: asked[v.name] for v in variants}
+def write_report(seeds: Sequence[SeedResults], plan: Plan, out: Path, command: str) -> Path:
+    """Writes `results.md` and the plots in `results` into `out`; returns the path of the former."""
+    variants = [v for v in plan.variants + plan.ablations if any(v.name in s.answers for s in seeds)]
+    answers: dict[str, Answers] = {
+        v.name: {s.seed: s.answers[v.name] for s in seeds if v.name in s.answers} for v in variants
+    }
+    stages = [stage for stage in plan.recipe.reinforced if any(stage in s.figures.logs for s in seeds)]
+    logs = {stage: [s.figures.logs[stage] for s in seeds if stage in s.figures.logs] for stage in stages}
     folder = out / "results"
     folder.mkdir(parents=True, exist_ok=True)
-    _keep_predictions(answers, folder / "predictions.jsonl.gz")
-    maps = {stage: [json.loads(s.maps(stage).read_text()) for s in seeds] for stage in seeds[0].plan.drawing}
-    logs = {
-        stage: [_rows(s.space.stage(stage) / "log.jsonl") for s in seeds if s.trained(stage)]
-        for stage in seeds[0].recipe.reinforced
-    }
     # not the controls, whose plot nobody could read
     plots.scores(answers, [v.name for v in VARIANTS if v in variants], folder / "scores.png")
     plots.calls({name: answers[name] for name in ("SFT only", "COOPER") if name in answers}, folder / "calls.png")
-    logs = {stage: of for stage, of in logs.items() if of}
     plots.rewards(logs, folder / "rewards.png")
     plots.beside_the_paper(answers, PAPER, folder / "paper.png")
     path = out / "results.md"
     with new_file(path) as file:
-        file.write_text("\n".join(_text(seeds, variants, answers, maps, logs, command)) + "\n", encoding="utf-8")
+        file.write_text("\n".join(_text(seeds, plan, variants, answers, logs, command)) + "\n", encoding="utf-8")
     return path
 
 
 def _text(
-    seeds: Sequence[Seed], variants: Sequence[Variant], answers: Mapping[str, Answers],
-    maps: Mapping[str, list[dict[str, Any]]], logs: Mapping[str, list[list[Row]]], command: str,
+    seeds: Sequence[SeedResults], plan: Plan, variants: Sequence[Variant], answers: Mapping[str, Answers],
+    logs: Mapping[str, Sequence[Sequence[Row]]], command: str,
 ) -> list[str]:  # fmt: skip
-    plan = seeds[0].plan
     lines = [
         "# The paper's claims, in the synthetic world", "",
         f"Written by `{command}`, seeds {', '.join(str(s.seed) for s in seeds)}. For each seed all models are trained "
@@ -94,8 +86,8 @@ def _text(
         *_table(
             ("after", *(title for *_, title in MAPS)),
             [
-                (stage, *(f"{np.mean([seed[kind][figure] for seed in of]):.3f}" for kind, figure, _ in MAPS))
-                for stage, of in maps.items()
+                (stage, *(_mean(s.figures.maps[stage][kind][figure] for s in seeds) for kind, figure, _ in MAPS))
+                for stage in plan.drawing
             ],
         ),
         "", "## Reinforcement", "", "Mean answer reward of rollouts (sampled, on training questions).", "",
@@ -108,26 +100,30 @@ def _text(
         "three stages are shared by all seeds. By the clock: everything, rendering, drawing, flagging and asking, too; "
         "what seeds share counts for the seed that made it.", "",
         *_hours(seeds), "",
-        "Every answer: [results/predictions.jsonl.gz](results/predictions.jsonl.gz).",
+        "Every answer, and the logs of reinforcement: the folders seed-K in [results](results).",
     ]  # fmt: skip
     return lines
 
 
-def _fewer(answers: Answers, seeds: Sequence[Seed]) -> str:
+def _fewer(answers: Answers, seeds: Sequence[SeedResults]) -> str:
     """ "; seeds 0, 1" of a variant that not all seeds have yet."""
     return "" if len(answers) == len(seeds) else f"; seeds {', '.join(map(str, answers))}"
 
 
-def _hours(seeds: Sequence[Seed]) -> list[str]:
-    hours = [s.hours() for s in seeds]
+def _hours(seeds: Sequence[SeedResults]) -> list[str]:
+    hours = [s.figures.hours for s in seeds]
     stages = list(dict.fromkeys(stage for of in hours for stage in of))
     return _table(("stage", *(f"seed {s.seed}" for s in seeds)), [
         (stage, *(f"{of.get(stage, 0):.2f}" for of in hours)) for stage in stages
     ])  # fmt: skip
 
 
-def _answers_of(logs: list[list[Row]], part: slice) -> str:
-    return f"{np.mean([row['reward/answer'] for log in logs for row in log[part]]):.3f}"
+def _answers_of(logs: Sequence[Sequence[Row]], part: slice) -> str:
+    return _mean(row["reward/answer"] for log in logs for row in log[part])
+
+
+def _mean(values: Iterable[float]) -> str:
+    return f"{np.mean(list(values)):.3f}"
 
 
 def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
@@ -147,17 +143,3 @@ def _calls(answers: Answers, task: str) -> str:
     if not any(row["task"] == task for rows in answers.values() for row in rows):
         return "-"
     return " / ".join(f"{share_calling(answers, (task,), call):.0%}" for call in ("depth", "segmentation"))
-
-
-def _rows(path: Path) -> list[Row]:
-    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
-
-
-def _keep_predictions(answers: Mapping[str, Answers], path: Path) -> None:
-    # same answers, same bytes
-    with new_file(path) as kept, kept.open("wb") as raw, gzip.GzipFile("", "wb", fileobj=raw, mtime=0) as file:
-        for name, by_seed in answers.items():
-            for seed, rows in by_seed.items():
-                for row in rows:
-                    line = json.dumps({"variant": name, "run_seed": seed, **row}, ensure_ascii=False)
-                    file.write(f"{line}\n".encode())

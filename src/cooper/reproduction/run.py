@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from cooper.reproduction.report import write_report
+from cooper.reproduction.results import load_results, name_of
 from cooper.reproduction.seed import Bars, Say, Seed
 from cooper.reproduction.variants import Plan
 
@@ -16,22 +17,28 @@ def reproduce(
 ) -> Path:  # fmt: skip
     """Train and ask the variants of these seeds in the folder `run`; returns the path of the report in `out`.
 
-    Raises ValueError if the folder holds a run of another plan.
+    What comes of a seed is kept in `out`/results, and the report is of all that are there.
+
+    Raises ValueError if either folder holds a run of another plan.
     """
+    results = out / "results"
+    _check_results(results, plan)
     _claim(run, plan)
-    for one in (Seed(run, plan, seed) for seed in seeds):
-        one.run(processes, say, bars)
-        path = _report(run, out, plan, command)
-    for one in (Seed(run, plan, seed) for seed in seeds):
-        one.run_ablations(processes, say, bars)
-        path = _report(run, out, plan, command)
+    ones = [Seed(run, plan, seed) for seed in seeds]
+    for work in (Seed.run, Seed.run_ablations):
+        for one in ones:
+            work(one, processes, say, bars)
+            one.results().save(results / one.folder.name)
+            path = write_report(load_results(results), plan, out, command)
     return path
 
 
-def _report(run: Path, out: Path, plan: Plan, command: str) -> Path:
-    known = sorted(int(path.name.removeprefix("seed-")) for path in run.glob("seed-*"))
-    finished = [one for one in (Seed(run, plan, seed) for seed in known) if one.finished]
-    return write_report(finished, plan.variants + plan.ablations, out, command)
+def _check_results(folder: Path, plan: Plan) -> None:
+    """Before hours are spent: what this run finds must be comparable with what is in the report."""
+    for found in load_results(folder):
+        if found.figures.plan != name_of(plan):
+            path = folder / f"seed-{found.seed}"
+            raise ValueError(f"{path} is of a run with other settings; choose another --out, or move it away")
 
 
 def _claim(run: Path, plan: Plan) -> None:

@@ -12,9 +12,11 @@ from typing import TypeAlias
 
 from cooper.api import Cooper
 from cooper.evaluation.maps import OnProgress, evaluate_maps
+from cooper.evaluation.predictions import Row
 from cooper.evaluation.scenes import evaluate_scenes, load_scenes
 from cooper.files import new_file
 from cooper.inference.engine import Engine, Settings
+from cooper.reproduction.results import SeedFigures, SeedResults, name_of
 from cooper.reproduction.variants import Plan, Variant
 from cooper.scenes.shards import make_shards
 from cooper.scenes.world import SPLITS
@@ -49,12 +51,6 @@ class Seed:
 
     def maps(self, stage: str) -> Path:
         return self.folder / "maps" / f"{stage}.json"
-
-    @property
-    def finished(self) -> bool:
-        """Whether all but the ablations is done."""
-        asked, drawn = map(self.predictions, self.plan.variants), map(self.maps, self.plan.drawing)
-        return all(path.exists() for path in (*asked, *drawn))
 
     def trained(self, stage: str) -> bool:
         return (self.space.model(stage) / "model.safetensors").exists()
@@ -127,10 +123,26 @@ class Seed:
         with new_file(self.maps(stage)) as file:
             file.write_text(json.dumps(figures, indent=1) + "\n")
 
-    def hours(self) -> dict[str, float]:
-        """Hours of training by stage, as logged; "by the clock" is everything: rendering, drawing, flagging, asking."""
+    def results(self) -> SeedResults:
+        """What has come of it so far."""
+        asked = {v.name: self.predictions(v) for v in self.plan.variants + self.plan.ablations}
+        reinforced = [stage for stage in self.recipe.reinforced if self.trained(stage)]
+        return SeedResults(
+            SeedFigures(
+                self.seed, name_of(self.plan),
+                maps={stage: json.loads(self.maps(stage).read_text()) for stage in self.plan.drawing},
+                logs={stage: _rows(self.space.stage(stage) / "log.jsonl") for stage in reinforced},
+                hours=self._hours(),
+            ),
+            answers={name: _rows(path) for name, path in asked.items() if path.exists()},
+        )  # fmt: skip
+
+    def _hours(self) -> dict[str, float]:
         folders = (*(self.space.stage(name) for name in SCRATCH_STAGES), *sorted(self.folder.iterdir()))
         logs = {folder.name: folder / "log.jsonl" for folder in folders}
         logs = {name: path for name, path in logs.items() if path.exists()} | {"by the clock": self._times}
-        rows = {name: map(json.loads, path.read_text().splitlines()) for name, path in logs.items()}
-        return {name: sum(row["seconds"] for row in of) / 3600 for name, of in rows.items()}
+        return {name: sum(row["seconds"] for row in _rows(path)) / 3600 for name, path in logs.items()}
+
+
+def _rows(path: Path) -> list[Row]:
+    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]

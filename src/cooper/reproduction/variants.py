@@ -99,14 +99,14 @@ def shortened(recipe: Recipe, steps: dict[str, int], scenes: int) -> Recipe:
 
 
 _SUPERVISED = ("interleaved", "text", "true_maps", "view_dropout")
-#: Some hours a seed on two cores.
+#: Some two hours for a seed on two cores, and three with its ablations.
 FULL = Plan(
     replace(
         shortened(TINY, {
-            "autoencoder": 2500, "decoder": 1200, "vision": 2000, "base": 800, "perception": 800, "direct": 800,
-            **dict.fromkeys(_SUPERVISED, 700), **dict.fromkeys(TINY.reinforced, 30),
-        }, scenes=4000), reinforced_on=Measured("interleaved", 200),
-    )
+            "autoencoder": 1500, "decoder": 600, "vision": 1100, "base": 600, "perception": 450, "direct": 450,
+            **dict.fromkeys(_SUPERVISED, 450), **dict.fromkeys(TINY.reinforced, 24),
+        }, scenes=3000), balance=replace(TINY.balance, scenes=60), reinforced_on=Measured("interleaved", 120),
+    ), n_train=24_000,
 )  # fmt: skip
 #: Minutes: everything is run, nothing is learned that a claim could rest on.
 QUICK = Plan(

@@ -78,7 +78,7 @@ def train(
     if processes == 1:
         _stages(space, recipe, last, quiet)
     else:
-        meeting = space.run / f".meeting-{uuid.uuid4().hex}"  # where the processes find each other
+        meeting = space.run.resolve() / f".meeting-{uuid.uuid4().hex}"  # where the processes find each other
         try:
             context = torch.multiprocessing.spawn(
                 _process, (processes, str(meeting), space, recipe, last, quiet), processes, join=False

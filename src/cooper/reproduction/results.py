@@ -1,0 +1,77 @@
+"""What came of a seed, in files small enough to keep and to pass on: the folder `results/seed-K` beside the report.
+
+The report is made of these alone, so seeds that ran on several machines come together by copying their folders.
+"""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from cooper.evaluation.predictions import Row
+from cooper.files import new_file
+
+_ANSWERS, _FIGURES = "predictions.jsonl.gz", "figures.json"
+
+
+@dataclass(frozen=True)
+class SeedFigures:
+    """All that the report tells of a seed, but for its answers."""
+
+    seed: int
+    plan: str
+    """A short name of the plan's settings (`name_of`)."""
+    maps: Mapping[str, Mapping[str, Any]]
+    """Quality of drawn maps, by stage."""
+    logs: Mapping[str, Sequence[Row]]
+    """The log of each reinforcement stage."""
+    hours: Mapping[str, float]
+    """Of training, by stage; "by the clock" is everything."""
+
+
+@dataclass(frozen=True)
+class SeedResults:
+    figures: SeedFigures
+    answers: Mapping[str, Sequence[Row]]
+    """By variant."""
+
+    @property
+    def seed(self) -> int:
+        return self.figures.seed
+
+    def save(self, folder: Path) -> None:
+        with new_file(folder / _ANSWERS) as kept, kept.open("wb") as raw:
+            with gzip.GzipFile("", "wb", fileobj=raw, mtime=0) as file:  # same answers, same bytes
+                for name, rows in self.answers.items():
+                    for row in rows:
+                        file.write(f"{json.dumps({'variant': name, **row}, ensure_ascii=False)}\n".encode())
+        with new_file(folder / _FIGURES) as file:
+            file.write_text(json.dumps(asdict(self.figures), indent=1) + "\n", encoding="utf-8")
+
+
+def load_results(folder: Path) -> list[SeedResults]:
+    """Those of all seeds that are there, in order. Raises ValueError if one's files cannot be read."""
+    found = [_load(path.parent) for path in folder.glob(f"seed-*/{_FIGURES}")]
+    return sorted(found, key=lambda results: results.seed)
+
+
+def _load(folder: Path) -> SeedResults:
+    try:
+        figures = SeedFigures(**json.loads((folder / _FIGURES).read_text(encoding="utf-8")))
+        answers: dict[str, list[Row]] = {}
+        with gzip.open(folder / _ANSWERS, "rt", encoding="utf-8") as file:
+            for row in map(json.loads, file):
+                answers.setdefault(row.pop("variant"), []).append(row)
+    except (OSError, EOFError, ValueError, KeyError, TypeError) as error:
+        raise ValueError(f"{folder} does not hold what came of a seed; move it away ({error})") from None
+    return SeedResults(figures, answers)
+
+
+def name_of(plan: object) -> str:
+    """The same for the same settings."""
+    return hashlib.blake2b(repr(plan).encode(), digest_size=6).hexdigest()
