@@ -1,0 +1,239 @@
+"""Tables of rows as people publish them: JSON Lines, JSON, TSV, CSV and Parquet files, or a folder of several.
+
+A table is opened by finding where its rows begin; a row is read when it is asked for. So a file may be larger than
+memory, rows can be dealt out to processes by number, and one that is broken can be told by its number and passed over.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+from abc import ABC, abstractmethod
+from bisect import bisect_right
+from collections.abc import Iterator, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Any, TypeAlias, overload
+
+import numpy as np
+
+Row: TypeAlias = dict[str, Any]
+
+csv.field_size_limit(1 << 30)  # pictures in base64 are long fields
+
+
+class BadRow(ValueError):
+    """A row (or file of a data set) that cannot be used: where it is, and why, in one line."""
+
+    def __init__(self, where: object, why: object):
+        super().__init__(f"{where}: {' '.join(str(why).split())}")
+
+
+class Table(Sequence[Row], ABC):
+    """The rows of a file: `table[i]` raises `BadRow` if row i is broken."""
+
+    def __init__(self, path: Path):
+        self.path = path
+
+    @property
+    def folder(self) -> Path:
+        """What paths in rows are relative to."""
+        return self.path.parent
+
+    def where(self, i: int) -> str:
+        """Which row that is, for a person: rows are counted from 1, and a heading is none."""
+        return f"{self.path}, row {i + 1}"
+
+    @overload
+    def __getitem__(self, i: int) -> Row: ...
+    @overload
+    def __getitem__(self, i: slice) -> list[Row]: ...
+    def __getitem__(self, i: int | slice) -> Row | list[Row]:
+        if isinstance(i, slice):
+            return [self[k] for k in range(*i.indices(len(self)))]
+        if not -len(self) <= i < len(self):
+            raise IndexError(f"{self.path} has {len(self)} rows")
+        return self._row(i % len(self))
+
+    @abstractmethod
+    def _row(self, i: int) -> Row: ...
+
+
+def open_table(path: str | Path) -> Table:
+    """The table in a file, told by its name's end, or all tables in a folder, one after the other by name.
+
+    Raises ValueError if there is none, or it is not what its name says; `ImportError` for Parquet without the extra.
+    """
+    path = Path(path)
+    if path.is_dir():
+        found = sorted(p for p in path.iterdir() if p.suffix in _KINDS and p.is_file())
+        if not found:
+            raise ValueError(f"{path} holds no table; looked for files that end in {', '.join(_KINDS)}")
+        tables = [_KINDS[p.suffix](p) for p in found]
+        return tables[0] if len(tables) == 1 else _Several(path, tables)
+    if path.suffix not in _KINDS:
+        raise ValueError(f"{path} is no table that can be read; give a file that ends in {', '.join(_KINDS)}")
+    if not path.exists():
+        raise ValueError(f"{path} does not exist; check the path")
+    return _KINDS[path.suffix](path)
+
+
+class _Lines(Table):
+    """JSON Lines. Lines of white space are no rows."""
+
+    def __init__(self, path: Path):
+        super().__init__(path)
+        starts, at = [], 0
+        with path.open("rb") as file:
+            for line in file:
+                if not line.isspace():
+                    starts.append(at)
+                at += len(line)
+        self._starts = np.array(starts, dtype=np.int64)
+
+    def __len__(self) -> int:
+        return len(self._starts)
+
+    def _row(self, i: int) -> Row:
+        with self.path.open("rb") as file:
+            file.seek(int(self._starts[i]))
+            line = file.readline()
+        try:
+            row = json.loads(line)
+        except ValueError as error:
+            raise BadRow(self.where(i), f"this is not JSON ({error})") from None
+        return _checked(self, i, row)
+
+
+class _List(Table):
+    """JSON: one list of objects. Read as a whole, once."""
+
+    @cached_property
+    def _rows(self) -> list[Any]:
+        try:
+            rows = json.loads(self.path.read_text(encoding="utf-8"))
+        except ValueError as error:
+            raise ValueError(f"{self.path} is not JSON ({error})") from None
+        if not isinstance(rows, list):
+            raise ValueError(f"{self.path} is not a list of rows")
+        return rows
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    def _row(self, i: int) -> Row:
+        return _checked(self, i, self._rows[i])
+
+
+class _Separated(Table):
+    """TSV or CSV with a heading. A field in quotes may hold line ends."""
+
+    def __init__(self, path: Path):
+        super().__init__(path)
+        self._delimiter = "\t" if path.suffix == ".tsv" else ","
+        starts: list[int] = []
+        try:
+            with path.open("rb") as file:
+                rows = csv.reader(self._text(file, starts), delimiter=self._delimiter)
+                self._names = next(rows, [])
+                self._starts, self._ends = [], []
+                begin = len(starts)
+                for row in rows:
+                    if row:
+                        self._starts.append(starts[begin])
+                        self._ends.append(len(starts) - begin)
+                    begin = len(starts)
+        except (csv.Error, UnicodeDecodeError) as error:
+            raise ValueError(f"{path} is not a table with fields between {self._delimiter!r} ({error})") from None
+        if not self._names:
+            raise ValueError(f"{path} is empty; its first line must name the fields")
+
+    @staticmethod
+    def _text(file: Any, starts: list[int]) -> Iterator[str]:
+        """The lines, noting where each begins."""
+        at = 0
+        for line in file:
+            starts.append(at)
+            at += len(line)
+            yield line.decode("utf-8-sig" if starts[-1] == 0 else "utf-8")
+
+    def __len__(self) -> int:
+        return len(self._starts)
+
+    def _row(self, i: int) -> Row:
+        with self.path.open("rb") as file:
+            file.seek(self._starts[i])
+            lines = [file.readline().decode() for _ in range(self._ends[i])]
+        fields = next(csv.reader(lines, delimiter=self._delimiter))
+        if len(fields) != len(self._names):
+            raise BadRow(self.where(i), f"it has {len(fields)} fields, the first line names {len(self._names)}")
+        return dict(zip(self._names, fields, strict=True))
+
+
+class _Parquet(Table):
+    def __init__(self, path: Path):
+        super().__init__(path)
+        try:
+            from pyarrow import ArrowException
+            from pyarrow.parquet import ParquetFile
+        except ImportError:
+            raise ImportError("Parquet needs an extra: pip install 'cooper-spatial[data]'") from None
+        try:
+            self._file = ParquetFile(path)
+        except (ArrowException, OSError) as error:
+            raise ValueError(f"{path} is not a Parquet file ({error})") from None
+        sizes = [self._file.metadata.row_group(k).num_rows for k in range(self._file.num_row_groups)]
+        self._ends = np.cumsum(sizes, dtype=np.int64)
+        self._group: tuple[int, Any] | None = None  # the last that was read: neighbours are asked for next
+
+    def __len__(self) -> int:
+        return int(self._ends[-1]) if len(self._ends) else 0
+
+    def _row(self, i: int) -> Row:
+        k = bisect_right(self._ends, i)
+        if self._group is None or self._group[0] != k:
+            try:
+                self._group = (k, self._file.read_row_group(k))
+            except OSError as error:
+                raise BadRow(self.where(i), f"its part of the file is damaged ({error})") from None
+        first = int(self._ends[k - 1]) if k else 0
+        return self._group[1].slice(i - first, 1).to_pylist()[0]
+
+
+class _Several(Table):
+    """Tables one after the other."""
+
+    def __init__(self, path: Path, tables: Sequence[Table]):
+        super().__init__(path)
+        self._tables = tables
+        self._ends = np.cumsum([len(table) for table in tables])
+
+    @property
+    def folder(self) -> Path:
+        return self.path
+
+    def __len__(self) -> int:
+        return int(self._ends[-1])
+
+    def _place(self, i: int) -> tuple[Table, int]:
+        k = bisect_right(self._ends, i)
+        return self._tables[k], i - (int(self._ends[k - 1]) if k else 0)
+
+    def where(self, i: int) -> str:
+        table, own = self._place(i)
+        return table.where(own)
+
+    def _row(self, i: int) -> Row:
+        table, own = self._place(i)
+        return table[own]
+
+
+def _checked(table: Table, i: int, row: Any) -> Row:
+    if not isinstance(row, dict):
+        raise BadRow(table.where(i), "this is not an object with named fields")
+    return row
+
+
+_KINDS: dict[str, type[Table]] = {
+    ".jsonl": _Lines, ".json": _List, ".tsv": _Separated, ".csv": _Separated, ".parquet": _Parquet,
+}  # fmt: skip
