@@ -273,7 +273,7 @@ MISTAKES: dict[str, tuple[list[str], str]] = {
     "unknown option": (["ask", "room.png", "q", "--colour", "red"], "--colour"),
     "one word too many": (["ask", "room.png", "how", "far"], "far"),
     "unknown model": (["ask", "room.png", "q", "--model", "huge"], "no model 'huge'"),
-    "not a model": (["ask", "room.png", "q", "--model", "folder"], "not a model folder"),
+    "not a model": (["ask", "room.png", "q", "--model", "folder"], "folder is no model folder; looked for config.json"),
     "out is a file": (["ask", "room.png", "q", "--out", "text.png"], "text.png is a file"),
     "out below a file": (["ask", "room.png", "q", "--out", "text.png/maps"], "is a file, not a folder"),
     "html is a folder": (["ask", "room.png", "q", "--html", "folder"], "is a folder"),

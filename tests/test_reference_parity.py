@@ -21,8 +21,8 @@ from safetensors import safe_open
 from safetensors.torch import load_file
 from torch import Tensor
 
+from cooper.checkpoints.checkpoint import find
 from cooper.checkpoints.keys import to_released
-from cooper.checkpoints.released import load_released
 from cooper.inference.cache import Context
 from cooper.inference.flow import FlowSettings
 from cooper.inference.sampler import Sampling
@@ -76,7 +76,7 @@ def case() -> Case:
     cases = json.loads((FOLDER / "flow_cases.json").read_text())
     x = load_file(FOLDER / "expected.safetensors")
     seen = [Seen(x["input.image_vit"]), Seen(x["input.generated_image_vit"])]
-    return Case(plan, cases, x, load_released(FOLDER, special), x["input.image_vae"], *seen)
+    return Case(plan, cases, x, find(FOLDER, special=special).load(), x["input.image_vae"], *seen)
 
 
 @cache

@@ -3,32 +3,37 @@
 from __future__ import annotations
 
 import time
+import warnings
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from importlib import resources
 from pathlib import Path
-from typing import Any
+from tempfile import TemporaryDirectory
+from typing import Any, Literal, TypeAlias
 
 import numpy as np
 from PIL import Image
 
-from cooper.checkpoints.native import load_native
-from cooper.checkpoints.released import load_released, released_tokenizer
+from cooper.checkpoints.checkpoint import find
+from cooper.checkpoints.hub import push
+from cooper.checkpoints.native import save_native
 from cooper.evaluation.quantities import parse_number, plain_text
 from cooper.images import ImageSource, load_image
 from cooper.inference.engine import Engine, Event, Finished, Rollout, Settings
-from cooper.inference.flow import FlowSettings
-from cooper.inference.policy import policy
+from cooper.inference.flow import RELEASED
+from cooper.inference.policy import Policy
 from cooper.inference.sampler import Sampling
 from cooper.modalities import MapView, modality
 from cooper.model.config import Precision
-from cooper.model.precision import check_precision, put_in
+from cooper.model.precision import check_precision, quantised
 from cooper.model.unified import UnifiedModel
+from cooper.prompts import FILE as PROMPTS_FILE
+from cooper.prompts import Prompts, load_prompts
 from cooper.sequence import Sequencer
 from cooper.trace import Picture, Text, Trace, asked, calls_of
 
-SHIPPED = ("tiny",)
+#: whether published weights are run as they are trained and asked here, or as their release runs them
+Compat: TypeAlias = Literal["consistent", "released"]
 
 
 @dataclass(frozen=True)
@@ -119,24 +124,57 @@ class Cooper:
         self.model, self.sequencer, self.name = model.for_inference(), sequencer, name
 
     @classmethod
-    def load(cls, source: str | Path = "tiny", precision: Precision = "fp32") -> Cooper:
-        """The shipped model `tiny`, or a folder: our own layout, or a published model's of the BAGEL family.
+    def load(
+        cls, source: str | Path = "tiny", precision: Precision = "fp32", *, base: str | Path | None = None,
+        prompts: str | Path | None = None, compat: Compat = "consistent",
+    ) -> Cooper:  # fmt: skip
+        """The shipped model `tiny`, a folder (our own layout, or a published model's of the BAGEL family), or a model
+        on the hub (`OWNER/NAME`).
 
-        `precision` is what it then computes in (`cooper.model.precision`). Raises ValueError, naming what is missing,
-        if it cannot be loaded, and for an unknown precision.
+        `base` is the model that fine-tuned weights are based on, for what their folder lacks. `precision` is what it
+        then computes in (`cooper.model.precision`). `prompts` is a file of the words it was trained with; by default
+        `prompts.json` beside the weights. With `compat` "released" a published model does what its release does where
+        that differs: maps are looked at through the vision transformer alone, and drawn as in its benchmarks.
+
+        Raises ValueError, naming what is missing, if it cannot be loaded, and for an unknown precision. Warns if a
+        published model is addressed in our words, for want of its own.
         """
         check_precision(precision)
-        if str(source) in SHIPPED:
-            folder = Path(str(resources.files("cooper") / "assets" / str(source)))
-        else:
-            folder = Path(source)
-            if not folder.is_dir():
-                raise ValueError(f"there is no model {str(source)!r}: give {' or '.join(SHIPPED)}, or a model's folder")
-        if (folder / "llm_config.json").exists():
-            model, tokenizer = load_released(folder), released_tokenizer(folder)
-        else:
-            model, tokenizer = load_native(folder)
-        return cls(put_in(model, precision), Sequencer(tokenizer, model.config), str(source))
+        found = find(source, base)
+        path = found.file(PROMPTS_FILE) if prompts is None else Path(prompts)
+        words = Prompts() if path is None else load_prompts(path)
+        if path is None and found.family == "released":
+            warnings.warn(
+                f"{source} has no {PROMPTS_FILE}: it is addressed in the tiny model's words, which it was not trained "
+                "with. Make the file from your copy of the release: cooper prompts import FILE.py",
+                stacklevel=2,
+            )
+        config, tokenizer = found.config, found.tokenizer()
+        if compat == "released":
+            config = replace(config, maps_through="vision", flow=RELEASED)
+        model = replace(found, config=config).load(precision)
+        return cls(model, Sequencer(tokenizer, config, words), str(source))
+
+    from_pretrained = load
+
+    def save_pretrained(self, folder: str | Path, shard_bytes: int | None = None) -> None:
+        """Write the model in our own layout, which `load` takes. Raises ValueError if its weights are quantised."""
+        if quantised(self.model):
+            raise ValueError("quantised weights are not saved; load the model in bf16 and save that")
+        save_native(self.model, self.sequencer.tokenizer, folder, self.model.dtype, shard_bytes)
+        if self.sequencer.prompts != Prompts():
+            self.sequencer.prompts.save(Path(folder) / PROMPTS_FILE)
+
+    def push_to_hub(self, name: str, private: bool = False) -> str:
+        """Save the model and upload it to the hub as `OWNER/NAME`; returns its address. Raises ValueError if the hub
+        refuses."""
+        with TemporaryDirectory() as folder:
+            self.save_pretrained(folder, shard_bytes=5 * 10**9)
+            return push(Path(folder), name, private)
+
+    def policy(self, mode: str) -> Policy:
+        """A way of answering, in the words that this model was trained with."""
+        return self.sequencer.prompts.policy(mode)
 
     def ask(self, image: ImageSource, question: str, options: Options = Options(), **changes: Any) -> Answer:
         """Answer a question about a picture. Options may be given by name: `ask(image, question, mode="direct")`."""
@@ -196,7 +234,7 @@ class Cooper:
         return Map(name, resized, kind.unit, kind.view(drawing.image))
 
     def _settings(self, options: Options) -> Settings:
-        flow = FlowSettings()
+        flow = self.model.config.flow
         if options.flow_steps is not None:
             flow = replace(flow, time_points=options.flow_steps + 1)
         if options.guidance is not None:
@@ -207,7 +245,7 @@ class Cooper:
     def _prepared(self, options: Options, prompts: int) -> tuple[Engine, Any, list[int]]:
         if options.samples < 1:
             raise ValueError(f"samples must be at least 1, not {options.samples}")
-        mode = policy(options.mode)
+        mode = self.policy(options.mode)
         if options.max_turns is not None:
             mode = replace(mode, max_turns=options.max_turns)
         seeds = [options.seed + k for _ in range(prompts) for k in range(options.samples)]

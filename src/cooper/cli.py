@@ -55,12 +55,19 @@ COMMANDS = Group(
         "ask": Leaf("ask", "Ask", "Ask a question about a picture."),
         "depth": Leaf("draw", "Depth", "Draw the depth of a picture."),
         "segment": Leaf("draw", "Segment", "Draw the objects of a picture."),
+        "inspect": Leaf("checkpoints", "Inspect", "Tell what a checkpoint is, and the memory that it needs."),
+        "convert": Leaf("checkpoints", "Convert", "Write a checkpoint in another layout or dtype."),
+        "prompts": Group(
+            "The words that published weights were trained with.",
+            {"import": Leaf("prompts", "Import", "Read prompts out of a copy of the release.")},
+        ),
         "scenes": Group(
             "Render scenes of the synthetic world, with ground truth and questions.",
             {
                 "render": Leaf("scenes", "Render", "Render one scene, with all that is known about it."),
                 "make": Leaf("scenes", "Make", "Render many scenes into shards to train on."),
                 "sheet": Leaf("scenes", "Sheet", "Render a contact sheet of scenes."),
+                "export": Leaf("export", "Export", "Write questions as a table, for `cooper eval tsv`."),
             },
         ),
         "data": Group(
@@ -70,8 +77,21 @@ COMMANDS = Group(
         "train": Leaf("train", "Train", "Train the tiny model from nothing, up to a stage."),
         "reproduce": Leaf("reproduce", "Reproduce", "Train all that the paper compares, and test its claims."),
         "eval": Group(
-            "Measure a model.", {"scenes": Leaf("evaluate", "EvalScenes", "Score answers and maps on scenes.")}
+            "Measure a model.",
+            {
+                "scenes": Leaf("evaluate", "EvalScenes", "Score answers and maps on scenes."),
+                "sibench": Leaf("benchmarks", "Sibench", "SIBench, questions about single pictures."),
+                "q-spatial": Leaf("benchmarks", "QSpatial", "Q-Spatial, lengths in photographs."),
+                "mmvp": Leaf("benchmarks", "Mmvp", "MMVP, pairs of pictures that look alike."),
+                "mmbench": Leaf("benchmarks", "Mmbench", "MMBench V1.1, multiple choice with rotations."),
+                "mm-vet": Leaf("benchmarks", "MmVet", "MM-Vet, open questions for a judge."),
+                "vsi": Leaf("benchmarks", "Vsi", "VSI-Bench's questions, about frames."),
+                "cv-bench": Leaf("benchmarks", "CvBench", "CV-Bench, 2D and 3D multiple choice."),
+                "3dsrbench": Leaf("benchmarks", "ThreeDsr", "3DSRBench, with rotations and flips."),
+                "tsv": Leaf("benchmarks", "Tsv", "Any table of questions with types."),
+            },
         ),
+        "score": Leaf("score", "Score", "Score the answers that `eval` kept, without a model."),
         "bench": Group(
             "Measure speed.",
             {

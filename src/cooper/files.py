@@ -6,6 +6,7 @@ import os
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib import resources
 from pathlib import Path
 
 
@@ -38,3 +39,11 @@ def new_folder(path: Path) -> Iterator[Path]:
             temporary.rename(path)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
+
+
+SHIPPED = ("tiny",)
+
+
+def shipped(name: str) -> Path | None:
+    """The folder of a model that comes with the library; None: none is called that."""
+    return Path(str(resources.files("cooper") / "assets" / name)) if name in SHIPPED else None

@@ -5,6 +5,7 @@ A model with adapters off is the model that it was before, so it can be its own 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -15,6 +16,7 @@ import torch
 from safetensors.torch import save_file
 from torch import nn
 
+from cooper.model.config import ModelConfig
 from cooper.model.unified import UnifiedModel
 
 if TYPE_CHECKING:
@@ -57,6 +59,16 @@ def add_adapters(model: UnifiedModel, lora: Lora, seed: int = 0) -> None:
 def adapters_or_all(parameters: dict[str, nn.Parameter]) -> dict[str, nn.Parameter]:
     """Of these parameters those of adapters, if there are any."""
     return {k: p for k, p in parameters.items() if ".lora_" in k} or parameters
+
+
+def adapter_parameters(config: ModelConfig, lora: Lora) -> int:
+    """Numbers that adapters of a model of this size have."""
+    with torch.device("meta"):
+        matrices = UnifiedModel(config).named_modules()
+        return sum(
+            lora.rank * (m.in_features + m.out_features) for name, m in matrices
+            if isinstance(m, nn.Linear) and re.fullmatch(_pattern(lora), name)
+        )  # fmt: skip
 
 
 @contextmanager
@@ -103,5 +115,9 @@ def merge_adapters(model: UnifiedModel) -> None:
 def _config(lora: Lora) -> LoraConfig:
     from peft import LoraConfig
 
-    modules = rf"decoder\.layers\.\d+\.({'|'.join(lora.experts)})\.(qkv|out|gate_up|down)"
-    return LoraConfig(r=lora.rank, lora_alpha=lora.alpha, target_modules=modules)  # type: ignore[arg-type]
+    return LoraConfig(r=lora.rank, lora_alpha=lora.alpha, target_modules=_pattern(lora))  # type: ignore[arg-type]
+
+
+def _pattern(lora: Lora) -> str:
+    """The names of the matrices that have adapters."""
+    return rf"decoder\.layers\.\d+\.({'|'.join(lora.experts)})\.(qkv|out|gate_up|down)"

@@ -18,6 +18,7 @@ from cooper.layout import Clean, Noised, Piece, Seen, Words
 from cooper.model.autoencoder import patchify
 from cooper.model.config import ModelConfig
 from cooper.model.unified import UnifiedModel
+from cooper.prompts import Prompts
 from cooper.trace import Drawing, Picture, Text, Trace
 
 #: a uint8 image (H, W, 3) to its drawing tokens (tokens, latent_dim), such as `Sequencer.encoder(model)`
@@ -36,6 +37,7 @@ class Sequencer:
 
     tokenizer: Tokenizer
     config: ModelConfig
+    prompts: Prompts = Prompts()
 
     def ids(self, text: str) -> tuple[int, ...]:
         return tuple(self.tokenizer.encode(text, add_special_tokens=False).ids)

@@ -21,9 +21,8 @@ Ours fuse q, k, v into `qkv` and gate, up into `gate_up`; a fused tensor stands 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 
-import torch
 from torch import Tensor
 
 from cooper.model.config import ModelConfig
@@ -80,7 +79,7 @@ def released_names(config: ModelConfig) -> dict[str, tuple[str, ...]]:
     return names
 
 
-def _rows(name: str, config: ModelConfig) -> list[int]:
+def rows_of_parts(name: str, config: ModelConfig) -> list[int]:
     """Rows of each part of a fused tensor."""
     if ".gate_up." in name:
         return [config.decoder.ffn] * 2
@@ -101,23 +100,8 @@ def to_released(tensors: Mapping[str, Tensor], config: ModelConfig) -> tuple[dic
         if name.startswith(AUTOENCODER) or name in TABLES:
             continue
         parts = names[name]
-        pieces = (tensor,) if len(parts) == 1 else tensor.split(_rows(name, config))
+        pieces = (tensor,) if len(parts) == 1 else tensor.split(rows_of_parts(name, config))
         main.update(zip(parts, pieces, strict=True))
     main.update({released: tensors[ours] for ours, released in TABLES.items() if ours in tensors})
     ae = {k.removeprefix(AUTOENCODER): t for k, t in tensors.items() if k.startswith(AUTOENCODER)}
     return main, ae
-
-
-def from_released(
-    config: ModelConfig, own_names: list[str], main: Callable[[str], Tensor], ae: Callable[[str], Tensor]
-) -> dict[str, Tensor]:
-    """Our state dict, read tensor by tensor through `main(released name)` and `ae(released name)`."""
-    names = released_names(config)
-    state: dict[str, Tensor] = {}
-    for name in own_names:
-        if name.startswith(AUTOENCODER):
-            state[name] = ae(name.removeprefix(AUTOENCODER))
-        else:
-            parts = [main(part) for part in names[name]]
-            state[name] = parts[0] if len(parts) == 1 else torch.cat(parts)
-    return state

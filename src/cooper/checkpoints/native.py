@@ -1,4 +1,4 @@
-"""Our own layout: a folder with `config.json`, `model.safetensors` and `tokenizer.json`. Nothing is ever unpickled."""
+"""Our own layout: a folder with `config.json`, `model.safetensors` (or its parts) and `tokenizer.json`."""
 
 from __future__ import annotations
 
@@ -6,47 +6,31 @@ import json
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
 from tokenizers import Tokenizer
 
-from cooper.checkpoints.released import materialise
+from cooper.checkpoints.stored import Header
+from cooper.checkpoints.writing import write_tensors
+from cooper.files import new_folder
 from cooper.model.config import ModelConfig
 from cooper.model.unified import UnifiedModel
 
-FILES = ("config.json", "model.safetensors", "tokenizer.json")
 
-
-def save_native(model: UnifiedModel, tokenizer: Tokenizer, folder: str | Path, dtype: torch.dtype) -> None:
-    """Write a model in `dtype`; the autoencoder, whose errors show in every map, stays in fp32."""
+def save_native(
+    model: UnifiedModel, tokenizer: Tokenizer, folder: str | Path, dtype: torch.dtype, shard_bytes: int | None = None
+) -> None:
+    """Write a model in `dtype`; the autoencoder, whose errors show in every map, stays in fp32. In several files if it
+    is more than `shard_bytes`."""
     folder = Path(folder)
-    folder.mkdir(parents=True, exist_ok=True)
-    tensors = {
-        name: p.detach().to(torch.float32 if name.startswith("autoencoder.") else dtype).contiguous()
-        for name, p in model.named_parameters()
+    parameters = dict(model.named_parameters())
+    headers = {
+        name: Header(folder, torch.float32 if name.startswith("autoencoder.") else dtype, tuple(p.shape))
+        for name, p in parameters.items()
     }
-    temporary = folder / "model.safetensors.tmp"
-    save_file(tensors, temporary, metadata={"format": "pt"})
-    tokenizer.save(str(folder / "tokenizer.json"))
-    (folder / "config.json").write_text(json.dumps(model.config.to_dict(), indent=1) + "\n", encoding="utf-8")
-    temporary.rename(folder / "model.safetensors")
+    with new_folder(folder) as made:
+        write_tensors(made, "model", headers, parameters.__getitem__, shard_bytes)
+        tokenizer.save(str(made / "tokenizer.json"))
+        write_config(model.config, made)
 
 
-def load_native(folder: str | Path, dtype: torch.dtype = torch.float32) -> tuple[UnifiedModel, Tokenizer]:
-    """What `save_native` wrote, every parameter in `dtype`. Raises ValueError if the folder is not whole."""
-    folder = Path(folder)
-    missing = [name for name in FILES if not (folder / name).is_file()]
-    if missing:
-        raise ValueError(f"{folder} is not a model folder: it lacks {', '.join(missing)}")
-    try:
-        config = ModelConfig.from_dict(json.loads((folder / "config.json").read_text(encoding="utf-8")))
-        tensors = load_file(folder / "model.safetensors")
-    except (ValueError, AttributeError, SafetensorError) as error:
-        raise ValueError(f"{folder} is damaged: {error}") from None
-    try:
-        tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
-    except Exception as error:  # tokenizers raises nothing more particular
-        raise ValueError(f"{folder / 'tokenizer.json'} is damaged: {error}") from None
-    with torch.device("meta"):
-        model = UnifiedModel(config)
-    return materialise(model, {k: t.to(dtype) for k, t in tensors.items()}), tokenizer
+def write_config(config: ModelConfig, folder: Path) -> None:
+    (folder / "config.json").write_text(json.dumps(config.to_dict(), indent=1) + "\n", encoding="utf-8")

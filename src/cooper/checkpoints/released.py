@@ -1,38 +1,44 @@
-"""Loading a folder in the released layout (BAGEL family): the files COOPER's and BAGEL's authors publish.
+"""A folder in the released layout (BAGEL family): the files that COOPER's and BAGEL's authors publish.
 
-    ema.safetensors or model.safetensors    decoder, vision transformer, connectors
+    ema.safetensors or model.safetensors    decoder, vision transformer, connectors; one file, or parts with an index
     ae.safetensors                          autoencoder
     llm_config.json, vit_config.json        sizes
     ae_config.json, model_args.json         sizes that the published model fixes in code; only small models have them
+    tokenizer.json                          or vocab.json, merges.txt and tokenizer_config.json, which say the same
 
-The published autoencoder, latent patch and position tables are the defaults where the last two files are absent.
+The published autoencoder, latent patch and position tables are the defaults where `ae_config` and `model_args` are
+absent.
 """
 
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import torch
-from safetensors import safe_open
-from tokenizers import Tokenizer
-from torch import Tensor
+from tokenizers import AddedToken, Regex, Tokenizer, decoders, normalizers, pre_tokenizers
+from tokenizers.models import BPE
 
-from cooper.checkpoints.keys import from_released
 from cooper.model.config import AutoencoderConfig, DecoderConfig, ModelConfig, SpecialTokens, VisionConfig
-from cooper.model.presets import BAGEL_AUTOENCODER, BAGEL_SPECIAL
-from cooper.model.unified import UnifiedModel, sincos_table
+from cooper.model.presets import BAGEL_AUTOENCODER, BAGEL_FLOW, BAGEL_SPECIAL, BAGEL_TOKENS
 
-WEIGHTS = ("ema.safetensors", "model.safetensors")
+#: averaged weights, which are what is used, before others
+WEIGHTS = ("ema", "model")
+CONFIGS = ("llm_config.json", "vit_config.json")
+#: how Qwen2's tokenizer cuts text into words, before it looks them up
+_WORDS = (
+    r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
+)
 
 
-def released_config(folder: str | Path, special: SpecialTokens = BAGEL_SPECIAL) -> ModelConfig:
-    """The sizes a released folder states. Raises ValueError, naming the file, if one is missing or incomplete."""
-    folder = Path(folder)
-    llm, vit = _json(folder / "llm_config.json"), _json(folder / "vit_config.json")
-    ae = _json(folder / "ae_config.json") if (folder / "ae_config.json").exists() else None
-    args = _json(folder / "model_args.json") if (folder / "model_args.json").exists() else {}
+def released_config(folders: Sequence[Path], special: SpecialTokens = BAGEL_SPECIAL) -> ModelConfig:
+    """The sizes that a released model's folders state. Raises ValueError, naming the file, if one is missing or
+    incomplete."""
+    llm, vit = (_json(folders, name) for name in CONFIGS)
+    ae, args = _json(folders, "ae_config.json", None), _json(folders, "model_args.json", {})
+    if "cooper" in args:
+        return ModelConfig.from_dict(args["cooper"])
     try:
         side = args.get("vit_max_num_patch_per_side", vit["image_size"] // vit["patch_size"])
         used = vit["num_hidden_layers"] + 1 + args.get("vit_select_layer", -2)
@@ -46,72 +52,95 @@ def released_config(folder: str | Path, special: SpecialTokens = BAGEL_SPECIAL) 
                 side, vit.get("layer_norm_eps", 1e-6),
             ),
             BAGEL_AUTOENCODER if ae is None else AutoencoderConfig(
-                ae["ch"], tuple(ae["ch_mult"]), ae["num_res_blocks"], ae["z_channels"],
+                ae["ch"], tuple(ae["ch_mult"]), ae["num_res_blocks"], ae["z_channels"], ae.get("num_groups", 32),
                 scale=ae["scale_factor"], shift=ae["shift_factor"],
             ),
             special,
             args.get("latent_patch_size", 2),
             args.get("max_latent_size", 64),
             time_shift=args.get("timestep_shift", 1.0),
+            flow=BAGEL_FLOW,
+            turn_tokens=BAGEL_TOKENS[0],
+            trace_tokens=BAGEL_TOKENS[1],
         )  # fmt: skip
     except KeyError as error:
-        raise ValueError(f"{folder}: its config files lack {error}; is it a complete BAGEL-family folder?") from None
+        where = " and ".join(map(str, folders))
+        raise ValueError(f"{where}: its config files lack {error}; is it a complete BAGEL-family folder?") from None
 
 
-def load_released(
-    folder: str | Path, special: SpecialTokens = BAGEL_SPECIAL, dtype: torch.dtype = torch.float32
-) -> UnifiedModel:
-    """The model of a released folder, every parameter in `dtype`.
+def config_files(config: ModelConfig) -> dict[str, dict[str, Any]]:
+    """The inverse of `released_config`: what each settings file of a released folder says. What the layout has no place
+    for is in `model_args.json`, which other programs do not read."""
+    d, v, a = config.decoder, config.vision, config.autoencoder
+    return {
+        "llm_config.json": {
+            "architectures": ["Qwen2ForCausalLM"], "model_type": "qwen2", "hidden_act": "silu", "hidden_size": d.hidden,
+            "num_hidden_layers": d.layers, "num_attention_heads": d.heads, "num_key_value_heads": d.kv_heads,
+            "intermediate_size": d.ffn, "vocab_size": d.vocabulary, "rope_theta": d.rope_theta,
+            "rms_norm_eps": d.norm_eps, "tie_word_embeddings": False,
+        },
+        "vit_config.json": {
+            "model_type": "siglip_vision_model", "hidden_act": "gelu_pytorch_tanh", "hidden_size": v.hidden,
+            "num_hidden_layers": v.layers + 1, "num_attention_heads": v.heads, "intermediate_size": v.ffn,
+            "num_channels": 3, "patch_size": v.patch, "image_size": v.patch * v.max_side, "layer_norm_eps": v.norm_eps,
+        },
+        "ae_config.json": {
+            "ch": a.channels, "ch_mult": list(a.multipliers), "num_res_blocks": a.blocks, "z_channels": a.latent,
+            "num_groups": a.groups, "scale_factor": a.scale, "shift_factor": a.shift,
+        },
+        "model_args.json": {
+            "vit_select_layer": -2, "vit_max_num_patch_per_side": v.max_side, "latent_patch_size": config.latent_patch,
+            "max_latent_size": config.max_latent_side, "timestep_shift": config.time_shift, "cooper": config.to_dict(),
+        },
+    }  # fmt: skip
 
-    Raises ValueError if a file or a tensor is missing or has another shape than the configs say.
-    """
-    folder = Path(folder)
-    config = released_config(folder, special)
-    main_file = next((folder / name for name in WEIGHTS if (folder / name).exists()), None)
-    ae_file = folder / "ae.safetensors"
-    if main_file is None or not ae_file.exists():
-        looked = ", ".join((*WEIGHTS, ae_file.name))
-        raise ValueError(f"{folder} does not hold the weights of a released model; looked for {looked}")
-    with torch.device("meta"):
-        model = UnifiedModel(config)
-    names = [name for name, _ in model.named_parameters()]
-    with safe_open(main_file, "pt") as main, safe_open(ae_file, "pt") as ae:
-        try:
-            state = from_released(
-                config, names, lambda k: main.get_tensor(k).to(dtype), lambda k: ae.get_tensor(k).to(dtype)
-            )
-        except Exception as error:  # safetensors raises its own type, with the tensor's name
-            raise ValueError(f"{folder}: {error}") from None
-    return materialise(model, state)
 
-
-def released_tokenizer(folder: str | Path, special: SpecialTokens = BAGEL_SPECIAL) -> Tokenizer:
-    """The tokenizer of a released folder (`tokenizer.json`). Raises ValueError if it is not there or another one."""
-    path = Path(folder) / "tokenizer.json"
-    if not path.exists():
-        raise ValueError(f"{folder} has no tokenizer.json; copy it there from the Qwen2 model the weights are based on")
-    tokenizer = Tokenizer.from_file(str(path))
+def released_tokenizer(folders: Sequence[Path], special: SpecialTokens = BAGEL_SPECIAL) -> Tokenizer:
+    """The tokenizer of a released model. Raises ValueError if its files are not there, damaged, or another model's."""
+    where = " and ".join(map(str, folders))
+    whole = _find(folders, "tokenizer.json")
+    parts = [_find(folders, name) for name in ("vocab.json", "merges.txt", "tokenizer_config.json")]
+    if whole is None and None in parts:
+        raise ValueError(
+            f"{where} has no tokenizer; looked for tokenizer.json, or vocab.json, merges.txt and "
+            "tokenizer_config.json. Copy them from the Qwen2.5 model that the weights are based on"
+        )
+    try:
+        tokenizer = _from_parts(*(path for path in parts if path)) if whole is None else Tokenizer.from_file(str(whole))
+    except Exception as error:  # tokenizers raises nothing more particular
+        raise ValueError(f"{whole or parts[0]} is damaged: {error}") from None
     if tokenizer.token_to_id("<|im_start|>") != special.begin:
-        raise ValueError(f"{path}: <|im_start|> should be token {special.begin}; is this Qwen2's tokenizer?")
+        raise ValueError(f"{where}: <|im_start|> should be token {special.begin}; is this Qwen2's tokenizer?")
     return tokenizer
 
 
-def materialise(model: UnifiedModel, state: dict[str, Tensor]) -> UnifiedModel:
-    """Give a model built on the meta device its parameters, and its fixed tables. ValueError if shapes differ."""
-    wrong = [k for k, p in model.named_parameters() if k not in state or state[k].shape != p.shape]
-    if wrong:
-        raise ValueError(f"the checkpoint does not fit its config: {', '.join(wrong[:5])} ({len(wrong)} tensors)")
-    model.load_state_dict(state, assign=True, strict=False)
-    config = model.config
-    model.latent_table = sincos_table(config.decoder.hidden, config.max_latent_side)
-    model.vision_table = sincos_table(config.decoder.hidden, config.vision.max_side)
-    return model
+def _from_parts(vocabulary: Path, merges: Path, settings: Path) -> Tokenizer:
+    """What Qwen2's tokenizer.json would say, from the files that it was made of."""
+    tokenizer = Tokenizer(BPE.from_file(str(vocabulary), str(merges)))
+    tokenizer.normalizer = normalizers.NFC()
+    words = pre_tokenizers.Split(Regex(_WORDS), behavior="isolated")
+    tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
+        [words, pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)]
+    )
+    tokenizer.decoder = decoders.ByteLevel()
+    added = json.loads(settings.read_text(encoding="utf-8"))["added_tokens_decoder"]
+    for _, token in sorted(added.items(), key=lambda item: int(item[0])):
+        make = tokenizer.add_special_tokens if token["special"] else tokenizer.add_tokens
+        make([AddedToken(token["content"], normalized=token["normalized"], special=token["special"])])
+    return tokenizer
 
 
-def _json(path: Path) -> dict[str, Any]:
+def _find(folders: Sequence[Path], name: str) -> Path | None:
+    return next((folder / name for folder in folders if (folder / name).is_file()), None)
+
+
+def _json(folders: Sequence[Path], name: str, *default: Any) -> Any:
+    path = _find(folders, name)
+    if path is None:
+        if default:
+            return default[0]
+        raise ValueError(f"{' and '.join(map(str, folders))} has no {name}; a released model needs it")
     try:
         return json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise ValueError(f"{path.parent} has no {path.name}; a released folder needs it") from None
-    except json.JSONDecodeError as error:
+    except ValueError as error:
         raise ValueError(f"{path} is not JSON: {error}") from None

@@ -16,12 +16,12 @@ from cooper.commands.options import (
     OutFile,
     OutFolder,
     PicturePath,
+    WithModel,
     check_asking,
     check_drawing,
 )
 from cooper.commands.outputs import check_file, check_folder
 from cooper.files import new_file, new_folder
-from cooper.model.config import Precision
 
 if TYPE_CHECKING:
     import numpy as np
@@ -32,15 +32,13 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Ask:
+class Ask(WithModel):
     """Ask a question about a picture. The model thinks, draws maps where it needs them, and answers."""
 
     picture: PicturePath
     """Path of the picture (PNG, JPEG, WebP, BMP, TIFF, GIF), or - for standard input."""
     question: Annotated[Positional[str], arg(metavar="QUESTION")]
     """What to ask about it."""
-    model: str = "tiny"
-    """The shipped model "tiny", or the folder of a model."""
     mode: str = "interleaved"
     """How to answer: direct, text (thinks), perception (draws, then answers) or interleaved (draws where it helps)."""
     max_turns: Annotated[int | None, arg(metavar="N", help_behavior_hint="(default: the mode's)")] = None
@@ -55,8 +53,6 @@ class Ask:
     """Choose among the likeliest tokens that make up this share."""
     seed: int = 0
     """Seed of all randomness: the same seed gives the same chain."""
-    precision: Precision = "fp32"
-    """What to compute in: mixed draws in bf16, int8 also writes with weights of 8 bits; both are faster, less exact."""
     samples: int = 1
     """Answers to sample and vote on; above 1, a temperature of 0 becomes 0.7."""
     out: OutFolder = None
@@ -100,18 +96,14 @@ class Ask:
         )  # fmt: skip
 
     def _silent(self, picture: np.ndarray) -> Answer:
-        from cooper.api import Cooper
-
-        return Cooper.load(self.model, self.precision).ask(picture, self.question, self._options())
+        return self.load().ask(picture, self.question, self._options())
 
     def _shown(self, picture: np.ndarray) -> Answer:
         from cooper.commands.terminal import open_console
 
         console = open_console()
         with console.status(f"loading {self.model}"):
-            from cooper.api import Cooper
-
-            model = Cooper.load(self.model, self.precision)
+            model = self.load()
         return self._streamed(model, picture, console) if self.samples == 1 else self._voted(model, picture, console)
 
     def _streamed(self, model: Cooper, picture: np.ndarray, console: Console) -> Answer:

@@ -15,7 +15,7 @@ from rich.table import Table
 from cooper.benchmark.answer import bench_answer
 from cooper.benchmark.engine import bench_engine
 from cooper.benchmark.script import PARTS, random_model
-from cooper.checkpoints.native import load_native
+from cooper.checkpoints.checkpoint import find
 from cooper.model.config import PRECISIONS, Precision
 
 
@@ -36,7 +36,7 @@ class BenchEngine:
     """Print one JSON object."""
 
     def run(self) -> int:
-        model = random_model(self.preset) if self.model is None else load_native(self.model)[0]
+        model = random_model(self.preset) if self.model is None else find(self.model).load()
         name = self.preset if self.model is None else str(self.model)
         with Console(stderr=True).status("measuring") as status:
             threads = torch.get_num_threads() if self.threads is None else self.threads

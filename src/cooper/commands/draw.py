@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from cooper.commands.options import Flag, FlowSteps, Guidance, OutFile, PicturePath, check_drawing
+from cooper.commands.options import Flag, FlowSteps, Guidance, OutFile, PicturePath, WithModel, check_drawing
 from cooper.commands.outputs import check_file
 from cooper.files import new_file
 
@@ -18,13 +18,11 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class _Draw(ABC):
+class _Draw(WithModel, ABC):
     picture: PicturePath
     """Path of the picture (PNG, JPEG, WebP, BMP, TIFF, GIF), or - for standard input."""
     out: OutFile = None
     """FILE.npy for the values, FILE.png for colours, at the picture's size; both if it has neither ending."""
-    model: str = "tiny"
-    """The shipped model "tiny", or the folder of a model."""
     flow_steps: FlowSteps = None
     """Calls of the model per map: more is slower and cleaner."""
     guidance: Guidance = None
@@ -45,11 +43,11 @@ class _Draw(ABC):
             check_file(file, picture=self.picture)
         picture = load_image(self.picture)
 
-        from cooper.api import Cooper, Options
+        from cooper.api import Options
         from cooper.commands.terminal import open_console, show_map
 
         console = open_console()
-        model = Cooper.load(self.model)
+        model = self.load()
         began = time.perf_counter()
         options = Options(flow_steps=self.flow_steps, guidance=self.guidance, seed=self.seed)
         made = model.draw(picture, self.modality, options)

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from math import isfinite
 from pathlib import Path
-from typing import Annotated, TypeAlias
+from typing import TYPE_CHECKING, Annotated, Literal, TypeAlias
 
 from tyro.conf import Positional, arg
 
+from cooper.model.config import Precision
 from cooper.trace import asked
+
+if TYPE_CHECKING:
+    from cooper.api import Cooper
 
 PicturePath: TypeAlias = Annotated[Positional[str], arg(metavar="PICTURE")]
 FlowSteps: TypeAlias = Annotated[int | None, arg(metavar="N", help_behavior_hint="(default: the model's)")]
@@ -18,6 +23,29 @@ Guidance: TypeAlias = Annotated[
 OutFolder: TypeAlias = Annotated[Path | None, arg(metavar="DIR", help_behavior_hint="")]
 OutFile: TypeAlias = Annotated[Path | None, arg(metavar="FILE", help_behavior_hint="")]
 Flag: TypeAlias = Annotated[bool, arg(help_behavior_hint="")]
+
+
+@dataclass(frozen=True, kw_only=True)
+class WithModel:
+    """A command that runs a model."""
+
+    model: str = "tiny"
+    """The shipped model "tiny", the folder of a model (ours, or BAGEL's family), or OWNER/NAME on the hub."""
+    base: Annotated[str | None, arg(metavar="MODEL", help_behavior_hint="")] = None
+    """Folder or hub name of the model that fine-tuned weights are based on, for what their folder lacks."""
+    precision: Precision = "fp32"
+    """What to compute in: mixed draws in bf16; int8 and int4 keep weights in so many bits. Smaller, less exact."""
+    prompts: Annotated[Path | None, arg(metavar="FILE", help_behavior_hint="(default: beside the weights)")] = None
+    """The words that published weights were trained with (`cooper prompts import`)."""
+    compat: Literal["consistent", "released"] = "consistent"
+    """Whether a published model looks at maps and is guided as it was trained, or as its release does."""
+
+    def load(self) -> Cooper:
+        from cooper.api import Cooper
+
+        return Cooper.load(
+            self.model, self.precision, base=self.base, prompts=self.prompts, compat=self.compat
+        )
 
 
 def check_drawing(flow_steps: int | None, guidance: tuple[float, float] | None) -> None:

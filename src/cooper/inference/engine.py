@@ -37,11 +37,12 @@ class Settings:
     """How the engine samples and what it spends on a trace."""
 
     sampling: Sampling = Sampling()
-    flow: FlowSettings = FlowSettings()
-    turn_tokens: int = 96
-    """Most tokens of one turn."""
-    trace_tokens: int = 288
-    """Most tokens the model may write in a trace, all turns together."""
+    flow: FlowSettings | None = None
+    """How maps are drawn; None: as the model's config has it."""
+    turn_tokens: int | None = None
+    """Most tokens of one turn; None: as the model's config has it."""
+    trace_tokens: int | None = None
+    """Most tokens the model may write in a trace, all turns together; None: as the model's config has it."""
     batch: int = 32
     """Most traces that are advanced together."""
     banned: tuple[tuple[int, ...], ...] = ()
@@ -131,6 +132,10 @@ class Engine:
 
     def __init__(self, model: UnifiedModel, sequencer: Sequencer, settings: Settings = Settings()):
         self.model, self.sequencer, self.settings = model, sequencer, settings
+        of_model = model.config
+        self.flow = settings.flow or of_model.flow
+        self.turn_tokens = settings.turn_tokens or of_model.turn_tokens
+        self.trace_tokens = settings.trace_tokens or of_model.trace_tokens
 
     def run(
         self, prompts: Sequence[Trace], policy: Policy, *, samples: int = 1, seeds: Sequence[int] | None = None,
@@ -178,11 +183,12 @@ class Engine:
     def _draw_batch(self, pictures: Sequence[np.ndarray], wanted: Modality, seeds: Sequence[int]) -> list[Drawing]:
         encode = self.sequencer.encoder(self.model)
         seen = [self.sequencer.pieces(Trace((Picture(image),)), encode) for image in pictures]
-        call = self.sequencer.ids(wanted.call)
+        order = self.sequencer.prompts.call(wanted)
+        call = self.sequencer.ids(order)
         session = Session.open(self.model, seen).fork(1, len(call) + 2)
         session.read_turn([call for _ in pictures])
         rows = [
-            _Row(k, Trace((Picture(image), Text(wanted.call, "model"))), seed, [Written(list(call), [], True)], wanted)
+            _Row(k, Trace((Picture(image), Text(order, "model"))), seed, [Written(list(call), [], True)], wanted)
             for k, (image, seed) in enumerate(zip(pictures, seeds, strict=True))
         ]
         events = self._draw(session, rows, list(range(len(rows))), 0)
@@ -247,7 +253,7 @@ class Engine:
 
     def _capacity(self, policy: Policy, traces: Sequence[Trace]) -> int:
         """Columns that a batch can come to after its prompts: rows are padded to the longest of each stream."""
-        longest = max([self.settings.turn_tokens, *(len(self.sequencer.ids(text)) for text in policy.given)])
+        longest = max([self.turn_tokens, *(len(self.sequencer.ids(text)) for text in policy.given)])
         between = 0
         if policy.max_turns > 1:
             images = {s.image.shape: s.image for trace in traces for s in trace.pictures[:1]}
@@ -268,8 +274,9 @@ class Engine:
 
     def _write(self, session: Session, rows: list[_Row], turn: int) -> Iterator[Event]:
         s = self.settings
-        limits = [0 if row.reason is not None else min(s.turn_tokens, s.trace_tokens - row.tokens) for row in rows]
-        uniform = torch.stack([torch.rand(s.turn_tokens, generator=generator(row.seed, "text", turn)) for row in rows])
+        most = self.turn_tokens
+        limits = [0 if row.reason is not None else min(most, self.trace_tokens - row.tokens) for row in rows]
+        uniform = torch.stack([torch.rand(most, generator=generator(row.seed, "text", turn)) for row in rows])
         sampling = replace(s.sampling, banned=s.banned[min(turn, len(s.banned) - 1)]) if s.banned else s.sampling
         for step in session.write(limits, uniform, sampling):
             yield from (Wrote(rows[i].number, token) for i, token in step)
@@ -294,7 +301,7 @@ class Engine:
 
     def _draw(self, session: Session, rows: list[_Row], going: list[int], turn: int) -> Iterator[Event]:
         """Draw the maps that the rows in `going` called for; each trace gets its Drawing."""
-        flow = self.settings.flow
+        flow = self.flow
         for grid, members in self._by_grid(rows, going).items():
             shape = (grid[0] * grid[1], self.model.config.latent_dim)
             noise = flow.noise * torch.stack(

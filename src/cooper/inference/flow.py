@@ -3,51 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from typing import Literal, TypeAlias
+from typing import TypeAlias
 
 import torch
 from torch import Tensor
 
-Renorm: TypeAlias = Literal["global", "channel", "text_channel", "none"]
-
-
-@dataclass(frozen=True)
-class FlowSettings:
-    """How a map is drawn. The defaults are the tiny model's; `RELEASED` are the published model's in benchmarks."""
-
-    time_points: int = 12
-    """Points of the schedule, both ends included: 12 points are 11 calls of the model."""
-    shift: float = 1.0
-    """Above 1, more of the points lie near pure noise."""
-    text_scale: float = 1.0
-    """Guidance away from the same history without the tool call; 1 is none, and costs nothing."""
-    image_scale: float = 1.0
-    """Guidance away from the same texts without the picture; 1 is none, and costs nothing."""
-    interval: tuple[float, float] = (0.4, 1.0)
-    """Guidance is on for low < t <= high."""
-    renorm: Renorm = "global"
-    """How the guided velocity's norm is brought back to the conditional one's."""
-    renorm_min: float = 0.0
-    """Lower limit of that factor; the upper one is 1."""
-    noise: float = 0.1
-    """Deviation of the noise that a drawing begins with. 1 samples among the maps that the picture allows, as the
-    published model does; below that the map is nearer to the most likely one, and its errors are smaller."""
-
-    def __post_init__(self) -> None:
-        if self.time_points < 2:
-            raise ValueError(f"drawing needs at least 2 time points, not {self.time_points}")
-        if self.shift <= 0 or self.text_scale < 0 or self.image_scale < 0:
-            raise ValueError("the time shift must be above 0 and guidance scales must not be negative")
-        if self.noise < 0:
-            raise ValueError(f"the deviation of noise must not be negative, as {self.noise} is")
-        if self.renorm not in ("global", "channel", "text_channel", "none"):
-            raise ValueError(f"no renormalisation is called {self.renorm!r}; use global, channel, text_channel or none")
-
-    def guided_at(self, t: float) -> bool:
-        low, high = torch.tensor(self.interval, dtype=torch.float32).tolist()  # t is fp32, and may lie on a bound
-        return low < t <= high
-
+from cooper.model.config import FlowSettings
 
 RELEASED = FlowSettings(50, 3.0, 4.0, 2.0, (0.0, 1.0), "text_channel", noise=1.0)
 

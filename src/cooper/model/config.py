@@ -5,9 +5,11 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any, Literal, TypeAlias, get_args
 
-#: What a model computes in. "mixed" is fp32 with the `gen` expert, which draws, in bf16. "int8" is "mixed" with the
-#: matrices that write text in 8 bits: a written token reads every weight once, and takes as long as that reading.
-Precision: TypeAlias = Literal["fp32", "bf16", "mixed", "int8"]
+import numpy as np
+
+#: What a model computes in. "mixed" is fp32 with the `gen` expert, which draws, in bf16. "int8" and "int4" are "mixed"
+#: with the decoder's matrices, most of a model, kept in 8 or 4 bits.
+Precision: TypeAlias = Literal["fp32", "bf16", "mixed", "int8", "int4"]
 PRECISIONS: tuple[Precision, ...] = get_args(Precision)
 
 
@@ -95,6 +97,46 @@ class ImageSizes:
     shortest: int
 
 
+Renorm: TypeAlias = Literal["global", "channel", "text_channel", "none"]
+
+
+@dataclass(frozen=True)
+class FlowSettings:
+    """How a map is drawn (method section 5). The defaults are the tiny model's."""
+
+    time_points: int = 12
+    """Points of the schedule, both ends included: 12 points are 11 calls of the model."""
+    shift: float = 1.0
+    """Above 1, more of the points lie near pure noise."""
+    text_scale: float = 1.0
+    """Guidance away from the same history without the tool call; 1 is none, and costs nothing."""
+    image_scale: float = 1.0
+    """Guidance away from the same texts without the picture; 1 is none, and costs nothing."""
+    interval: tuple[float, float] = (0.4, 1.0)
+    """Guidance is on for low < t <= high."""
+    renorm: Renorm = "global"
+    """How the guided velocity's norm is brought back to the conditional one's."""
+    renorm_min: float = 0.0
+    """Lower limit of that factor; the upper one is 1."""
+    noise: float = 0.1
+    """Deviation of the noise that a drawing begins with. 1 samples among the maps that the picture allows, as the
+    published model does; below that the map is nearer to the most likely one, and its errors are smaller."""
+
+    def __post_init__(self) -> None:
+        if self.time_points < 2:
+            raise ValueError(f"drawing needs at least 2 time points, not {self.time_points}")
+        if self.shift <= 0 or self.text_scale < 0 or self.image_scale < 0:
+            raise ValueError("the time shift must be above 0 and guidance scales must not be negative")
+        if self.noise < 0:
+            raise ValueError(f"the deviation of noise must not be negative, as {self.noise} is")
+        if self.renorm not in ("global", "channel", "text_channel", "none"):
+            raise ValueError(f"no renormalisation is called {self.renorm!r}; use global, channel, text_channel or none")
+
+    def guided_at(self, t: float) -> bool:
+        low, high = map(np.float32, self.interval)  # t is fp32, and may lie on a bound
+        return bool(low < np.float32(t) <= high)
+
+
 @dataclass(frozen=True)
 class ModelConfig:
     """All of COOPER's model."""
@@ -116,6 +158,12 @@ class ModelConfig:
     maps_through: Literal["both", "vision"] = "both"
     """Branches through which a drawn map is looked at: autoencoder and vision transformer, or the latter alone. One
     setting for training, rollouts and answers."""
+    flow: FlowSettings = FlowSettings()
+    """How it draws unless it is told otherwise."""
+    turn_tokens: int = 96
+    """Most tokens of one turn, likewise."""
+    trace_tokens: int = 288
+    """Most tokens it writes in a trace, all turns together, likewise."""
 
     @property
     def latent_stride(self) -> int:
@@ -135,7 +183,7 @@ class ModelConfig:
         """The inverse of `to_dict`. Raises ValueError if a field is missing or unknown."""
         parts: dict[str, Any] = {
             "decoder": DecoderConfig, "vision": VisionConfig, "autoencoder": AutoencoderConfig,
-            "special": SpecialTokens, "latent_sizes": ImageSizes, "vision_sizes": ImageSizes,
+            "special": SpecialTokens, "latent_sizes": ImageSizes, "vision_sizes": ImageSizes, "flow": FlowSettings,
         }  # fmt: skip
         try:
             values = {k: parts[k](**_tuples(v)) if k in parts else v for k, v in data.items()}

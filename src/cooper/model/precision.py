@@ -1,43 +1,21 @@
-"""Putting a model into one of the PRECISIONS."""
+"""Putting a model into one of the PRECISIONS, module by module, whether its weights are in memory already or not."""
 
 from __future__ import annotations
 
+import re
+from collections.abc import Callable
+
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from cooper.model.config import PRECISIONS, Precision
+from cooper.model.quantised import Int4Linear, Int8Linear
 from cooper.model.unified import UnifiedModel
 
-
-class Int8Linear(nn.Module):
-    """A linear layer whose weights are rounded to 8 bits, with a scale an output (0.7 % off, for normal weights).
-
-    Few tokens are multiplied by the 8 bits themselves, in bf16; many by what the 8 bits stand for, as usual.
-    """
-
-    FEW = 8
-    LANES = 32
-    """PyTorch's kernel reads so many inputs at a time, and past the end if they are no multiple of it (2.13)."""
-    weight: Tensor
-    scale: Tensor
-
-    def __init__(self, linear: nn.Linear):
-        super().__init__()
-        exact = linear.weight.detach()
-        # in bf16, as the kernel takes it; the weights are rounded to multiples of that
-        scale = (exact.abs().amax(dim=1).clamp(min=1e-12) / 127).bfloat16()
-        self.register_buffer("weight", (exact / scale[:, None]).round().clamp(-127, 127).to(torch.int8))
-        self.register_buffer("scale", scale)
-        self.bias = linear.bias
-
-    def forward(self, x: Tensor) -> Tensor:
-        """x (..., inputs) to (..., outputs)."""
-        if x.shape[:-1].numel() > self.FEW or x.shape[-1] % self.LANES:
-            return F.linear(x, self.weight.to(x.dtype) * self.scale[:, None].to(x.dtype), self.bias)
-        few = x.reshape(-1, x.shape[-1]).bfloat16()
-        y = torch._weight_int8pack_mm(few, self.weight, self.scale).to(x.dtype)
-        return (y if self.bias is None else y + self.bias).view(*x.shape[:-1], -1)
+#: what draws, and leads into it and out of it
+_DRAWS = re.compile(r"latent_in|latent_out|time_in|time_out|decoder\.norm_gen|decoder\.layers\.\d+\.gen\b.*")
+#: the matrices that are most of a model
+_MATRICES = re.compile(r"decoder\.(head|layers\.\d+\.(und|gen)\.(qkv|out|gate_up|down))")
 
 
 def check_precision(precision: str) -> None:
@@ -46,15 +24,38 @@ def check_precision(precision: str) -> None:
         raise ValueError(f"unknown precision {precision!r}; choose one of {', '.join(PRECISIONS)}")
 
 
-def put_in(model: UnifiedModel, precision: Precision) -> UnifiedModel:
-    """Put a model that is not trained any more into another precision, in place."""
-    if precision in ("fp32", "bf16"):
-        return model.to(torch.float32 if precision == "fp32" else torch.bfloat16)
-    model.draw_in(torch.bfloat16)
-    if precision == "int8":
-        decoder = model.decoder
-        decoder.head = Int8Linear(decoder.head)  # type: ignore[assignment]
-        for layer in decoder.layers:
-            for name in ("qkv", "out", "gate_up", "down"):
-                setattr(layer.und, name, Int8Linear(getattr(layer.und, name)))
+def put_in(model: UnifiedModel, precision: Precision, read: Callable[[str], Tensor] | None = None) -> UnifiedModel:
+    """Put a model that is not trained any more into a precision, in place.
+
+    With `read`, which is given the names of parameters, their values come from there, and the model may be on the meta
+    device before: then no more of it is ever in memory than what has been put into the precision, and one module.
+    """
+    for name, module in list(model.named_modules()):
+        for key, p in list(module.named_parameters(recurse=False)):
+            value = p.detach() if read is None else read(f"{name}.{key}")
+            setattr(module, key, nn.Parameter(value.to(dtype_of(name, precision)), p.requires_grad))
+        kind = quantised_as(name, module, precision)
+        if kind is not None:
+            model.set_submodule(name, kind(module))
     return model
+
+
+def dtype_of(module: str, precision: Precision) -> torch.dtype:
+    """Of a module's parameters, or, where they are quantised, of what they are multiplied with."""
+    if precision in ("fp32", "bf16"):
+        return torch.float32 if precision == "fp32" else torch.bfloat16
+    return torch.bfloat16 if _DRAWS.fullmatch(module) else torch.float32
+
+
+def quantised_as(name: str, module: nn.Module, precision: Precision) -> type[Int8Linear] | type[Int4Linear] | None:
+    """What a module is replaced by; None: it stays. A layer that 4 bits do not fit stays, too."""
+    if not (isinstance(module, nn.Linear) and _MATRICES.fullmatch(name)):
+        return None
+    if precision == "int8":
+        return Int8Linear
+    return Int4Linear if precision == "int4" and Int4Linear.fits(module) else None
+
+
+def quantised(model: UnifiedModel) -> bool:
+    """Whether any of its weights are kept in a few bits."""
+    return any(isinstance(module, (Int8Linear, Int4Linear)) for module in model.modules())

@@ -2,12 +2,24 @@
 
 from __future__ import annotations
 
-from cooper.model.config import AutoencoderConfig, DecoderConfig, ImageSizes, ModelConfig, SpecialTokens, VisionConfig
+from cooper.model.config import (
+    AutoencoderConfig,
+    DecoderConfig,
+    FlowSettings,
+    ImageSizes,
+    ModelConfig,
+    SpecialTokens,
+    VisionConfig,
+)
 
 #: FLUX's autoencoder, as BAGEL ships it
 BAGEL_AUTOENCODER = AutoencoderConfig(channels=128, multipliers=(1, 2, 4, 4), blocks=2, latent=16)
 #: Qwen2's ids of <|im_start|>, <|im_end|>, <|vision_start|>, <|vision_end|>
 BAGEL_SPECIAL = SpecialTokens(151644, 151645, 151652, 151653)
+#: how rollouts of published models draw in training, so that answers are given as they were learned
+BAGEL_FLOW = FlowSettings(30, 3.0, 4.0, 2.0, (0.4, 1.0), "global", noise=1.0)
+#: most tokens of a turn, and of a trace
+BAGEL_TOKENS = 512, 1536
 #: ids of the same tokens in the tokenizers made here: they come first
 OWN_SPECIAL = SpecialTokens(0, 1, 2, 3)
 
@@ -21,6 +33,9 @@ def bagel_7b() -> ModelConfig:
         VisionConfig(hidden=1152, layers=26, heads=16, ffn=4304, patch=14, max_side=70),
         BAGEL_AUTOENCODER,
         BAGEL_SPECIAL,
+        flow=BAGEL_FLOW,
+        turn_tokens=BAGEL_TOKENS[0],
+        trace_tokens=BAGEL_TOKENS[1],
     )
 
 

@@ -28,9 +28,9 @@ VARIANTS = (
     Variant("base, longer", "direct", "direct", "base with as many steps as stage 1, without maps"),
     Variant("AMG direct", "perception", "direct", "has learned to draw maps (stage 1), answers without them"),
     Variant("PE", "perception", "perception", "stage 1; always draws both maps, then answers"),
-    Variant("RE", "text_reinforcement", "text", "base, longer, then supervised and reinforced to think; never draws"),
     Variant("SFT only", "interleaved", "interleaved", "stage 2 without reinforcement"),
     Variant("COOPER", "reinforcement", "interleaved", "decides for itself"),
+    Variant("RE", "text_reinforcement", "text", "base, longer, then supervised and reinforced to think; never draws"),
 )
 CONTROLS = (
     Variant("blank maps", "reinforcement", "interleaved", "shown grey for every map", Control(maps="blank")),
@@ -103,9 +103,9 @@ _SUPERVISED = ("interleaved", "text", "true_maps", "view_dropout")
 FULL = Plan(
     replace(
         shortened(TINY, {
-            "autoencoder": 1500, "decoder": 600, "vision": 1100, "base": 600, "perception": 450, "direct": 450,
-            **dict.fromkeys(_SUPERVISED, 450), **dict.fromkeys(TINY.reinforced, 24),
-        }, scenes=3000), balance=replace(TINY.balance, scenes=60), reinforced_on=Measured("interleaved", 120),
+            "autoencoder": 1500, "decoder": 600, "vision": 1100, "base": 500, "perception": 400, "direct": 400,
+            **dict.fromkeys(_SUPERVISED, 400), **dict.fromkeys(TINY.reinforced, 20),
+        }, scenes=2500), balance=replace(TINY.balance, scenes=40), reinforced_on=Measured("interleaved", 100),
     ), n_train=24_000,
 )  # fmt: skip
 #: Minutes: everything is run, nothing is learned that a claim could rest on.

@@ -5,9 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TypeAlias
 
-from cooper.inference.flow import FlowSettings
 from cooper.model.config import ModelConfig
-from cooper.model.presets import tiny
+from cooper.model.presets import BAGEL_FLOW, BAGEL_TOKENS, tiny
 from cooper.training.flags import Flagging
 from cooper.training.loop import Optimisation
 from cooper.training.reinforcement import Reinforcement
@@ -163,8 +162,8 @@ BAGEL_7B = Recipe(
     },
     reinforced={
         "reinforcement": Reinforcement(
-            Optimisation(steps=20, lr=3e-6, warmup=1, ema=0.0), questions=128, turn_tokens=512,
-            flow=FlowSettings(30, 3.0, 4.0, 2.0, (0.4, 1.0), "global", noise=1.0), after="interleaved",
+            Optimisation(steps=20, lr=3e-6, warmup=1, ema=0.0), questions=128, turn_tokens=BAGEL_TOKENS[0],
+            flow=BAGEL_FLOW, after="interleaved",
         )
     },
 )  # fmt: skip

@@ -1,0 +1,185 @@
+"""What a model's files hold, found out from their headers: which family, what sizes, what is missing or too much.
+
+A native folder (`config.json`, `model.safetensors` or its parts, `tokenizer.json`) holds our own names. A released one
+(BAGEL's family, and COOPER's weights) is described in `released`; it may lie in two folders, a fine-tune's weights in
+one and everything else in the other.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Literal
+
+import torch
+from tokenizers import Tokenizer
+from torch import Tensor
+
+from cooper.checkpoints.hub import fetched, is_hub_id
+from cooper.checkpoints.keys import TABLES, released_names, to_released
+from cooper.checkpoints.released import CONFIGS, WEIGHTS, released_config, released_tokenizer
+from cooper.checkpoints.stored import Stored, weight_files
+from cooper.files import shipped
+from cooper.model.config import ModelConfig, Precision, SpecialTokens
+from cooper.model.precision import put_in
+from cooper.model.presets import BAGEL_SPECIAL
+from cooper.model.unified import UnifiedModel, sincos_table
+
+AUTOENCODER = "autoencoder."
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A model that has been found; nothing but headers and settings has been read."""
+
+    source: str
+    """As it was asked for."""
+    family: Literal["native", "released"]
+    folders: tuple[Path, ...]
+    """Where a file is looked for, in this order."""
+    config: ModelConfig
+    main: Stored
+    ae: Stored
+    """Of a native checkpoint, nothing: its one file holds all."""
+
+    @cached_property
+    def expected(self) -> tuple[dict[str, tuple[int, ...]], dict[str, tuple[int, ...]]]:
+        """Names and shapes that the config asks for, as they are stored: the main file's and the autoencoder's."""
+        with torch.device("meta"):
+            own = dict(UnifiedModel(self.config).named_parameters())
+        main, ae = (own, {}) if self.family == "native" else to_released(own, self.config)
+        return {k: tuple(t.shape) for k, t in main.items()}, {k: tuple(t.shape) for k, t in ae.items()}
+
+    @property
+    def missing(self) -> list[str]:
+        return [name for want, there in self._pairs() for name in want if name not in there]
+
+    @property
+    def unexpected(self) -> list[str]:
+        """Tensors that no part of the model is made of. The position tables are not counted: they are formulas."""
+        known = set(TABLES.values())
+        return [name for want, there in self._pairs() for name in there if name not in want and name not in known]
+
+    @property
+    def misshapen(self) -> list[str]:
+        """"name: (shape) where the config asks for (shape)"."""
+        return [
+            f"{name}: {there.headers[name].shape} where the config asks for {shape}"
+            for want, there in self._pairs() for name, shape in want.items()
+            if name in there and there.headers[name].shape != shape
+        ]  # fmt: skip
+
+    def _pairs(self) -> Sequence[tuple[Mapping[str, tuple[int, ...]], Stored]]:
+        return list(zip(self.expected, (self.main, self.ae), strict=True))
+
+    @property
+    def dtypes(self) -> Counter[torch.dtype]:
+        """How many numbers are stored in which dtype."""
+        found: Counter[torch.dtype] = Counter()
+        for header in (*self.main.headers.values(), *self.ae.headers.values()):
+            found[header.dtype] += header.numbers
+        return found
+
+    def check(self) -> None:
+        """Raises ValueError if tensors are missing or have other shapes than the config says."""
+        for names, what in ((self.missing, "lacks"), (self.misshapen, "does not fit its config:")):
+            if names:
+                more = f" and {len(names) - 5} more" if len(names) > 5 else ""
+                raise ValueError(f"{self.source} {what} {'; '.join(names[:5])}{more} (cooper inspect tells all)")
+
+    def tensor(self, name: str) -> Tensor:
+        """One of our parameters, read now, in the dtype it is stored in."""
+        if self.family == "native":
+            return self.main[name]
+        if name.startswith(AUTOENCODER):
+            return self.ae[name.removeprefix(AUTOENCODER)]
+        parts = [self.main[part] for part in self._names[name]]
+        return parts[0] if len(parts) == 1 else torch.cat(parts)
+
+    @cached_property
+    def _names(self) -> dict[str, tuple[str, ...]]:
+        return released_names(self.config)
+
+    def file(self, name: str) -> Path | None:
+        """A file of that name beside the weights, if there is one."""
+        return next((folder / name for folder in self.folders if (folder / name).is_file()), None)
+
+    def tokenizer(self) -> Tokenizer:
+        """Raises ValueError if it is not there, or is another one."""
+        if self.family == "released":
+            return released_tokenizer(self.folders, self.config.special)
+        path = self.file("tokenizer.json")
+        if path is None:
+            raise ValueError(f"{self.source} is not whole: it lacks tokenizer.json")
+        try:
+            return Tokenizer.from_file(str(path))
+        except Exception as error:  # tokenizers raises nothing more particular
+            raise ValueError(f"{path} is damaged: {error}") from None
+
+    def load(self, precision: Precision = "fp32") -> UnifiedModel:
+        """The model, read module by module: there is never more of it in memory than what it becomes.
+
+        Raises ValueError if it is not whole.
+        """
+        self.check()
+        with torch.device("meta"):
+            model = UnifiedModel(self.config)
+        put_in(model, precision, self.tensor)
+        model.latent_table = sincos_table(self.config.decoder.hidden, self.config.max_latent_side)
+        model.vision_table = sincos_table(self.config.decoder.hidden, self.config.vision.max_side)
+        return model
+
+
+def find(source: str | Path, base: str | Path | None = None, special: SpecialTokens = BAGEL_SPECIAL) -> Checkpoint:
+    """What is meant by a source: a shipped model, a folder, or a model on the hub (`OWNER/NAME`).
+
+    `base` (likewise) has what a folder of fine-tuned weights lacks. `special` are the frame's ids in a released model's
+    tokenizer. Raises ValueError, saying what was looked for, if no model is there.
+    """
+    folders = tuple(_folder(one) for one in (source, base) if one is not None)
+    native = folders[0] / "config.json"
+    if base is None and native.is_file() and (config := _native_config(native)) is not None:
+        files = weight_files(folders[0], "model")
+        if not files:
+            raise ValueError(f"{source} is not a whole model: it lacks model.safetensors")
+        return Checkpoint(str(source), "native", folders, config, Stored(files), Stored(()))
+    if not any((folder / CONFIGS[0]).is_file() for folder in folders):
+        looked = f"config.json with model.safetensors (a model of ours), or {', '.join(CONFIGS)} (BAGEL's family)"
+        where = " and ".join(map(str, folders))
+        raise ValueError(f"{where} is no model folder; looked for {looked}. If these weights are a fine-tune, name the "
+                         "folder of the model they are based on as the base, too")  # fmt: skip
+    config = released_config(folders, special)
+    main = next((found for folder in folders for stem in WEIGHTS if (found := weight_files(folder, stem))), None)
+    ae = next((found for folder in folders if (found := weight_files(folder, "ae"))), None)
+    if main is None or ae is None:
+        lacking = [f"{WEIGHTS[0]}.safetensors or {WEIGHTS[1]}.safetensors"] * (main is None) + ["ae.safetensors"] * (
+            ae is None
+        )
+        raise ValueError(f"{' and '.join(map(str, folders))} lacks weights; looked for {' and '.join(lacking)}")
+    return Checkpoint(str(source), "released", folders, config, Stored(main), Stored(ae))
+
+
+def _folder(source: str | Path) -> Path:
+    if (own := shipped(str(source))) is not None:
+        return own
+    folder = Path(source)
+    if folder.is_dir():
+        return folder
+    if is_hub_id(str(source)):
+        return fetched(str(source))
+    raise ValueError(f"there is no model {str(source)!r}: give tiny, a model's folder, or OWNER/NAME on the hub")
+
+
+def _native_config(path: Path) -> ModelConfig | None:
+    """None: this file describes another kind of model."""
+    try:
+        data = json.loads(path.read_text(encoding="utf-8"))
+        if not isinstance(data, dict) or "decoder" not in data:
+            return None
+        return ModelConfig.from_dict(data)
+    except (ValueError, AttributeError) as error:
+        raise ValueError(f"{path.parent} is damaged: {error}") from None

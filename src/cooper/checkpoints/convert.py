@@ -1,0 +1,109 @@
+"""A checkpoint from one layout to another, tensor by tensor: the memory it takes is that of its largest tensor."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Literal, TypeAlias
+
+import torch
+from torch import Tensor
+
+from cooper.checkpoints.checkpoint import AUTOENCODER, Checkpoint
+from cooper.checkpoints.keys import released_names, rows_of_parts
+from cooper.checkpoints.native import write_config
+from cooper.checkpoints.released import config_files
+from cooper.checkpoints.stored import Header
+from cooper.checkpoints.writing import write_tensors
+from cooper.files import new_folder
+from cooper.prompts import FILE as PROMPTS_FILE
+
+Layout: TypeAlias = Literal["native", "released"]
+#: told how many bytes of how many are written
+OnProgress: TypeAlias = Callable[[int, int], object]
+#: files that go with the weights as they are
+_BESIDE = ("tokenizer.json", "vocab.json", "merges.txt", "tokenizer_config.json", PROMPTS_FILE)
+
+
+def convert(
+    found: Checkpoint, folder: Path, to: Layout, dtype: torch.dtype | None = None, shard_bytes: int | None = None,
+    on_progress: OnProgress = lambda *_: None,
+) -> None:  # fmt: skip
+    """Write a checkpoint into a folder in the layout `to`, as it is stored, or in `dtype` (but for the autoencoder,
+    whose errors show in every map). Weights of more than `shard_bytes` are cut into several files.
+
+    Raises ValueError if the checkpoint is not whole.
+    """
+    found.check()
+    tokenizer = found.tokenizer() if to == "native" else None
+    main, ae = _native(found) if to == "native" else _released(found)
+    if dtype is not None:
+        main = {
+            name: (header if name.startswith(AUTOENCODER) else Header(header.path, dtype, header.shape), make)
+            for name, (header, make) in main.items()
+        }
+    total = sum(header.numbers * header.dtype.itemsize for header, _ in (*main.values(), *ae.values()))
+    with new_folder(folder) as made:
+        written = 0
+        for stem, tensors in (("model" if to == "native" else "ema", main), ("ae", ae)):
+            if tensors:
+                write_tensors(
+                    made, stem, {name: header for name, (header, _) in tensors.items()},
+                    lambda name, of=tensors: of[name][1](),  # type: ignore[misc]
+                    shard_bytes, lambda done, _, before=written: on_progress(before + done, total),  # type: ignore[misc]
+                )  # fmt: skip
+                written += sum(header.numbers * header.dtype.itemsize for header, _ in tensors.values())
+        for name in _BESIDE:
+            if (path := found.file(name)) is not None:
+                shutil.copy(path, made / name)
+        if tokenizer is not None:
+            tokenizer.save(str(made / "tokenizer.json"))
+            write_config(found.config, made)
+        else:
+            for name, content in config_files(found.config).items():
+                (made / name).write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+
+
+_Tensors: TypeAlias = dict[str, tuple[Header, Callable[[], Tensor]]]
+
+
+def _native(found: Checkpoint) -> tuple[_Tensors, _Tensors]:
+    """Our names; a fused tensor is read from several."""
+    if found.family == "native":
+        return {k: (h, partial(found.tensor, k)) for k, h in found.main.headers.items()}, {}
+    out: _Tensors = {}
+    for name, parts in released_names(found.config).items():
+        headers = [found.main.headers[part] for part in parts]
+        shape = (sum(h.shape[0] for h in headers), *headers[0].shape[1:])
+        out[name] = Header(headers[0].path, headers[0].dtype, shape), partial(found.tensor, name)
+    for name, header in found.ae.headers.items():
+        out[AUTOENCODER + name] = header, partial(found.tensor, AUTOENCODER + name)
+    return out, {}
+
+
+def _released(found: Checkpoint) -> tuple[_Tensors, _Tensors]:
+    """Released names; several are rows of one of ours."""
+    if found.family == "released":
+        pairs = zip((found.main, found.ae), found.expected, strict=True)
+        held, beside = ({k: (of.headers[k], partial(of.__getitem__, k)) for k in names} for of, names in pairs)
+        return held, beside  # type: ignore[return-value]
+    main: _Tensors = {}
+    ae: _Tensors = {}
+    for name, parts in released_names(found.config).items():
+        header, start = found.main.headers[name], 0
+        rows = rows_of_parts(name, found.config) if len(parts) > 1 else [header.shape[0]]
+        for part, n in zip(parts, rows, strict=True):
+            take = partial(_rows, found, name, start, n)
+            main[part] = Header(header.path, header.dtype, (n, *header.shape[1:])), take
+            start += n
+    for name, header in found.main.headers.items():
+        if name.startswith(AUTOENCODER):
+            ae[name.removeprefix(AUTOENCODER)] = header, partial(found.tensor, name)
+    return main, ae
+
+
+def _rows(found: Checkpoint, name: str, start: int, n: int) -> Tensor:
+    return found.tensor(name)[start : start + n]

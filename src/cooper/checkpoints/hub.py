@@ -1,0 +1,51 @@
+"""Models on the Hugging Face hub, by `huggingface_hub`: its cache, its offline mode, its login."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+#: What of a repository is a model: weights, settings, tokenizer, card. Nothing that would have to be executed.
+PATTERNS = ("*.safetensors", "*.json", "*.txt", "*.md")
+
+
+def is_hub_id(source: str) -> bool:
+    """Whether this can be the name of a repository: OWNER/NAME."""
+    return re.fullmatch(r"[\w.-]+/[\w.-]+", source) is not None and not source.startswith((".", "~"))
+
+
+def fetched(name: str) -> Path:
+    """The folder of a model of the hub, downloaded unless it is in the cache. Raises ValueError if it cannot be had."""
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
+
+    try:
+        return Path(snapshot_download(name, allow_patterns=list(PATTERNS)))
+    except LocalEntryNotFoundError:
+        raise ValueError(
+            f"there is no folder {name!r} here, and the model {name} is neither in the hub's cache nor can it be "
+            "downloaded now; check the name and the connection, or give a folder"
+        ) from None
+    except (HfHubHTTPError, HFValidationError) as error:
+        raise ValueError(f"{name} cannot be had from the hub: {_first_line(error)}") from None
+
+
+def push(folder: Path, name: str, private: bool = False) -> str:
+    """Upload a model's folder as the repository `name`, made if need be; returns its address.
+
+    Raises ValueError if the hub refuses.
+    """
+    from huggingface_hub import HfApi
+    from huggingface_hub.errors import HfHubHTTPError, HFValidationError
+
+    api = HfApi()
+    try:
+        api.create_repo(name, private=private, exist_ok=True)
+        api.upload_folder(repo_id=name, folder_path=folder, allow_patterns=list(PATTERNS))
+    except (HfHubHTTPError, HFValidationError, OSError) as error:
+        raise ValueError(f"{name} cannot be pushed to the hub: {_first_line(error)}") from None
+    return f"{api.endpoint}/{name}"
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]

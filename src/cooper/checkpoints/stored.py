@@ -1,0 +1,98 @@
+"""Tensors in safetensors files: one file, or several that share an index, as large checkpoints are published.
+
+Only headers are read until a tensor is asked for. Nothing is ever unpickled.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from math import prod
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError, safe_open
+from torch import Tensor
+
+#: safetensors' names of dtypes, of those that models are published in
+DTYPES = {"F64": torch.float64, "F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16, "I64": torch.int64}
+
+
+@dataclass(frozen=True)
+class Header:
+    """What a file says of a tensor before it is read."""
+
+    path: Path
+    dtype: torch.dtype
+    shape: tuple[int, ...]
+
+    @property
+    def numbers(self) -> int:
+        return prod(self.shape)
+
+
+class Stored(Mapping[str, Tensor]):
+    """The tensors of these files by name; `headers` are what is known without reading them.
+
+    Raises ValueError, naming the file, if one is damaged or cut off, or if two hold the same tensor.
+    """
+
+    def __init__(self, files: Iterable[Path]):
+        self.files = tuple(files)
+        self.headers: dict[str, Header] = {}
+        for path in self.files:
+            try:
+                with safe_open(path, "pt") as file:
+                    for name in file.keys():  # noqa: SIM118  (not a dict)
+                        one = file.get_slice(name)
+                        if name in self.headers:
+                            other = self.headers[name].path
+                            raise ValueError(f"{path} and {other} both hold {name}; remove one of them")
+                        self.headers[name] = Header(path, _dtype(path, one.get_dtype()), tuple(one.get_shape()))
+            except (SafetensorError, OSError) as error:
+                raise ValueError(f"{path} is damaged or cut off ({error}); copy or download it again") from None
+
+    def __getitem__(self, name: str) -> Tensor:
+        """A copy of its own: the file is closed again, so that what was read of it does not stay in memory."""
+        with safe_open(self.headers[name].path, "pt") as file:
+            return file.get_tensor(name).clone()
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.headers)
+
+    def __len__(self) -> int:
+        return len(self.headers)
+
+
+def _dtype(path: Path, name: str) -> torch.dtype:
+    if name not in DTYPES:
+        raise ValueError(f"{path} holds {name}, which no model here is published in; convert it to BF16 first")
+    return DTYPES[name]
+
+
+def weight_files(folder: Path, stem: str) -> list[Path]:
+    """The files of a folder that hold the weights called `stem`: STEM.safetensors; or those that
+    STEM.safetensors.index.json names; or STEM-00001-of-00002.safetensors and so on. Empty if there are none.
+
+    Raises ValueError if a part of several is missing.
+    """
+    whole, index = folder / f"{stem}.safetensors", folder / f"{stem}.safetensors.index.json"
+    if whole.is_file():
+        return [whole]
+    if index.is_file():
+        try:
+            names = sorted(set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()))
+        except (ValueError, KeyError, AttributeError, TypeError):
+            raise ValueError(f"{index} is not an index of tensors (weight_map); copy or download it again") from None
+        found = [folder / name for name in names]
+    else:
+        found = sorted(folder.glob(f"{stem}-*-of-*.safetensors"))
+        if found:
+            number = found[0].name.removesuffix(".safetensors").rpartition("-of-")[2]
+            width, last = len(number), int(number) if number.isdigit() else len(found)
+            found = [folder / f"{stem}-{k:0{width}}-of-{number}.safetensors" for k in range(1, last + 1)]
+    missing = [path.name for path in found if not path.is_file()]
+    if missing:
+        raise ValueError(f"{folder} lacks {', '.join(missing)} of {len(found)} parts; copy or download them, too")
+    return found

@@ -1,0 +1,72 @@
+"""Writing tensors one after the other, so that a checkpoint of any size needs the memory of its largest tensor."""
+
+from __future__ import annotations
+
+import json
+import struct
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from cooper.checkpoints.stored import DTYPES, Header
+
+_NAMES = {dtype: name for name, dtype in DTYPES.items()}
+#: makes a tensor when its turn has come
+Make = Callable[[str], Tensor]
+
+
+def write_tensors(
+    folder: Path, stem: str, headers: Mapping[str, Header], make: Make, shard_bytes: int | None = None,
+    on_progress: Callable[[int, int], object] = lambda *_: None,
+) -> list[Path]:  # fmt: skip
+    """Writes `make(name)` of every header, in its dtype and shape, to STEM.safetensors in the folder, or, if they are
+    more than `shard_bytes`, to several files and an index. `on_progress` is told bytes done and all bytes."""
+    shards: list[list[str]] = [[]]
+    filled = 0
+    for name, header in headers.items():
+        size = _bytes(header)
+        if shard_bytes is not None and shards[-1] and filled + size > shard_bytes:
+            shards.append([])
+            filled = 0
+        shards[-1].append(name)
+        filled += size
+    total, done = sum(map(_bytes, headers.values())), 0
+    paths = []
+    for k, names in enumerate(shards, 1):
+        whole = len(shards) == 1
+        path = folder / (f"{stem}.safetensors" if whole else f"{stem}-{k:05}-of-{len(shards):05}.safetensors")
+        with path.open("wb") as file:
+            file.write(_header({name: headers[name] for name in names}))
+            for name in names:
+                header = headers[name]
+                tensor = make(name)
+                assert tuple(tensor.shape) == header.shape, name
+                data = tensor.detach().to(header.dtype).contiguous().flatten().view(torch.uint8)
+                file.write(data.numpy().data)
+                done += _bytes(header)
+                on_progress(done, total)
+        paths.append(path)
+    if len(shards) > 1:
+        places = {name: path.name for path, names in zip(paths, shards, strict=True) for name in names}
+        index = {"metadata": {"total_size": total}, "weight_map": places}
+        (folder / f"{stem}.safetensors.index.json").write_text(json.dumps(index, indent=1) + "\n", encoding="utf-8")
+    return paths
+
+
+def _bytes(header: Header) -> int:
+    return header.numbers * header.dtype.itemsize
+
+
+def _header(tensors: Mapping[str, Header]) -> bytes:
+    """What a safetensors file begins with: the length of a JSON object, and that object."""
+    entries: dict[str, object] = {"__metadata__": {"format": "pt"}}
+    at = 0
+    for name, header in tensors.items():
+        end = at + _bytes(header)
+        entries[name] = {"dtype": _NAMES[header.dtype], "shape": list(header.shape), "data_offsets": [at, end]}
+        at = end
+    text = json.dumps(entries, separators=(",", ":")).encode()
+    text += b" " * (-len(text) % 8)  # tensors begin at multiples of 8 bytes
+    return struct.pack("<Q", len(text)) + text

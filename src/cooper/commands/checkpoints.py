@@ -1,0 +1,89 @@
+"""`cooper inspect` and `cooper convert`: what a checkpoint is, and the same in another layout."""
+
+from __future__ import annotations
+
+import json as json_
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Literal
+
+from rich.console import Console
+from rich.table import Table
+from tyro.conf import Positional, arg
+
+from cooper.checkpoints.checkpoint import Checkpoint, find
+from cooper.commands.options import Flag
+from cooper.commands.outputs import check_folder
+from cooper.commands.terminal import progress_bars
+
+
+@dataclass(frozen=True)
+class Inspect:
+    """What a checkpoint is, told from its headers: family, sizes, what is missing, and the memory that it needs."""
+
+    source: Annotated[Positional[str], arg(metavar="MODEL")]
+    """A shipped model, a folder, or OWNER/NAME on the hub."""
+    base: Annotated[str | None, arg(metavar="MODEL", help_behavior_hint="")] = None
+    """The model that fine-tuned weights are based on."""
+    json: Flag = False
+    """Print one JSON object."""
+
+    def run(self) -> int:
+        from cooper.checkpoints.inspect import described
+
+        about = described(find(self.source, self.base))
+        if self.json:
+            print(json_.dumps(about))
+            return 0
+        console = Console()
+        stored = ", ".join(f"{numbers / 1e6:,.1f} M in {dtype}" for dtype, numbers in about["dtypes"].items())
+        console.print(f"{about['source']}: {about['family']} layout, {len(about['files'])} files, {stored}")
+        parts = Table("part", "parameters", title="parameters")
+        for name, count in about["parameters"].items():
+            parts.add_row(name, f"{count:,}")
+        needs = Table("to", "memory", title="weights, and what training keeps beside them")
+        for name, amount in about["bytes"].items():
+            needs.add_row(name, f"{amount / 2**30:,.1f} GiB" if amount >= 2**30 else f"{amount / 2**20:,.1f} MiB")
+        console.print(parts, needs)
+        for what in ("missing", "misshapen", "unexpected"):
+            for name in about[what]:
+                console.print(f"{what}: {name}", markup=False)
+        return 0
+
+
+@dataclass(frozen=True)
+class Convert:
+    """Write a checkpoint in another layout or dtype, tensor by tensor. Without --dtype every number stays as it is."""
+
+    source: Annotated[Positional[str], arg(metavar="MODEL")]
+    """A shipped model, a folder, or OWNER/NAME on the hub."""
+    folder: Annotated[Positional[Path], arg(metavar="FOLDER")]
+    """Where to write it."""
+    to: Literal["native", "released"]
+    """The layout: ours, or that of BAGEL's family."""
+    base: Annotated[str | None, arg(metavar="MODEL", help_behavior_hint="")] = None
+    """The model that fine-tuned weights are based on."""
+    dtype: Annotated[
+        Literal["float32", "bfloat16", "float16"] | None, arg(help_behavior_hint="(default: as stored)")
+    ] = None
+    """Of all but the autoencoder, which stays as it is."""
+    shard_size: Annotated[float | None, arg(metavar="GB", help_behavior_hint="(default: one file)")] = None
+    """Most gigabytes of one file."""
+
+    def run(self) -> int:
+        import torch
+
+        from cooper.checkpoints.convert import convert
+
+        if self.shard_size is not None and not self.shard_size > 0:
+            raise ValueError(f"--shard-size must be above 0, not {self.shard_size:g}")
+        check_folder(self.folder, "FOLDER")
+        found: Checkpoint = find(self.source, self.base)
+        if self.folder.resolve() in {folder.resolve() for folder in found.folders}:
+            raise ValueError(f"{self.folder} is where the checkpoint lies; write to another folder")
+        dtype = None if self.dtype is None else getattr(torch, self.dtype)
+        size = None if self.shard_size is None else int(self.shard_size * 1e9)
+        with progress_bars() as show:
+            convert(found, self.folder, self.to, dtype, size, lambda done, total: show("bytes", done, total))
+        print(self.folder)
+        return 0

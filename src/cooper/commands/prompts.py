@@ -1,0 +1,43 @@
+"""`cooper prompts import`: the words that published weights know, out of the user's copy of the release."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+from tyro.conf import Positional, arg
+
+from cooper.commands.outputs import check_file
+
+_Name = Annotated[str | None, arg(metavar="NAME", help_behavior_hint="(default: told by the text)")]
+
+
+@dataclass(frozen=True)
+class Import:
+    """Read prompts out of a Python file, which is parsed and never run, and write them to a prompts.json.
+
+    Put that file beside the weights, or give it with --prompts.
+    """
+
+    source: Annotated[Positional[Path], arg(metavar="FILE.py")]
+    """A file of the release that assigns its prompts to names."""
+    out: Annotated[Path, arg(metavar="FILE")]
+    """Where to write them."""
+    system: _Name = None
+    """The name that the system prompt has in the file."""
+    reflection: _Name = None
+    """The name of the text after each map."""
+    depth: _Name = None
+    """The name of the order to draw depth."""
+    segmentation: _Name = None
+    """The name of the order to draw the segmentation."""
+
+    def run(self) -> int:
+        from cooper.prompts import prompts_in
+
+        check_file(self.out, "--out")
+        given = {name: getattr(self, name) for name in ("system", "reflection", "depth", "segmentation")}
+        prompts_in(self.source, {what: name for what, name in given.items() if name is not None}).save(self.out)
+        print(self.out)
+        return 0

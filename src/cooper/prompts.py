@@ -1,0 +1,154 @@
+"""The words that a model was trained to be addressed with: system prompts, orders of maps, what follows a map.
+
+Published weights know the exact strings of their release. They are not part of this library: a user reads them out of
+their own copy of the release (`cooper prompts import`), into a `prompts.json` beside the weights.
+"""
+
+from __future__ import annotations
+
+import ast
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+
+from cooper.files import new_file
+from cooper.inference.policy import POLICIES, Policy, policy
+from cooper.modalities import Modality, modality
+
+FILE = "prompts.json"
+
+
+@dataclass(frozen=True)
+class Prompts:
+    """What differs from the wording of the tiny model; nothing, by default."""
+
+    system: Mapping[str, str] = field(default_factory=dict)
+    """System prompts, by mode."""
+    reflection: str | None = None
+    """The text after each map."""
+    orders: Mapping[str, str] = field(default_factory=dict)
+    """What stands in the tag that calls for a map, by modality."""
+
+    def policy(self, mode: str) -> Policy:
+        """A mode with this wording. Raises ValueError, naming the known ones, if there is none of that name."""
+        way = policy(mode)
+        return replace(way, system=self.system.get(mode, way.system), reflection=self.reflection or way.reflection)
+
+    def call(self, kind: Modality) -> str:
+        """The text that calls for a map."""
+        return f"<{kind.tag}>{self.orders.get(kind.name, kind.instruction)}</{kind.tag}>"
+
+    def save(self, path: Path) -> None:
+        with new_file(path) as file:
+            file.write_text(json.dumps(asdict(self), indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+def load_prompts(path: str | Path) -> Prompts:
+    """What `Prompts.save` wrote. Raises ValueError if the file is something else."""
+    path = Path(path)
+    try:
+        data = json.loads(path.read_text(encoding="utf-8"))
+        made = Prompts(**data)
+        texts = [*made.system.values(), *made.orders.values(), made.reflection or ""]
+        if not all(isinstance(text, str) for text in texts):
+            raise TypeError("a prompt is a text")
+        for mode in made.system:
+            policy(mode)
+        for name in made.orders:
+            modality(name)
+    except FileNotFoundError:
+        raise ValueError(f"{path} does not exist; make it with cooper prompts import") from None
+    except (ValueError, TypeError, AttributeError) as error:
+        raise ValueError(f"{path} does not hold prompts (system, reflection, orders): {error}") from None
+    return made
+
+
+def prompts_in(source: str | Path, names: Mapping[str, str]) -> Prompts:
+    """The prompts that a Python file assigns to names. It is parsed, and never run.
+
+    `names` says which name holds what: "system" (how interleaved answers are asked for), "reflection", and modalities.
+    What it does not say is told by what a text looks like: an order is nothing but a tag and what is in it; the system
+    prompt speaks of thinking and of the tags of maps; the reflection is the one text left that speaks of the map.
+    Raises ValueError, listing what there is, if one of them cannot be told.
+    """
+    path = Path(source)
+    try:
+        texts = _texts(ast.parse(path.read_text(encoding="utf-8"), str(path)))
+    except (SyntaxError, UnicodeDecodeError, ValueError) as error:
+        raise ValueError(f"{path} is not a Python file: {error}") from None
+    unknown = sorted({*names.values()} - texts.keys())
+    if unknown:
+        raise ValueError(f"{path} gives no text the name {', '.join(unknown)}; it has {', '.join(texts) or 'none'}")
+    kinds = {name: modality(name) for name in POLICIES["interleaved"].calls}
+    found: dict[str, str] = {what: texts[name] for what, name in names.items()}
+    for what in ("system", "reflection", *kinds):
+        if what in found:
+            continue
+        fitting = {t.strip() for t in texts.values() if _looks_like(what, t, kinds) and t not in found.values()}
+        if len(fitting) != 1:
+            raise ValueError(
+                f"{path} has {len(fitting)} texts that could be the {what} prompt; say which with --{what} NAME; "
+                f"it has {', '.join(texts) or 'none'}"
+            )
+        found[what] = fitting.pop()
+    orders = {name: _inside(found[name], kind) for name, kind in kinds.items()}
+    return Prompts({"interleaved": found["system"]}, found["reflection"], orders)
+
+
+def _texts(tree: ast.Module) -> dict[str, str]:
+    """Texts that are assigned to names, in order, at any depth: constants, and constants that are added or formatted
+    without anything that would have to be computed."""
+    found: dict[str, str] = {}
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Assign):
+            targets, value = node.targets, node.value
+        elif isinstance(node, ast.AnnAssign) and node.value is not None:
+            targets, value = [node.target], node.value
+        else:
+            continue
+        text = _constant(value)
+        for target in targets:
+            if text is not None and isinstance(target, (ast.Name, ast.Attribute)):
+                found[target.id if isinstance(target, ast.Name) else target.attr] = text
+    return found
+
+
+def _constant(node: ast.expr) -> str | None:
+    if isinstance(node, ast.Constant):
+        return node.value if isinstance(node.value, str) else None
+    if isinstance(node, ast.BinOp) and isinstance(node.op, ast.Add):
+        left, right = _constant(node.left), _constant(node.right)
+        return None if left is None or right is None else left + right
+    if isinstance(node, ast.JoinedStr):
+        parts = [_constant(part) for part in node.values]
+        return None if None in parts else "".join(part for part in parts if part)
+    if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr == "strip":
+        inner = _constant(node.func.value)
+        return None if inner is None or node.args else inner.strip()
+    return None
+
+
+def _looks_like(what: str, text: str, kinds: Mapping[str, Modality]) -> bool:
+    tags = [f"<{kind.tag}>" for kind in kinds.values()]
+    if what in kinds:
+        return _order(text, kinds[what]) is not None
+    if what == "system":
+        return "<think>" in text and all(tag in text for tag in tags)
+    return not any(tag in text for tag in ("<think>", *tags)) and "{" not in text and (
+        re.search(r"\b(maps?|images?|depth|segmentation|visual\w*)\b", text, re.IGNORECASE) is not None
+        and re.search(r"\b(reflect|inaccura\w+|check|verify|continue|go on|look)\w*\b", text, re.IGNORECASE) is not None
+    )
+
+
+def _order(text: str, kind: Modality) -> str | None:
+    """What stands in the tag, if the text is nothing else."""
+    found = re.fullmatch(rf"\s*<{kind.tag}>([^<]*)</{kind.tag}>\s*", text)
+    return None if found is None else found[1]
+
+
+def _inside(text: str, kind: Modality) -> str:
+    """The order in a text, with its tag or without."""
+    order = _order(text, kind)
+    return text.strip() if order is None else order

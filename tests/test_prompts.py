@@ -1,0 +1,89 @@
+"""Prompts of published weights, out of a file that is read and never run."""
+
+from __future__ import annotations
+
+import warnings
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from tests.helpers import random_model, tokenizer
+
+from cooper import Cooper
+from cooper.checkpoints.native import save_native
+from cooper.cli import main
+from cooper.modalities import modality
+from cooper.prompts import FILE, Prompts, load_prompts, prompts_in
+
+# made up here; what a release's file might look like
+RELEASE = '''
+import torch.this_is_not_installed
+raise SystemExit("a file like this must not be run")
+open("ran", "w")
+
+SYSTEM = """
+Reason in <think></think>. Ask for maps by <depth-estimation></depth-estimation> or <segmentation></segmentation>.
+"""
+class Config:
+    reflect: str = ("A map has been made. " + "It may be inaccurate; check it, then go on.").strip()
+    depth_order = f"<depth-estimation>Estimate how far everything is.</depth-estimation>"
+def later():
+    template = "<segmentation>Colour every object.</segmentation>\\n"
+    unrelated = f"{later} depth image, check"
+    unrelated_too = "Loading the weights."
+'''
+
+
+def test_what_is_what_is_told_by_the_texts(tmp_path: Path) -> None:
+    (tmp_path / "release.py").write_text(RELEASE)
+    found = prompts_in(tmp_path / "release.py", {})
+    assert found.system["interleaved"].startswith("Reason in <think>") and found.system.keys() == {"interleaved"}
+    assert found.reflection == "A map has been made. It may be inaccurate; check it, then go on."
+    assert found.orders == {"depth": "Estimate how far everything is.", "segmentation": "Colour every object."}
+    found.save(tmp_path / FILE)
+    assert load_prompts(tmp_path / FILE) == found
+    assert found.call(modality("depth")) == "<depth-estimation>Estimate how far everything is.</depth-estimation>"
+    way = found.policy("interleaved")
+    assert way.system == found.system["interleaved"] and way.reflection == found.reflection
+    assert found.policy("direct").system is None and Prompts().call(modality("depth")) == modality("depth").call
+
+
+def test_names_decide_where_texts_do_not(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path, out = tmp_path / "release.py", tmp_path / "prompts.json"
+    path.write_text(RELEASE + 'OTHER = "Look at the depth map again and verify it."\n')
+    assert main(["prompts", "import", str(path), "--out", str(out)]) == 2
+    told = capsys.readouterr().err
+    assert "has 2 texts that could be the reflection prompt; say which with --reflection NAME" in told
+    assert "OTHER" in told and "unrelated_too" in told and not out.exists()
+    assert main(["prompts", "import", str(path), "--out", str(out), "--reflection", "OTHER"]) == 0
+    assert load_prompts(out).reflection == "Look at the depth map again and verify it."
+    assert main(["prompts", "import", str(path), "--out", str(out), "--reflection", "NONE"]) == 2
+    assert "gives no text the name NONE" in capsys.readouterr().err
+    path.write_text("def (:")
+    assert main(["prompts", "import", str(path), "--out", str(out)]) == 2
+    assert "is not a Python file" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("text", ["[]", "{", '{"system": {"no such mode": "x"}}', '{"reflection": 3}', '{"more": 1}'])
+def test_other_files_are_no_prompts(tmp_path: Path, text: str) -> None:
+    (tmp_path / FILE).write_text(text)
+    with pytest.raises(ValueError, match="does not hold prompts"):
+        load_prompts(tmp_path / FILE)
+
+
+def test_a_model_is_addressed_in_the_words_beside_its_weights(tmp_path: Path) -> None:
+    save_native(random_model(), tokenizer(), tmp_path / "model", torch.float32)
+    words = Prompts({"interleaved": "Think about it."}, "Here it is.", {"depth": "how far"})
+    words.save(tmp_path / "model" / FILE)
+    cooper = Cooper.load(tmp_path / "model")
+    trace = cooper.ask(np.zeros((32, 32, 3), np.uint8), "How many?", max_turns=1).trace
+    assert trace.segments[0].text == "Think about it."  # type: ignore[union-attr]
+    cooper.save_pretrained(tmp_path / "copy")
+    assert Cooper.load(tmp_path / "copy").sequencer.prompts == words
+    words.save(tmp_path / "other.json")
+    (tmp_path / "copy" / FILE).unlink()
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")  # of a model that was trained here nothing is said
+        assert Cooper.load(tmp_path / "copy").policy("interleaved").system.startswith("Draw a map")  # type: ignore[union-attr]
+        assert Cooper.load(tmp_path / "copy", prompts=tmp_path / "other.json").sequencer.prompts == words
