@@ -8,14 +8,15 @@ from __future__ import annotations
 
 import csv
 import json
-from abc import ABC, abstractmethod
 from bisect import bisect_right
 from collections.abc import Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import Any, TypeAlias, overload
+from typing import Any, TypeAlias
 
 import numpy as np
+
+from cooper.data.reader import Reader
 
 Row: TypeAlias = dict[str, Any]
 
@@ -29,7 +30,7 @@ class BadRow(ValueError):
         super().__init__(f"{where}: {' '.join(str(why).split())}")
 
 
-class Table(Sequence[Row], ABC):
+class Table(Reader[Row]):
     """The rows of a file: `table[i]` raises `BadRow` if row i is broken."""
 
     def __init__(self, path: Path):
@@ -43,20 +44,6 @@ class Table(Sequence[Row], ABC):
     def where(self, i: int) -> str:
         """Which row that is, for a person: rows are counted from 1, and a heading is none."""
         return f"{self.path}, row {i + 1}"
-
-    @overload
-    def __getitem__(self, i: int) -> Row: ...
-    @overload
-    def __getitem__(self, i: slice) -> list[Row]: ...
-    def __getitem__(self, i: int | slice) -> Row | list[Row]:
-        if isinstance(i, slice):
-            return [self[k] for k in range(*i.indices(len(self)))]
-        if not -len(self) <= i < len(self):
-            raise IndexError(f"{self.path} has {len(self)} rows")
-        return self._row(i % len(self))
-
-    @abstractmethod
-    def _row(self, i: int) -> Row: ...
 
 
 def open_table(path: str | Path) -> Table:
@@ -94,7 +81,7 @@ class _Lines(Table):
     def __len__(self) -> int:
         return len(self._starts)
 
-    def _row(self, i: int) -> Row:
+    def _at(self, i: int) -> Row:
         with self.path.open("rb") as file:
             file.seek(int(self._starts[i]))
             line = file.readline()
@@ -121,7 +108,7 @@ class _List(Table):
     def __len__(self) -> int:
         return len(self._rows)
 
-    def _row(self, i: int) -> Row:
+    def _at(self, i: int) -> Row:
         return _checked(self, i, self._rows[i])
 
 
@@ -160,7 +147,7 @@ class _Separated(Table):
     def __len__(self) -> int:
         return len(self._starts)
 
-    def _row(self, i: int) -> Row:
+    def _at(self, i: int) -> Row:
         with self.path.open("rb") as file:
             file.seek(self._starts[i])
             lines = [file.readline().decode() for _ in range(self._ends[i])]
@@ -189,7 +176,7 @@ class _Parquet(Table):
     def __len__(self) -> int:
         return int(self._ends[-1]) if len(self._ends) else 0
 
-    def _row(self, i: int) -> Row:
+    def _at(self, i: int) -> Row:
         k = bisect_right(self._ends, i)
         if self._group is None or self._group[0] != k:
             try:
@@ -223,7 +210,7 @@ class _Several(Table):
         table, own = self._place(i)
         return table.where(own)
 
-    def _row(self, i: int) -> Row:
+    def _at(self, i: int) -> Row:
         table, own = self._place(i)
         return table[own]
 

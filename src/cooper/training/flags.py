@@ -16,6 +16,7 @@ from pathlib import Path
 import numpy as np
 
 from cooper.api import Cooper
+from cooper.data.examples import Flag
 from cooper.evaluation.maps import OnProgress
 from cooper.evaluation.predictions import Predictions, Row, fingerprint
 from cooper.evaluation.scenes import Asked
@@ -29,7 +30,6 @@ from cooper.scenes.world import Scene
 from cooper.trace import Picture, Text, Trace
 from cooper.training.reinforcement import PicturedQuestion
 from cooper.training.rewards import Record
-from cooper.training.rewards.record import Flag
 
 
 @dataclass(frozen=True)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 
+from cooper.data.examples import Flag
 from cooper.trace import Trace, calls_of
-from cooper.training.rewards.record import Flag
 
 #: Rollouts of a group that should call for a map, or at most may.
 THRESHOLD = 3

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal, TypeAlias
+from typing import Literal
 
-#: Whether maps help with a question: they do, they hurt, or neither.
-Flag: TypeAlias = Literal["positive", "negative", "boundary"]
+from cooper.data.examples import Flag
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,77 @@
+"""Questions about pictures as the rows of a table, in the forms in which they are published."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from cooper.data.examples import Flag, QuestionExample
+from cooper.data.fields import PICTURE, field, picture_in
+from cooper.data.reader import Reader
+from cooper.data.tables import BadRow, Row, open_table
+from cooper.trace import answer_of, asked
+
+_YES_NO = {"1": "yes", "0": "no", "true": "yes", "false": "no"}
+
+
+@dataclass(frozen=True)
+class Fields:
+    """Names of fields. Of several, the first that is not empty counts."""
+
+    picture: tuple[str, ...] = PICTURE
+    question: tuple[str, ...] = ("question", "query", "problem")
+    answer: tuple[str, ...] = ("answer", "solution", "correct_answer", "label")
+
+
+class QuestionRows(Reader[QuestionExample]):
+    """A table with a picture, a question and an answer in each row, and possibly a `flag` (method section 4).
+
+    Paths of pictures are relative to `pictures`, or the table's own folder. Two forms mean more than their fields say:
+    - `caption` and `label` (VSR): whether the caption is true of the picture, "yes" or "no";
+    - `answers` beside `correct_answer` (SAT): the answers are choices, which the question then ends with.
+    """
+
+    def __init__(self, path: str | Path, pictures: str | Path | None = None, fields: Fields = Fields()):
+        self.table = open_table(path)
+        self.pictures = self.table.folder if pictures is None else Path(pictures)
+        self.fields = fields
+
+    def __len__(self) -> int:
+        return len(self.table)
+
+    def _at(self, i: int) -> QuestionExample:
+        row, where = self.table[i], self.table.where(i)
+        question, answer = self._question(row, where)
+        try:
+            question = asked(question)
+        except ValueError as error:
+            raise BadRow(where, error) from None
+        answer = answer_of(answer) or answer.strip()  # some solutions are whole turns
+        if not answer:
+            raise BadRow(where, "its answer is empty; leave the row out")
+        picture = picture_in(row, self.fields.picture, self.pictures, where)
+        return QuestionExample(picture, question, answer, _flag(row), where)
+
+    def _question(self, row: Row, where: str) -> tuple[str, str]:
+        """Question and answer, unchecked."""
+        if row.get("caption") and not any(row.get(name) for name in self.fields.question):
+            label = str(field(row, ("label",), where)).lower()
+            if label not in _YES_NO:
+                raise BadRow(where, f"its label is {label!r}; whether a caption is true is 1 or 0")
+            return f"Is this true? {row['caption']}", _YES_NO[label]
+        question, answer = field(row, self.fields.question, where), field(row, self.fields.answer, where)
+        for value in (question, answer):
+            if not isinstance(value, str | int | float):
+                raise BadRow(where, f"questions and answers are text; this row has {type(value).__name__}")
+        choices = row.get("answers")
+        if isinstance(choices, list) and "correct_answer" in row:
+            # sorted: there the right one tends to come first
+            question = f"{question} Choose one: {', '.join(sorted(map(str, choices)))}."
+        return str(question), str(answer)
+
+
+def _flag(row: Row) -> Flag | None:
+    flag = row.get("flag")
+    if flag in (None, ""):
+        return None
+    return flag if flag in ("positive", "negative") else "boundary"

@@ -1,0 +1,43 @@
+"""Training sets by name."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from cooper.data.ade20k import AdeColours, AdeLabels
+from cooper.data.examples import Example
+from cooper.data.hypersim import Hypersim
+from cooper.data.kitti import Kitti, KittiSplit
+from cooper.data.map_rows import MapRows
+from cooper.data.nyu import Nyu, NyuDepths, NyuLabels
+from cooper.data.question_rows import QuestionRows
+from cooper.data.trace_rows import SavedTraces, TraceRows
+from cooper.data.virtual_kitti import VirtualKitti
+
+_SETS: dict[str, Callable[[Path], Sequence[Example]]] = {
+    "hypersim": Hypersim,
+    "virtual_kitti": VirtualKitti,
+    "kitti": Kitti,
+    "kitti_split": KittiSplit,
+    "nyu": Nyu,
+    "nyu_depths": NyuDepths,
+    "nyu_labels": NyuLabels,
+    "ade20k": AdeLabels,
+    "ade20k_full": lambda root: AdeColours(root / "images" / "ADE" / "training"),
+    "ade20k_colours": lambda root: AdeColours(root / "images", root / "labels"),
+    "maps": MapRows,
+    "questions": QuestionRows,
+    "traces": TraceRows,
+    "saved_traces": SavedTraces,
+}
+
+
+def open_set(name: str, path: str | Path) -> Sequence[Example]:
+    """The training set of that name in a folder or file (docs/data.md says which), with the reader's defaults.
+
+    Raises ValueError if no set is called so, or `path` does not hold it.
+    """
+    if name not in _SETS:
+        raise ValueError(f"no training set is called {name!r}; choose from {', '.join(_SETS)}")
+    return _SETS[name](Path(path))

@@ -1,0 +1,276 @@
+"""Readers of depth sets, on files as the publishers write them: units, crops, what is unknown, what is broken."""
+
+from __future__ import annotations
+
+import math
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from cooper.data.hypersim import Hypersim, planar_depth
+from cooper.data.kitti import Kitti, KittiSplit
+from cooper.data.nyu import Nyu, NyuDepths, NyuLabels
+from cooper.data.tables import BadRow
+from cooper.data.virtual_kitti import VirtualKitti
+from cooper.modalities import modality
+from cooper.trace import Drawing, Picture, Text
+
+h5py = pytest.importorskip("h5py")
+NOISE = np.random.default_rng(0)
+
+
+def noise(height: int, width: int) -> np.ndarray:
+    return NOISE.integers(0, 256, (height, width, 3), dtype=np.uint8)
+
+
+def write(path: Path, array: np.ndarray) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if path.suffix == ".hdf5":
+        with h5py.File(path, "w") as file:
+            file.create_dataset("dataset", data=array, compression="gzip")
+    else:
+        Image.fromarray(array).save(path)
+    return path
+
+
+def grey_of(metres: float, near: float, far: float) -> int:
+    return round(255 * (metres - near) / (far - near))
+
+
+# ---------------------------------------------------------------- Hypersim
+
+
+def hypersim(root: Path, distances: np.ndarray, frame: int = 0) -> tuple[Path, Path]:
+    images = root / "ai_001_001" / "images"
+    picture = images / "scene_cam_00_final_preview" / f"frame.{frame:04d}.tonemap.jpg"
+    truth = images / "scene_cam_00_geometry_hdf5" / f"frame.{frame:04d}.depth_meters.hdf5"
+    return write(picture, noise(*distances.shape)), write(truth, distances)
+
+
+def along_rays(depth: float, height: int, width: int, focal: float) -> np.ndarray:
+    """Distances to a wall that faces the camera, pixel by pixel."""
+    return np.array([
+        [depth * math.hypot((c - width / 2 + 0.5) / focal, (r - height / 2 + 0.5) / focal, 1) for c in range(width)]
+        for r in range(height)
+    ])  # fmt: skip
+
+
+def test_hypersim_makes_a_flat_wall_flat(tmp_path: Path) -> None:
+    # 886.81 pixels at a width of 1024 is what the publishers give; the file here is an eighth of that
+    distances = along_rays(3.0, 96, 128, 886.81 / 8).astype(np.float16)
+    distances[:10] = np.nan
+    distances[10, :5] = 0
+    hypersim(tmp_path, distances)
+    reader = Hypersim(tmp_path)
+    example = reader[0]
+    assert len(reader) == 1 and example.picture.shape == (96, 128, 3) and example.name.endswith("tonemap.jpg")
+    assert example.values.dtype == np.float32 and np.allclose(example.values[11:], 3.0, rtol=1e-3)
+    assert not example.valid[:10].any() and not example.valid[10, :5].any()
+    assert example.valid[10, 5:].all() and example.valid[11:].all()
+    assert not example.values[~example.valid].any() and not example.target[~example.valid].any()
+    assert (example.target[11:] == grey_of(3.0, 1e-5, 65.0)).all()
+
+
+def test_planar_depth_is_the_distance_in_the_middle_and_less_at_the_edge() -> None:
+    depth = planar_depth(np.full((3, 1025), 2.0))
+    angle = math.atan(512 / 512.5 * math.tan(math.pi / 6))  # from the middle of the leftmost pixel
+    assert depth[1, 512] == 2 and np.isclose(depth[1, 0], 2 * math.cos(angle))
+
+
+# ---------------------------------------------------------------- KITTI and Virtual KITTI
+
+
+def test_virtual_kitti_is_in_centimetres_and_its_sky_unknown(tmp_path: Path) -> None:
+    frames = tmp_path / "Scene01" / "15-deg-left" / "frames"
+    image, stored = noise(375, 1242), np.full((375, 1242), 1234, dtype=np.uint16)
+    stored[23:100] = 65535
+    stored[100] = 20000
+    stored[23 + 351, 13], stored[23 + 351, 13 + 1215] = 100, 300  # the lower corners of the crop
+    write(frames / "rgb" / "Camera_1" / "rgb_00007.jpg", image)
+    write(frames / "depth" / "Camera_1" / "depth_00007.png", stored)
+    example = VirtualKitti(tmp_path)[0]
+    assert example.picture.shape == (352, 1216, 3) and example.target.shape == (352, 1216, 3)
+    assert not example.valid[:77].any() and example.valid[77:].all() and not example.target[:77].any()
+    assert np.isclose(example.values[200, 200], 12.34)
+    assert [example.values[351, 0], example.values[351, 1215]] == [1.0, 3.0]
+    assert (example.target[200, 200] == grey_of(12.34, 1e-5, 80)).all()
+    assert np.isclose(example.values[77, 0], 200) and (example.target[77] == 255).all()  # known, and beyond the range
+    whole = np.asarray(Image.open(frames / "rgb" / "Camera_1" / "rgb_00007.jpg"))
+    assert np.array_equal(example.picture, whole[23:, 13:1229])
+
+
+def kitti(root: Path, raw: Path, drive: str = "2011_09_26_drive_0001_sync", camera: int = 2) -> tuple[Path, Path]:
+    stored = np.zeros((370, 1224), dtype=np.uint16)
+    stored[200:, ::2] = 2560
+    truth = root / "train" / drive / "proj_depth" / "groundtruth" / f"image_0{camera}" / "0000000005.png"
+    picture = raw / drive[:10] / drive / f"image_0{camera}" / "data" / "0000000005.png"
+    return write(picture, noise(370, 1224)), write(truth, stored)
+
+
+def test_kitti_is_sparse_and_in_256ths(tmp_path: Path) -> None:
+    picture, _ = kitti(tmp_path / "depth", tmp_path / "raw")
+    kitti(tmp_path / "depth", tmp_path / "raw", camera=3)
+    reader = Kitti(tmp_path / "depth", tmp_path / "raw")
+    assert [e.name.split("/")[-3] for e in reader] == ["image_02", "image_03"]
+    example = reader[0]
+    # rows 18.. and columns 4.. of the picture
+    assert np.array_equal(example.picture, np.asarray(Image.open(picture))[18:, 4:1220])
+    assert not example.valid[:182].any() and example.valid[182:, ::2].all() and not example.valid[:, 1::2].any()
+    assert set(np.unique(example.values)) == {0, 10} and set(np.unique(example.target)) == {0, grey_of(10, 1e-5, 80)}
+    with pytest.raises(ValueError, match="val/.*/proj_depth"):
+        Kitti(tmp_path / "depth", split="val")
+    with pytest.raises(BadRow, match="2011_09_26_drive_0001_sync/image_02/data/0000000005.png: does not exist"):
+        Kitti(tmp_path / "depth")[0]  # no pictures there
+
+def test_kitti_from_a_split_file(tmp_path: Path) -> None:
+    picture, truth = kitti(tmp_path / "depth", tmp_path / "raw")
+    names = picture.relative_to(tmp_path / "raw"), truth.relative_to(tmp_path / "depth" / "train")
+    split = tmp_path / "train.txt"
+    split.write_text(f"{names[0]} {names[1]} 721.5377\n\n{names[0]} None 721.5377\n{names[0]} {names[1]}\n")
+    reader = KittiSplit(split, tmp_path / "raw", tmp_path / "depth" / "train")
+    assert len(reader) == 2 and reader[0].values.max() == 10
+    split.write_text(f"raw/{names[0]} depth/train/{names[1]}\n")
+    assert np.array_equal(KittiSplit(split)[0].values, reader[1].values)
+    split.write_text(f"{names[0]}\n")
+    with pytest.raises(ValueError, match="train.txt holds this line: 2011_09_26/"):
+        KittiSplit(split)
+    split.write_text("\n")
+    with pytest.raises(ValueError, match="train.txt holds nothing"):
+        KittiSplit(split)
+    with pytest.raises(ValueError, match="missing.txt cannot be read"):
+        KittiSplit(tmp_path / "missing.txt")
+
+
+def test_a_crop_needs_enough_pixels(tmp_path: Path) -> None:
+    frames = tmp_path / "Scene01" / "clone" / "frames"
+    write(frames / "rgb" / "Camera_0" / "rgb_00000.jpg", noise(352, 1215))
+    write(frames / "depth" / "Camera_0" / "depth_00000.png", np.ones((352, 1215), dtype=np.uint16))
+    with pytest.raises(BadRow, match="rgb_00000.jpg: it has 1215 x 352 pixels; a crop of 1216 x 352 needs more"):
+        VirtualKitti(tmp_path)[0]
+
+
+# ---------------------------------------------------------------- NYU
+
+
+def test_nyu_pairs_are_in_millimetres(tmp_path: Path) -> None:
+    stored = np.array([[0, 1500], [2500, 12000]], dtype=np.uint16)
+    for name in ("b.png", "a.jpg"):
+        write(tmp_path / "rgb" / name, noise(2, 2))
+    write(tmp_path / "depth" / "a.png", stored)
+    write(tmp_path / "depth" / "b.png", stored + 100)
+    reader = Nyu(tmp_path)
+    assert np.allclose(reader[0].values, [[0, 1.5], [2.5, 12.0]]) and np.allclose(reader[1].values[0], [0.1, 1.6])
+    assert reader[0].valid.tolist() == [[False, True], [True, True]]
+    assert reader[0].target[..., 0].tolist() == [[0, grey_of(1.5, 1e-3, 10)], [grey_of(2.5, 1e-3, 10), 255]]
+
+
+def test_nyu_labelled_file_is_turned_as_matlab_stores_it(tmp_path: Path) -> None:
+    image, metres = noise(4, 6), np.linspace(1, 3, 24).reshape(4, 6).astype(np.float32)
+    labels = np.arange(24, dtype=np.uint16).reshape(4, 6)
+    labels[3, 5] = 894
+    path = tmp_path / "nyu.mat"
+    with h5py.File(path, "w", userblock_size=512) as file:  # MATLAB writes 512 bytes of its own first
+        # of pictures (height, width, 3, number) by columns
+        file["images"] = np.stack([image, image[::-1]], axis=3).transpose()
+        file["depths"] = np.stack([metres, metres[::-1]], axis=2).transpose()
+        file["labels"] = np.stack([labels, labels[::-1]], axis=2).transpose()
+    depths, classes = NyuDepths(path), NyuLabels(path)
+    assert len(depths) == len(classes) == 2
+    assert np.array_equal(depths[0].picture, image) and np.array_equal(depths[1].picture, image[::-1])
+    assert np.array_equal(depths[0].values, metres) and np.array_equal(depths[1].values, metres[::-1])
+    assert np.array_equal(classes[0].values, labels) and classes[0].valid.sum() == 23 and not classes[0].valid[0, 0]
+    assert depths[1].name == f"{path}, picture 2"
+    with h5py.File(path, "a") as file:
+        file["labels"][1, 0, 0] = 895
+    with pytest.raises(BadRow, match="nyu.mat, picture 2: it has the label 895; the last class is 894"):
+        classes[1]
+    with h5py.File(path, "a") as file:
+        del file["depths"]
+        file["depths"] = np.ones((2, 4, 6))
+    with pytest.raises(ValueError, match="is not NYU's labelled file"):
+        NyuDepths(path)
+    path.write_bytes(b"MATLAB 5.0 MAT-file")
+    with pytest.raises(ValueError, match="is no HDF5 file with an array 'images'"):
+        NyuDepths(path)
+    with pytest.raises(BadRow, match="nyu.mat, picture 1: 'images' of"):
+        classes[0]
+
+
+# ---------------------------------------------------------------- what is broken
+
+
+def nyu(root: Path) -> tuple[Path, Path]:
+    stored = NOISE.integers(1, 9999, (48, 64), dtype=np.uint16)
+    return write(root / "rgb" / "a.jpg", noise(48, 64)), write(root / "depth" / "a.png", stored)
+
+
+def walls(root: Path) -> tuple[Path, Path]:
+    return hypersim(root, 1 + NOISE.random((48, 64)).astype(np.float16))
+
+
+@pytest.mark.parametrize(("make", "reader"), [(nyu, Nyu), (walls, Hypersim)])
+def test_a_broken_file_is_a_bad_row_that_names_it(tmp_path: Path, make, reader) -> None:
+    picture, truth = make(tmp_path)
+    examples = reader(tmp_path)
+    assert examples[0].valid.all()
+    for path in (picture, truth):
+        whole = path.read_bytes()
+        for broken in (whole[:-200], whole[: len(whole) // 2], whole[:4], b"", b"\0" * 500, None):
+            path.unlink() if broken is None else path.write_bytes(broken)
+            with pytest.raises(BadRow, match=path.name) as caught:
+                examples[0]
+            assert "\n" not in str(caught.value) and str(caught.value).count(str(path)) == 1
+        path.write_bytes(whole)
+    assert examples[0].valid.all()
+
+
+def test_maps_that_do_not_fit(tmp_path: Path) -> None:
+    picture, truth = nyu(tmp_path)
+    examples = Nyu(tmp_path)
+    for array, why in (
+        (np.ones((48, 65), dtype=np.uint16), "the picture has 64 x 48 pixels, its map 65 x 48"),
+        (np.zeros((48, 64), dtype=np.uint16), "no pixel has a depth"),
+        (np.ones((48, 64), dtype=np.uint8), "a grey PNG of 16 bits"), (noise(48, 64), "a grey PNG of 16 bits"),
+    ):  # fmt: skip
+        write(truth, array)
+        with pytest.raises(BadRow, match=why):
+            examples[0]
+    # a picture and depth of different sizes must not be made to fit by cropping
+    picture, truth = kitti(tmp_path, tmp_path)
+    write(truth, np.ones((375, 1242), dtype=np.uint16))
+    with pytest.raises(BadRow, match="the picture has 1224 x 370 pixels, its map 1242 x 375"):
+        Kitti(tmp_path)[0]
+    _, truth = walls(tmp_path)
+    for array, why in ((np.ones((48, 64, 1)), "depth has two axes"), (np.full((48, 64), b"x"), "not numbers")):
+        write(truth, array)
+        with pytest.raises(BadRow, match=why):
+            Hypersim(tmp_path)[0]
+    with h5py.File(truth, "w") as file:
+        file["depth"] = np.ones((48, 64))
+    with pytest.raises(BadRow, match="'dataset' of"):
+        Hypersim(tmp_path)[0]
+
+
+def test_without_the_extra_sets_are_not_opened(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    walls(tmp_path)
+    monkeypatch.setitem(sys.modules, "h5py", None)  # as Python marks what cannot be imported
+    for reader in (Hypersim, NyuDepths):
+        with pytest.raises(ImportError, match="HDF5 needs an extra: pip install 'cooper-spatial.data.'"):
+            reader(tmp_path)
+
+
+def test_an_example_as_a_trace_and_a_reader_as_a_sequence(tmp_path: Path) -> None:
+    nyu(tmp_path)
+    reader = Nyu(tmp_path)
+    example = reader[-1]
+    picture, call, drawing = example.trace().segments
+    assert isinstance(picture, Picture) and picture.image is example.picture
+    assert call == Text(modality("depth").call) and isinstance(drawing, Drawing)
+    assert drawing.image is example.target and drawing.modality == "depth" and drawing.target and not drawing.shown
+    assert [e.name for e in reader] == [e.name for e in reader[:5]] == [example.name]
+    for i in (1, -2):
+        with pytest.raises(IndexError):
+            reader[i]
