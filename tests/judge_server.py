@@ -10,9 +10,14 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from threading import Thread
 from typing import Any
 
+RAW = -1
+
 
 class Server(ThreadingHTTPServer):
-    """`replies`: what is answered to an answer, time by time: a status, a reply, and seconds before it."""
+    """`replies`: what is answered to an answer, time by time: a status, a reply, and seconds before it.
+
+    A status of `RAW` is 200 with the reply as the whole body, which is then no JSON.
+    """
 
     daemon_threads = True
 
@@ -40,6 +45,8 @@ class Handler(BaseHTTPRequestHandler):
         message = {"role": "assistant", "content": reply}
         out = {"choices": [{"index": 0, "message": message, "finish_reason": "stop"}]} if status == 200 else {}
         data = json.dumps({"id": "1", "object": "chat.completion", "created": 0, "model": "m", **out}).encode()
+        if status == RAW:
+            status, data = 200, reply.encode()
         self.send_response(status)
         self.send_header("Content-Type", "application/json")
         self.send_header("Content-Length", str(len(data)))

@@ -14,7 +14,7 @@ import numpy as np
 from PIL import Image
 
 from cooper.modalities.base import MapView
-from cooper.page_style import STYLE
+from cooper.page_style import whole_page
 from cooper.trace import Drawing, Picture, Text, Trace, answer_of, calls_of, thought_of
 
 RGB: TypeAlias = tuple[int, int, int]
@@ -35,36 +35,14 @@ def trace_page(trace: Trace, *, title: str, maps: Views) -> str:
 
     Raises ValueError if `maps` is a list that does not have one view per drawing.
     """
-    return _page(title, _article(trace, maps), "")
+    return whole_page(title, _article(trace, maps))
 
 
 def traces_page(rows: Iterable[tuple[Trace, Views]], title: str) -> str:
     """The HTML of many traces below each other, numbered from 1; as `trace_page` otherwise."""
     articles = [_article(trace, maps, number) for number, (trace, maps) in enumerate(rows, start=1)]
     count = f'<p class="count">{len(articles)} trace{"" if len(articles) == 1 else "s"}</p>'
-    return _page(title, "\n".join(articles), count)
-
-
-def _page(title: str, body: str, subtitle: str) -> str:
-    return f"""<!doctype html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<meta http-equiv="Content-Security-Policy" content="default-src 'none'; img-src data:; style-src 'unsafe-inline'">
-<meta name="color-scheme" content="light dark">
-<title>{escape(title)}</title>
-<style>
-{STYLE}</style>
-</head>
-<body>
-<header><h1>{escape(title)}</h1>{subtitle}</header>
-<main>
-{body}
-</main>
-</body>
-</html>
-"""
+    return whole_page(title, "\n".join(articles), count)
 
 
 def _article(trace: Trace, maps: Views, number: int | None = None) -> str:

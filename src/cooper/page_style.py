@@ -1,6 +1,8 @@
-"""The style sheet of the page in `page.py`: calm, light and dark, from a phone to a wide screen and to paper."""
+"""What all pages look like: calm, light and dark, from a phone to a wide screen and to paper."""
 
 from __future__ import annotations
+
+from html import escape
 
 STYLE = """\
 :root {
@@ -114,4 +116,28 @@ dd { margin: 0; font-variant-numeric: tabular-nums; }
   .number, footer { padding-left: 1rem; padding-right: 1rem; }
 }
 @media print { body { background: none; padding: 0; } article { break-inside: avoid-page; border: 0; } }
+"""
+
+
+def whole_page(title: str, body: str, subtitle: str = "", style: str = "") -> str:
+    """A page in this style, with rules of its own after it: it loads nothing and runs no script. `body` and `subtitle`
+    are HTML, `title` is text."""
+    return f"""<!doctype html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<meta http-equiv="Content-Security-Policy" content="default-src 'none'; img-src data:; style-src 'unsafe-inline'">
+<meta name="color-scheme" content="light dark">
+<title>{escape(title)}</title>
+<style>
+{STYLE}{style}</style>
+</head>
+<body>
+<header><h1>{escape(title)}</h1>{subtitle}</header>
+<main>
+{body}
+</main>
+</body>
+</html>
 """

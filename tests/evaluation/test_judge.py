@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.judge_server import Server, serving
+from tests.judge_server import RAW, Server, serving
 
-from cooper.evaluation.judge import Claim, Judge, parse_verdict
+from cooper.evaluation.judge import Claim, Judge, parse_grade, parse_verdict
 
 #: what the server does with an answer: a status, a reply, and seconds before it
 REPLIES: dict[str, list[tuple[int, str, float]]] = {
@@ -21,6 +21,9 @@ REPLIES: dict[str, list[tuple[int, str, float]]] = {
     "chatty": [(200, "I would say yes", 0.0)],
     "silent": [(200, "", 0.0)],
     "forbidden": [(401, "", 0.0)],
+    "no JSON": [(RAW, "<html>busy", 0.0)],
+    "half": [(200, "0.5", 0.0)],
+    "all": [(429, "", 0.0), (200, "**1.0**", 0.0)],
 }
 
 
@@ -39,8 +42,8 @@ def claims(*answers: str) -> list[Claim]:
 
 
 def test_failures_are_no_verdicts(server: Server) -> None:
-    found = judge(server).verdicts(claims("two metres", "three metres", "busy", "broken", "slow", "chatty", "silent"))
-    assert found == [True, False, True, None, None, None, None]
+    said = ("two metres", "three metres", "busy", "broken", "slow", "chatty", "silent", "no JSON")
+    assert judge(server).verdicts(claims(*said)) == [True, False, True, None, None, None, None, None]
     assert all(body["model"] == "m" and body["temperature"] == 0 for body in server.asked)
     assert {sum(REPLIES[a] and b["messages"][-1]["content"].endswith(a) for b in server.asked)
             for a in ("busy", "broken")} == {2}, "each is tried twice"  # fmt: skip
@@ -61,6 +64,16 @@ def test_a_verdict_is_asked_for_once(server: Server, tmp_path: Path) -> None:
     assert len(server.asked) == 6
 
 
+def test_grades(server: Server, tmp_path: Path) -> None:
+    several = claims("half", "all", "two metres", "broken", "half")
+    cache = tmp_path / "grades.jsonl"
+    assert judge(server, cache=cache).grades(several) == [0.5, 1.0, None, None, 0.5]
+    asked = len(server.asked)
+    assert judge(server, cache=cache).grades(several[:2]) == [0.5, 1.0] and len(server.asked) == asked
+    # a grade is no verdict: the same answer is asked about again
+    assert judge(server, cache=cache).verdicts(several[:1]) == [None] and len(server.asked) == asked + 1
+
+
 def test_a_refusal_is_an_error(server: Server) -> None:
     with pytest.raises(ValueError, match=r"the judge m at http://127\S+ refuses: .*401") as error:
         judge(server).verdicts(claims("two metres", "forbidden"))
@@ -73,3 +86,15 @@ def test_a_refusal_is_an_error(server: Server) -> None:
 )
 def test_only_a_yes_or_a_no_is_a_verdict(reply: str | None, verdict: bool | None) -> None:
     assert parse_verdict(reply) is verdict
+
+
+@pytest.mark.parametrize(
+    ("reply", "grade"),
+    [
+        ("0.5", 0.5), ("1", 1.0), (" **0.0** ", 0.0), (".7", 0.7), ("1.0.", 1.0), ("1.1", None), ("10", None),
+        ("-0.5", None), ("0.5 of 1", None), ("yes", None), ("nan", None), ("0.5 or 0.6", None), ("", None),
+        (None, None),
+    ],
+)  # fmt: skip
+def test_only_a_number_up_to_one_is_a_grade(reply: str | None, grade: float | None) -> None:
+    assert parse_grade(reply) == grade

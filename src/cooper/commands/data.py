@@ -10,19 +10,18 @@ from typing import Annotated
 from rich.console import Console
 from tyro.conf import arg
 
+from cooper.commands.options import WithModel
 from cooper.commands.outputs import check_file
 from cooper.commands.terminal import progress_bars
 from cooper.training.flags import Flagging
 
 
 @dataclass(frozen=True)
-class Flag:
+class Flag(WithModel):
     """Find out by trying which questions maps help with: what reinforcement learning is done on."""
 
     out: Annotated[Path, arg(metavar="FILE")]
     """JSON Lines file to write; run again, the command goes on where it was interrupted."""
-    model: str = "tiny"
-    """A shipped model, or a model's folder."""
     n: int = 200
     """Scenes."""
     start: int | None = None
@@ -38,7 +37,6 @@ class Flag:
     """Print one JSON object."""
 
     def run(self) -> int:
-        from cooper.api import Cooper
         from cooper.evaluation.scenes import choose_questions, load_scenes, seeds_of
         from cooper.training.flags import flag_questions
 
@@ -47,7 +45,7 @@ class Flag:
             raise ValueError(
                 f"--n, --questions and --batch must be at least 1, not {self.n}, {self.questions} and {self.batch}"
             )
-        cooper = Cooper.load(self.model)
+        cooper = self.load()
         with progress_bars() as show:
             scenes = load_scenes(seeds_of("train", self.start, self.n), 128, self.shards, show)
             asked = choose_questions(scenes, self.questions)

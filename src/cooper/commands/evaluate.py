@@ -11,15 +11,14 @@ from rich.console import Console
 from rich.table import Table
 from tyro.conf import arg
 
-from cooper.api import Cooper
+from cooper.commands.options import WithModel
 from cooper.commands.terminal import progress_bars
 from cooper.evaluation.controls import Control
 from cooper.evaluation.scenes import evaluate_scenes
-from cooper.model.config import Precision
 
 
 @dataclass(frozen=True)
-class EvalScenes:
+class EvalScenes(WithModel):
     """Score a model's answers and maps on scenes of the synthetic world that it has not seen."""
 
     mode: Literal["direct", "text", "perception", "interleaved"] = "interleaved"
@@ -32,10 +31,6 @@ class EvalScenes:
     """First seed; by default the split's."""
     questions: int = 3
     """Most questions a scene, each of another task; 12 asks all there are."""
-    model: str = "tiny"
-    """A shipped model, or a model's folder."""
-    precision: Precision = "fp32"
-    """What to compute in: mixed draws in bf16, int8 also writes with weights of 8 bits."""
     batch: int = 32
     """Questions, or maps, that are worked on together."""
     size: int = 128
@@ -51,7 +46,7 @@ class EvalScenes:
     """Print one JSON object."""
 
     def run(self) -> int:
-        cooper = Cooper.load(self.model, self.precision)
+        cooper = self.load()
         with progress_bars() as show:
             result = evaluate_scenes(
                 cooper, self.mode, self.n, self.split, self.start, self.batch, show, questions=self.questions,

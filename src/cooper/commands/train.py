@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass, field
+import sys
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Annotated, Literal
 
 from tyro.conf import Positional, arg
 
+from cooper.commands.options import Flag
 from cooper.commands.outputs import check_folder
 from cooper.training.recipe import RECIPES, TINY, check_beginning
 
@@ -28,6 +30,9 @@ class Train:
     the model's own; no_exploration lacks that part of the reward; view_dropout and view_dropout_reinforcement hide half
     of the picture from what is written after a map.
 
+    With --data a model is trained further on your own sets instead of on scenes (docs/data.md): one stage, base,
+    perception or interleaved, whole or by LoRA, from --start to RUN/STAGE/model.
+
     The preset bagel_7b has the paper's numbers for perception, interleaved and reinforcement. It begins with BAGEL's
     weights (--start), learns from scenes of the synthetic world as the tiny model does, and needs GPUs.
     """
@@ -36,8 +41,10 @@ class Train:
     """The last stage."""
     run_folder: Annotated[Path, arg(name="run", metavar="DIR")]
     """Folder of the run: checkpoints, logs and contact sheets of every stage."""
-    scenes: Annotated[Path, arg(metavar="DIR")]
+    scenes: Annotated[Path | None, arg(metavar="DIR", help_behavior_hint="")] = None
     """Folder of the scenes, in train/ and validation/; those that are missing are rendered."""
+    data: Annotated[tuple[str, ...], arg(metavar="[NAME=]PATH[@WEIGHT] ...", help_behavior_hint="")] = ()
+    """Your own data: files or folders, or published sets by name, mixed by weight."""
     preset: Literal["tiny", "bagel_7b"] = "tiny"
     """What stages are trained with, and, from nothing, the model's size."""
     start: str | None = None
@@ -49,7 +56,65 @@ class Train:
     processes: int = field(default_factory=lambda: min(2, os.cpu_count() or 1))
     """Processes that render scenes, and then train together."""
 
+    base: Annotated[str | None, arg(metavar="MODEL", help_behavior_hint="")] = None
+    """With --data: the model that the weights to start with are a fine-tune of."""
+    prompts: Annotated[Path | None, arg(metavar="FILE", help_behavior_hint="")] = None
+    """With --data: the words that these weights were trained with."""
+    steps: Annotated[int | None, arg(metavar="N", help_behavior_hint="(default: the preset's)")] = None
+    """With --data: steps."""
+    rows: Annotated[int | None, arg(metavar="N", help_behavior_hint="(default: the preset's)")] = None
+    """With --data: examples of a step."""
+    lr: Annotated[float | None, arg(metavar="RATE", help_behavior_hint="(default: the preset's)")] = None
+    """With --data: peak learning rate of AdamW."""
+    lora: Annotated[int | None, arg(metavar="RANK", help_behavior_hint="(default: train all weights)")] = None
+    """With --data: train adapters of this rank, which are kept by themselves and become part of the model."""
+    experts: tuple[Literal["und", "gen"], ...] = ("und", "gen")
+    """Which experts have adapters: what reads and writes, what draws."""
+    checkpointing: Flag = False
+    """With --data: compute layers once more for their gradients, which needs less memory."""
+    strict: Flag = False
+    """With --data: end at the first broken row instead of passing over it."""
+
     def run(self) -> int:
+        return self._on_data() if self.data else self._on_scenes()
+
+    def _on_data(self) -> int:
+        from cooper.lora import Lora
+        from cooper.training.tuning import Part, Tuning, broken_in, tune
+
+        recipe = RECIPES[self.preset]
+        if self.stage not in recipe.unified:
+            raise ValueError(f"--data is for one of the stages {', '.join(recipe.unified)}, not {self.stage}")
+        if self.start is None or self.scenes is not None:
+            raise ValueError("--data needs --start, the model to train further, and no --scenes")
+        for name, value in (("steps", self.steps), ("rows", self.rows), ("lr", self.lr), ("lora", self.lora),
+                            ("processes", self.processes)):  # fmt: skip
+            if value is not None and not value > 0:
+                raise ValueError(f"--{name} must be above 0, not {value:g}")
+        check_folder(self.run_folder, "--run")
+        settings = recipe.unified[self.stage]
+        how = settings.optimisation
+        lora = None if self.lora is None else Lora(self.lora, 2.0 * self.lora, self.experts)
+        how = replace(
+            how, steps=self.steps or how.steps, lr=self.lr or how.lr,
+            # what Muon does to matrices it would do to adapters, which are factors of one
+            matrix_lr=None if lora or not how.matrix_lr else how.matrix_lr / how.lr * (self.lr or how.lr),
+            warmup=min(how.warmup, max(1, (self.steps or how.steps) // 10)),
+        )  # fmt: skip
+        settings = replace(
+            settings, optimisation=how, rows=self.rows or settings.rows, lora=lora, checkpointing=self.checkpointing
+        )
+        parts = tuple(map(Part.parse, self.data))
+        tuning = Tuning(
+            self.run_folder, self.stage, settings, parts, self.start, self.base, self.prompts, strict=self.strict
+        )
+        path, broken = tune(tuning, self.processes), broken_in(self.run_folder)
+        if broken:
+            print(f"{len(broken)} rows could not be read: {self.run_folder / 'broken.txt'}", file=sys.stderr)
+        print(f"finished: {path}")
+        return 0
+
+    def _on_scenes(self) -> int:
         from cooper.scenes.shards import make_shards
         from cooper.scenes.world import SPLITS
 
@@ -58,6 +123,8 @@ class Train:
         recipe, last = RECIPES[self.preset], "reinforcement" if self.stage == "tiny" else self.stage
         check_beginning(recipe, last, self.start)
         check_folder(self.run_folder, "--run")
+        if self.scenes is None:
+            raise ValueError("give --scenes, a folder for scenes to train on, or --data, your own")
         check_folder(self.scenes, "--scenes")
         folders = {name: self.scenes / name for name in ("train", "validation")}
         for (name, folder), n in zip(folders.items(), (self.n_train, self.n_validation), strict=True):

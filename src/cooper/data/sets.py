@@ -12,6 +12,8 @@ from cooper.data.kitti import Kitti, KittiSplit
 from cooper.data.map_rows import MapRows
 from cooper.data.nyu import Nyu, NyuDepths, NyuLabels
 from cooper.data.question_rows import QuestionRows
+from cooper.data.tables import open_table
+from cooper.data.trace_rows import FIELD as TRACE_FIELD
 from cooper.data.trace_rows import SavedTraces, TraceRows
 from cooper.data.virtual_kitti import VirtualKitti
 
@@ -31,6 +33,21 @@ _SETS: dict[str, Callable[[Path], Sequence[Example]]] = {
     "traces": TraceRows,
     "saved_traces": SavedTraces,
 }
+
+
+def set_in(path: str | Path) -> str:
+    """The name of the set that a user's own file or folder is, told by its first row. Raises ValueError if it cannot be
+    told."""
+    path = Path(path)
+    if path.is_dir() and next(path.glob("**/trace.json"), None) is not None:
+        return "saved_traces"
+    table = open_table(path)
+    if not len(table):
+        raise ValueError(f"{path} has no rows")
+    fields = table[0].keys()
+    if TRACE_FIELD in fields:
+        return "traces"
+    return "maps" if {"depth", "segmentation"} & fields else "questions"
 
 
 def open_set(name: str, path: str | Path) -> Sequence[Example]:

@@ -13,7 +13,7 @@ from cooper.data.tables import BadRow, open_table
 from cooper.modalities import by_tag
 from cooper.trace import Drawing, Picture, Segment, Text, Trace, calls_of
 
-_FIELD = "interleaved_reason"
+FIELD = "interleaved_reason"
 
 
 class TraceRows(Reader[TraceExample]):
@@ -34,9 +34,9 @@ class TraceRows(Reader[TraceExample]):
 
     def _at(self, i: int) -> TraceExample:
         row, where = self.table[i], self.table.where(i)
-        parts = row.get(_FIELD)
+        parts = row.get(FIELD)
         if not isinstance(parts, list):
-            raise BadRow(where, f"it has no list {_FIELD!r}; its fields are {', '.join(row)}")
+            raise BadRow(where, f"it has no list {FIELD!r}; its fields are {', '.join(row)}")
         trace = Trace()
         for number, part in enumerate(parts, 1):
             try:

@@ -11,17 +11,23 @@ import json
 import os
 import re
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 INSTRUCTION = (
     "You compare an answer with the true one. They agree if they mean the same; wording, units written differently and "
     "added explanations do not matter, a different fact or number does. Reply with one word: yes if they agree, "
     "no if not."
 )
+GRADING = (
+    "You grade how right an answer is, given the true one: 0 if it is wrong, 1 if it is right, a number between if a "
+    "part of it is. In the true answer, <AND> joins parts that must all be there, and <OR> joins parts of which one is "
+    "enough. Wording and added explanations do not matter. Reply with the number alone, with one decimal."
+)
+T = TypeVar("T", bool, float)
 
 
 @dataclass(frozen=True)
@@ -58,7 +64,7 @@ class Judge:
         self.client: Any = openai.OpenAI(base_url=url, api_key=key, timeout=timeout, max_retries=retries)
         self.url, self.model, self.workers = url, model, workers
         self.cache = cache
-        self._known: dict[str, bool] = {} if cache is None else _read(cache)
+        self._known: dict[str, bool | float] = {} if cache is None else _read(cache)
         self._lock = threading.Lock()
 
     def verdicts(self, claims: Sequence[Claim]) -> list[bool | None]:
@@ -66,27 +72,37 @@ class Judge:
 
         Raises ValueError if the server refuses to judge at all: an unknown model, a wrong key.
         """
+        return self._all(claims, INSTRUCTION, parse_verdict)
+
+    def grades(self, claims: Sequence[Claim]) -> list[float | None]:
+        """For each claim how right it is, 0..1, or None if there is no grade; otherwise as `verdicts`."""
+        return self._all(claims, GRADING, parse_grade)
+
+    def _all(
+        self, claims: Sequence[Claim], instruction: str, parse: Callable[[str | None], T | None]
+    ) -> list[T | None]:
         different = list(dict.fromkeys(claims))
         with ThreadPoolExecutor(self.workers) as pool:
-            found = dict(zip(different, pool.map(self._verdict, different), strict=True))
+            results = pool.map(lambda claim: self._one(claim, instruction, parse), different)
+            found = dict(zip(different, results, strict=True))
         return [found[claim] for claim in claims]
 
-    def _verdict(self, claim: Claim) -> bool | None:
-        key = hashlib.sha256(repr((self.model, INSTRUCTION, claim.text)).encode()).hexdigest()
+    def _one(self, claim: Claim, instruction: str, parse: Callable[[str | None], Any]) -> Any:
+        key = hashlib.sha256(repr((self.model, instruction, claim.text)).encode()).hexdigest()
         if key in self._known:
             return self._known[key]
-        verdict = parse_verdict(self._reply(claim))
-        if verdict is not None:
+        right = parse(self._reply(claim, instruction))
+        if right is not None:
             with self._lock:
-                self._known[key] = verdict
+                self._known[key] = right
                 if self.cache is not None:
                     with self.cache.open("a", encoding="utf-8") as file:
                         # a line that was cut ends here
-                        file.write("\n" + json.dumps({"key": key, "right": verdict}))
-        return verdict
+                        file.write("\n" + json.dumps({"key": key, "right": right}))
+        return right
 
-    def _reply(self, claim: Claim) -> str | None:
-        messages = [{"role": "system", "content": INSTRUCTION}, {"role": "user", "content": claim.text}]
+    def _reply(self, claim: Claim, instruction: str) -> str | None:
+        messages = [{"role": "system", "content": instruction}, {"role": "user", "content": claim.text}]
         refusals = (
             self._openai.AuthenticationError, self._openai.PermissionDeniedError, self._openai.NotFoundError,
             self._openai.BadRequestError,
@@ -97,7 +113,7 @@ class Judge:
             )
         except refusals as error:
             raise ValueError(f"the judge {self.model} at {self.url} refuses: {' '.join(str(error).split())}") from None
-        except self._openai.OpenAIError:
+        except (self._openai.OpenAIError, json.JSONDecodeError):
             return None
         return reply.choices[0].message.content if reply.choices else None
 
@@ -108,14 +124,21 @@ def parse_verdict(reply: str | None) -> bool | None:
     return None if first is None else first[1].lower() == "yes"
 
 
-def _read(path: Path) -> dict[str, bool]:
-    """The verdicts of a file. A line that was cut is passed over: that claim is judged again."""
-    known: dict[str, bool] = {}
+def parse_grade(reply: str | None) -> float | None:
+    """A reply that is one number in 0..1, if it is."""
+    number = re.fullmatch(r"[\s*]*(0(?:\.\d+)?|1(?:\.0+)?|\.\d+)[\s*.]*", reply or "")
+    return None if number is None else float(number[1])
+
+
+def _read(path: Path) -> dict[str, bool | float]:
+    """The verdicts and grades of a file. A line that was cut is passed over: that claim is judged again."""
+    known: dict[str, bool | float] = {}
     if path.exists():
         for line in path.read_text(encoding="utf-8").splitlines():
             try:
                 row = json.loads(line)
-                known[row["key"]] = bool(row["right"])
+                if isinstance(row["right"], (bool, float)):
+                    known[row["key"]] = row["right"]
             except (json.JSONDecodeError, KeyError, TypeError):
                 continue
     return known

@@ -4,32 +4,37 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Hashable, Sequence
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
-import torch
-from torch import nn
+if TYPE_CHECKING:
+    from torch import nn
 
 Row: TypeAlias = dict[str, Any]
 Key: TypeAlias = tuple[int, str, str]  # scene seed, task, question
+
+
+def key_of(row: Row) -> Key:
+    return row["seed"], row["task"], row["question"]
 
 
 class Predictions:
     """Rows that have been answered, in memory and, with a `path`, in a file that grows with every `add`.
 
     `run` says what the answers come from (mode, model, weights ...) and is part of every row. Raises ValueError if the
-    file is not such a file or holds rows of another run. A last line that was cut off is dropped.
+    file is not such a file or holds rows of another run. A last line that was cut off is dropped. `key` tells which
+    question a row answers.
     """
 
-    def __init__(self, path: Path | None, run: dict[str, str]):
-        self.path, self.run = path, run
-        self.rows: dict[Key, Row] = {}
+    def __init__(self, path: Path | None, run: dict[str, str], key: Callable[[Row], Hashable] = key_of):
+        self.path, self.run, self._key = path, run, key
+        self.rows: dict[Hashable, Row] = {}
         if path is None or not path.exists():
             return
         text = path.read_text(encoding="utf-8")
         whole = text[: text.rfind("\n") + 1]
-        for number, line in enumerate(whole.splitlines(), 1):
+        for number, line in enumerate(whole.split("\n")[:-1], 1):
             self._take(line, number)
         if whole != text:
             temporary = path.with_name(path.name + ".tmp")
@@ -39,7 +44,7 @@ class Predictions:
     def _take(self, line: str, number: int) -> None:
         try:
             row = json.loads(line)
-            self.rows[key_of(row)] = row
+            self.rows[self._key(row)] = row
             found = {name: row[name] for name in self.run}
         except (json.JSONDecodeError, KeyError, TypeError):
             raise ValueError(f"{self.path}, line {number}, is not an answer; choose another file") from None
@@ -50,19 +55,17 @@ class Predictions:
     def add(self, rows: Sequence[Row]) -> None:
         assert not any(self.run.keys() & row.keys() for row in rows), "what a run is called must not hide a row's own"
         rows = [{**row, **self.run} for row in rows]
-        self.rows |= {key_of(row): row for row in rows}
+        self.rows |= {self._key(row): row for row in rows}
         if self.path is not None:
             self.path.parent.mkdir(parents=True, exist_ok=True)
             with self.path.open("a", encoding="utf-8") as file:
                 file.writelines(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
 
 
-def key_of(row: Row) -> Key:
-    return row["seed"], row["task"], row["question"]
-
-
 def fingerprint(model: nn.Module) -> str:
     """A short name of a model's weights: the same for the same numbers, whatever folder they came from."""
+    import torch  # late: predictions are read without it
+
     digest = hashlib.blake2b(digest_size=6)
     for name, p in model.named_parameters():
         digest.update(name.encode())

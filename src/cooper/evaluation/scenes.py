@@ -69,7 +69,7 @@ def evaluate_scenes(
     Raises ValueError for an unknown mode or split, seeds outside of the split, and shards that lack a scene.
     """
     began = time.perf_counter()
-    way = policy(mode)
+    way = cooper.policy(mode)
     if n < 1 or batch < 1 or questions < 1:
         raise ValueError(f"n, batch and questions are at least 1; got {n}, {batch} and {questions}")
     control = control or Control()

@@ -17,6 +17,7 @@ import torch
 import torch.nn.functional as F
 from jaxtyping import Float, Int64
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 from cooper.model.config import DecoderConfig
 
@@ -79,6 +80,9 @@ class MixtureOfTransformers(nn.Module):
         self.norm_und = nn.RMSNorm(c.hidden, eps=c.norm_eps)
         self.norm_gen = nn.RMSNorm(c.hidden, eps=c.norm_eps)
         self.head = nn.Linear(c.hidden, c.vocabulary, bias=False)
+        self.checkpointing = False
+        """Keep what goes into each layer only, and compute the rest once more for the gradient: slower, and training
+        needs much less memory."""
 
     def forward(
         self, und: Float[Tensor, "B U H"] | None, gen: Float[Tensor, "B G H"] | None,
@@ -89,17 +93,23 @@ class MixtureOfTransformers(nn.Module):
         split = 0 if und is None else und.shape[1]
         dtype = (gen if gen is not None else und).dtype  # type: ignore[union-attr]
         cos, sin = rotary(positions, c.head_dim, c.rope_theta, dtype)
-        for i, layer in enumerate(self.layers):
+
+        def through(i: int, und: Tensor | None, gen: Tensor | None) -> tuple[Tensor | None, Tensor | None]:
+            layer = self.layers[i]
             qk, v = _join(
                 None if und is None else layer.und.project(und),  # type: ignore[union-attr,operator]
                 None if gen is None else layer.gen.project(gen),  # type: ignore[union-attr,operator]
             )
             q, k = rotate(qk, cos, sin).split([c.heads, c.kv_heads], dim=2)
             attended = attend(i, q, k, v)
-            if und is not None:
-                und = layer.und.finish(und, attended[:, :split])  # type: ignore[union-attr,operator]
-            if gen is not None:
-                gen = layer.gen.finish(gen, attended[:, split:])  # type: ignore[union-attr,operator]
+            return (
+                None if und is None else layer.und.finish(und, attended[:, :split]),  # type: ignore[union-attr,operator]
+                None if gen is None else layer.gen.finish(gen, attended[:, split:]),  # type: ignore[union-attr,operator]
+            )
+
+        again = self.checkpointing and torch.is_grad_enabled()
+        for i in range(c.layers):
+            und, gen = checkpoint(through, i, und, gen, use_reentrant=False) if again else through(i, und, gen)
         return (
             None if und is None else self.norm_und(und),
             None if gen is None else self.norm_gen(gen),

@@ -94,7 +94,7 @@ def _scores(
 ) -> list[list[float]]:
     """Of every question, the score of each answer in that mode."""
     seeds = [a.seed * samples + k for a in asked for k in range(samples)]
-    rollouts = engine.run(prompts, policy(mode), samples=samples, seeds=seeds)
+    rollouts = engine.run(prompts, engine.sequencer.prompts.policy(mode), samples=samples, seeds=seeds)
     groups = (rollouts[i : i + samples] for i in range(0, len(rollouts), samples))
     return [
         [score_answer(a.question.kind, r.trace.answer, a.question.answer, a.question.value) for r in group]

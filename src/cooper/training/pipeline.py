@@ -4,16 +4,12 @@ from __future__ import annotations
 
 import copy
 import os
-import signal
-import uuid
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from datetime import timedelta
 from pathlib import Path
 
 import torch
-import torch.distributed as dist
 from rich import print as show
 from rich.progress import Progress
 from safetensors.torch import load_file
@@ -35,6 +31,7 @@ from cooper.training.drawn import DrawnMaps
 from cooper.training.flags import flag_questions, flagged_questions, task_weights
 from cooper.training.latents import Latents
 from cooper.training.loop import Share, Trainer, wait
+from cooper.training.processes import run_in
 from cooper.training.recipe import SCRATCH_STAGES, TINY, Measured, Recipe, Scratch, check_beginning
 from cooper.training.reinforcement import Reinforcement, ReinforcementStage
 from cooper.training.rows import SceneRows
@@ -74,53 +71,8 @@ def train(
     Returns the stage's folder. Raises ValueError if there is no stage of that name, or nothing to begin with.
     """
     check_beginning(recipe, last, space.start)
-    space.run.mkdir(parents=True, exist_ok=True)
-    if processes == 1:
-        _stages(space, recipe, last, quiet)
-    else:
-        meeting = space.run.resolve() / f".meeting-{uuid.uuid4().hex}"  # where the processes find each other
-        try:
-            context = torch.multiprocessing.spawn(
-                _process, (processes, str(meeting), space, recipe, last, quiet), processes, join=False
-            )
-            assert context is not None
-            _join(context)
-        finally:
-            meeting.unlink(missing_ok=True)
+    run_in(processes, space.run, _stages, space, recipe, last, quiet=quiet)
     return space.stage(last)
-
-
-def _join(context: torch.multiprocessing.ProcessContext) -> None:
-    """Wait for the processes; if this one is interrupted, they are, too, and may keep what they have."""
-    try:
-        while not context.join():
-            pass
-    except KeyboardInterrupt:
-        for process in context.processes:
-            if process.is_alive():
-                os.kill(process.pid, signal.SIGINT)
-        for process in context.processes:
-            process.join()
-        raise
-
-
-def _interrupted(*_: object) -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # a second one would spoil what is being kept
-    raise KeyboardInterrupt
-
-
-def _process(
-    rank: int, world: int, meeting: str, space: Workspace, recipe: Recipe, last: str, quiet: bool
-) -> None:
-    # how this process learns that its parent died, too; whoever was started in the background would ignore it
-    signal.signal(signal.SIGINT, _interrupted)
-    torch.set_num_threads(max(1, (os.cpu_count() or 1) // world))
-    patience = timedelta(hours=12)  # the first one draws and flags while the others wait
-    dist.init_process_group("gloo", init_method=f"file://{meeting}", rank=rank, world_size=world, timeout=patience)
-    try:
-        _stages(space, recipe, last, quiet or rank > 0)
-    finally:
-        dist.destroy_process_group()
 
 
 def _stages(space: Workspace, recipe: Recipe, last: str, quiet: bool) -> None:

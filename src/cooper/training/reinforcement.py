@@ -22,7 +22,6 @@ from torch import Tensor, nn
 from cooper.evaluation.judge import Judge
 from cooper.inference.engine import Engine, Rollout, Settings
 from cooper.inference.flow import FlowSettings
-from cooper.inference.policy import policy
 from cooper.inference.sampler import Sampling
 from cooper.layout import NO_LABEL, Batch, Node, collate, lay_out, merge, together
 from cooper.lora import Lora, adapters_or_all, without_adapters
@@ -105,7 +104,7 @@ class ReinforcementStage(Stage[UnifiedModel]):
             raise ValueError("some of the questions are to be judged by another model; give a judge")
         self.judge, self.reference = judge, reference
         self.name, self.questions, self.sequencer, self.settings = name, questions, sequencer, settings
-        self.policy = policy(settings.mode)
+        self.policy = sequencer.prompts.policy(settings.mode)
         self.tags = tuple(modality(name).tag for name in self.policy.calls)
         self._shown: list[Group] = []
 

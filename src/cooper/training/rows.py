@@ -31,6 +31,8 @@ from cooper.sequence import Sequencer, Target
 from cooper.trace import Drawing, Picture, Segment, Text, Trace
 from cooper.training.drawn import DrawnMaps
 from cooper.training.latents import Latents
+from cooper.training.noise import noised
+from cooper.training.pointing import Mentions, Pointer, pointers
 from cooper.view_dropout import blinded, hidden_view
 
 T = TypeVar("T")
@@ -94,9 +96,27 @@ class SceneRows:
         self.length = min(len(images), len(latents), scenes or len(images), len(images if drawn is None else drawn))
         self.mix, self.time_shift, self.drawn = mix, time_shift, drawn
         self.task_weights = task_weights
+        self.mentions = Mentions(sequencer.tokenizer)
+        self._order: tuple[tuple[int, int], np.ndarray] | None = None
 
     def __len__(self) -> int:
         return self.length
+
+    def row(self, k: int, seed: int, rng: np.random.Generator, pointing: bool) -> tuple[list[Node], list[Pointer]]:
+        """Row k of endless training, and where its words point. Every epoch goes through all scenes in an order of its
+        own."""
+        epoch, at = divmod(k, len(self))
+        if self._order is None or self._order[0] != (seed, epoch):
+            self._order = (seed, epoch), np.random.default_rng((seed, 1, epoch)).permutation(len(self))
+        i = int(self._order[1][at])
+        nodes = self.nodes(i, rng)
+        patch = self.sequencer.config.vision.patch
+        return nodes, pointers(nodes, *self.images.shards[i], patch, self.mentions) if pointing else []
+
+    def pictures(self, n: int) -> list[list[np.ndarray]]:
+        """The first so many pictures, each with its maps."""
+        kinds = ("picture", *self.sequencer.config.modalities)
+        return [[self.images.image(i, kind) for kind in kinds] for i in range(n)]
 
     def nodes(self, i: int, rng: np.random.Generator) -> list[Node]:
         scene, view = self.images.shards[i]
@@ -187,10 +207,7 @@ class SceneRows:
 
     def _target(self, i: int, rng: np.random.Generator) -> Target:
         def target(tokens: Tensor, grid: tuple[int, int]) -> Noised:
-            t = 1 / (1 + np.exp(-self.mix.spread * rng.standard_normal()))
-            t = self.time_shift * t / (1 + (self.time_shift - 1) * t)
-            noise = torch.from_numpy(rng.standard_normal(tuple(tokens.shape), dtype=np.float32))
-            return Noised(tokens, grid, float(t), noise, self._weight(i, grid))
+            return noised(tokens, grid, rng, self.mix.spread, self.time_shift, self._weight(i, grid))
 
         return target
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -15,9 +15,10 @@ from cooper.layout import Batch, Node, collate, lay_out, together
 from cooper.lora import Lora, adapters_or_all
 from cooper.model.packed import losses
 from cooper.model.unified import UnifiedModel
+from cooper.sequence import Sequencer
 from cooper.training.loop import Optimisation, Share, Supervised
-from cooper.training.pointing import Mentions, Pointer, Pointers, Pointing, gather, pointers
-from cooper.training.rows import Mix, SceneRows
+from cooper.training.pointing import Pointer, Pointers, Pointing, gather
+from cooper.training.rows import Mix
 from cooper.training.sheet import contact_sheet
 
 
@@ -45,26 +46,37 @@ class StageSettings:
     """Whether the vision transformer is trained. (The autoencoder never is, here.)"""
     lora: Lora | None = None
     """Train adapters only, which become part of the weights when the stage ends; None: all weights."""
+    checkpointing: bool = False
+    """Compute each layer once more for its gradient, instead of keeping what it computed: slower, and much smaller."""
     sheet_every: int = field(default=500)
     after: str = ""
     """The stage that this one goes on from; "" for the one that comes first."""
 
 
+class Rows(Protocol):
+    """What a stage learns from."""
+
+    sequencer: Sequencer
+
+    def row(self, k: int, seed: int, rng: np.random.Generator, pointing: bool) -> tuple[list[Node], list[Pointer]]:
+        """Row k of endless training, laid out, and, with `pointing`, where its words point."""
+
+    def pictures(self, n: int) -> list[list[np.ndarray]]:
+        """So many pictures to show what is drawn of them, each followed by maps of it as they should be."""
+
+
 class UnifiedStage(Supervised[UnifiedModel]):
-    def __init__(self, name: str, rows: SceneRows, held_out: SceneRows, settings: StageSettings):
+    def __init__(self, name: str, rows: Rows, held_out: Rows, settings: StageSettings):
         self.name, self.rows, self.held_out, self.settings = name, rows, held_out, settings
         self.optimisation = settings.optimisation
-        self.mentions = Mentions(rows.sequencer.tokenizer)
 
     def batch(self, step: int, share: Share) -> tuple[Batch, Pointers | None]:
         rng = np.random.default_rng((self.settings.seed, step, share.rank))
-        size, total = self.settings.rows, len(self.rows)
-        # every epoch goes through all scenes in an order of its own
-        first = step * size
-        picks = [self._order(k // total)[k % total] for k in range(first + share.rank, first + size, share.world)]
+        size, point = self.settings.rows, self.settings.point_weight > 0
+        mine = range(step * size + share.rank, (step + 1) * size, share.world)
+        made = [self.rows.row(k, self.settings.seed, rng, point) for k in mine]
+        rows, found = [nodes for nodes, _ in made], [points for _, points in made]
         config = self.rows.sequencer.config
-        rows = [self.rows.nodes(int(i), rng) for i in picks]
-        found = [self._pointers(nodes, int(i)) for nodes, i in zip(rows, picks, strict=True)]
         if not torch.cuda.is_available():
             starts = np.cumsum([0, *(len(nodes) for nodes in rows)])
             found = [[p.moved(int(s)) for s, points in zip(starts, found, strict=False) for p in points]]
@@ -74,18 +86,8 @@ class UnifiedStage(Supervised[UnifiedModel]):
         batch.chunks  # noqa: B018  (computed here, in the worker)
         return batch, gather(list(zip(layouts, found, strict=True)), batch.positions.shape[1])
 
-    def _pointers(self, nodes: Sequence[Node], i: int) -> list[Pointer]:
-        if not self.settings.point_weight:
-            return []
-        return pointers(nodes, *self.rows.images.shards[i], self.rows.sequencer.config.vision.patch, self.mentions)
-
-    def _order(self, epoch: int) -> np.ndarray:
-        if getattr(self, "_epoch", None) != epoch:
-            self._epoch = epoch
-            self._permutation = np.random.default_rng((self.settings.seed, 1, epoch)).permutation(len(self.rows))
-        return self._permutation
-
     def loss(self, model: UnifiedModel, batch: tuple[Batch, Pointers | None]) -> tuple[Tensor, dict[str, float]]:
+        model.decoder.checkpointing = self.settings.checkpointing
         rows, found = batch
         pointed: list[Tensor] = []
         layers = model.config.decoder.layers
@@ -111,11 +113,11 @@ class UnifiedStage(Supervised[UnifiedModel]):
         return adapters_or_all({k: p for k, p in model.named_parameters() if not k.startswith(frozen)})
 
     def sheet(self, model: UnifiedModel) -> Image.Image:
-        """Held-out pictures, each map as it should be and as it is drawn."""
-        sequencer, images = self.held_out.sequencer, self.held_out.images
-        rows = [[images.image(i, "picture")] for i in range(6)]
+        """Held-out pictures, their maps as they should be, and as they are drawn."""
+        sequencer = self.held_out.sequencer
+        rows = self.held_out.pictures(6)
         for name in sequencer.config.modalities:
             drawn = Engine(model, sequencer).draw([r[0] for r in rows], name)
-            for i, row in enumerate(rows):
-                row += [images.image(i, name), drawn[i].image]
+            for row, drawing in zip(rows, drawn, strict=True):
+                row.append(drawing.image)
         return contact_sheet(rows)

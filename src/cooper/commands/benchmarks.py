@@ -1,0 +1,146 @@
+"""`cooper eval NAME`: ask a model the questions of a benchmark, keep its answers, and score them."""
+
+from __future__ import annotations
+
+import json as json_
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, ClassVar, Literal
+
+from rich.console import Console
+from tyro.conf import arg
+
+from cooper.commands.options import Flag, OutFile, WithModel
+from cooper.commands.outputs import check_file
+from cooper.commands.score import judge_of, show
+from cooper.commands.terminal import progress_bars
+from cooper.evaluation.benchmarks import BENCHMARKS
+from cooper.evaluation.questions import Questions
+from cooper.evaluation.summary import summarise
+
+#: Rows that are told of one by one if they cannot be used.
+_TOLD = 5
+
+
+@dataclass(frozen=True)
+class EvalBenchmark(WithModel):
+    """What all benchmarks have in common."""
+
+    benchmark: ClassVar[str]
+
+    data: Annotated[Path, arg(metavar="FILE")]
+    """The benchmark's table, or the folder that it is in."""
+    mode: Literal["direct", "text", "perception", "interleaved"] = "interleaved"
+    """How questions are answered."""
+    out: OutFile = None
+    """JSON Lines file to keep every answer in, for `cooper score`; run again, the evaluation goes on where it was
+    interrupted."""
+    limit: Annotated[int | None, arg(metavar="N", help_behavior_hint="(default: all)")] = None
+    """Ask only the first questions, and what is of one pair or rotation with them."""
+    seed: int = 0
+    """Of the noise that maps are drawn from."""
+    batch: int = 32
+    """Questions that are worked on together."""
+    strict: Flag = False
+    """End at the first row that cannot be used, instead of leaving it out."""
+    judge: Annotated[str | None, arg(metavar="URL", help_behavior_hint="")] = None
+    """OpenAI-compatible server of a model that judges what rules cannot, such as http://localhost:8000/v1."""
+    judge_model: Annotated[str | None, arg(metavar="NAME", help_behavior_hint="")] = None
+    """That model. Its verdicts are kept beside the answers, in OUT.judge.jsonl."""
+    json: Flag = False
+    """Print one JSON object."""
+
+    def run(self) -> int:
+        if self.batch < 1 or (self.limit is not None and self.limit < 1):
+            raise ValueError("--batch and --limit must be at least 1")
+        if self.seed < 0:
+            raise ValueError(f"--seed must not be below 0, as {self.seed} is")
+        if self.out is not None:
+            check_file(self.out)
+        judge = judge_of(self.judge, self.judge_model, self.out)
+        questions = Questions(BENCHMARKS[self.benchmark], self.data, self.limit, self.strict)
+
+        from cooper.evaluation.answering import answer_all, run_of
+        from cooper.evaluation.predictions import Predictions
+        from cooper.inference.engine import Engine, Settings
+
+        cooper = self.load()
+        engine = Engine(cooper.model, cooper.sequencer, Settings(batch=self.batch))
+        run = run_of(engine, questions, self.mode, cooper.name, self.precision, self.seed)
+        answers = Predictions(self.out, run, key=lambda row: row["index"])
+        with progress_bars() as show_progress:
+            rows = answer_all(engine, questions, self.mode, answers, self.seed, show_progress)
+        _tell(questions)
+        if not rows:
+            raise ValueError(f"no question of {self.data} could be asked; check where its pictures are")
+        summary = {**summarise(rows, judge), "broken": len(questions.broken), "others": questions.others}
+        if self.json:
+            print(json_.dumps(summary))
+        else:
+            show(summary, Console())
+        return 0
+
+
+def _tell(questions: Questions) -> None:
+    """Which rows were left out, on standard error."""
+    for line in questions.broken[:_TOLD]:
+        print(f"left out: {line}", file=sys.stderr)
+    if len(questions.broken) > _TOLD:
+        print(f"left out: {len(questions.broken) - _TOLD} rows more that cannot be used", file=sys.stderr)
+    if questions.others:
+        print(f"left out: {questions.others} rows that are none of {questions.benchmark.name}", file=sys.stderr)
+
+
+class Sibench(EvalBenchmark):
+    """SIBench, questions about single pictures: the folder of its TSV files, a setting each, with its pictures."""
+
+    benchmark = "sibench"
+
+
+class QSpatial(EvalBenchmark):
+    """Q-Spatial: lengths in photographs, as Parquet."""
+
+    benchmark = "q-spatial"
+
+
+class Mmvp(EvalBenchmark):
+    """MMVP: Questions.csv beside the folder "MMVP Images", or Parquet. Scored per pair and per question."""
+
+    benchmark = "mmvp"
+
+
+class Mmbench(EvalBenchmark):
+    """MMBench V1.1: its TSV. Every rotation of the options is asked. Scored circular and plain."""
+
+    benchmark = "mmbench"
+
+
+class MmVet(EvalBenchmark):
+    """MM-Vet: its TSV or Parquet. Needs a judge to be scored."""
+
+    benchmark = "mm-vet"
+
+
+class Vsi(EvalBenchmark):
+    """VSI-Bench's questions about frames: its rows, with a picture each."""
+
+    benchmark = "vsi"
+
+
+class CvBench(EvalBenchmark):
+    """CV-Bench: Parquet, or JSON Lines beside the folder "img"."""
+
+    benchmark = "cv-bench"
+
+
+class ThreeDsr(EvalBenchmark):
+    """3DSRBench: its TSV. Scored by whole questions (all rotations and flips right) and plain."""
+
+    benchmark = "3dsrbench"
+
+
+class Tsv(EvalBenchmark):
+    """Any table of index, image, question, answer and type, such as `cooper scenes export` writes."""
+
+    benchmark = "tsv"

@@ -1,0 +1,66 @@
+"""Asking a model the questions of a benchmark, in batches, and keeping every answer."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from cooper.data.tables import BadRow
+from cooper.evaluation.extraction import answer_in, final_text
+from cooper.evaluation.items import Item
+from cooper.evaluation.maps import OnProgress
+from cooper.evaluation.predictions import Predictions, Row, fingerprint
+from cooper.evaluation.questions import Questions
+from cooper.inference.engine import Engine, Rollout
+from cooper.trace import Picture, Text, Trace
+
+
+def run_of(engine: Engine, questions: Questions, mode: str, model: str, precision: str, seed: int) -> dict[str, str]:
+    """What answers come from: a file of predictions holds those of one run. `model` and `precision` are told."""
+    flow = engine.flow
+    settings = (
+        f"seed {seed}, {precision}, at most {engine.turn_tokens} tokens a turn and {engine.trace_tokens} in all, "
+        f"maps of {flow.time_points} time points with guidance {flow.text_scale:g} and {flow.image_scale:g}"
+    )
+    return {
+        "benchmark": questions.benchmark.name, "data": questions.path.name, "questions": str(questions.total),
+        "mode": mode, "model": model, "weights": fingerprint(engine.model), "settings": settings,
+    }  # fmt: skip
+
+
+def answer_all(
+    engine: Engine, questions: Questions, mode: str, answers: Predictions, seed: int = 0,
+    on_progress: OnProgress = lambda *_: None,
+) -> list[Row]:  # fmt: skip
+    """The rows that answer the questions, in their order; only those that `answers` does not hold yet are asked.
+
+    The noise of a question's maps comes from `seed` and its number. Questions whose picture cannot be read have no row,
+    and are counted in `questions.broken`.
+    """
+    way, batch = engine.sequencer.prompts.policy(mode), engine.settings.batch
+    missing = [(k, item) for k, item in enumerate(questions.items) if item.index not in answers.rows]
+    done = len(questions.items) - len(missing)
+    for first in range(0, len(missing), batch):
+        part = missing[first : first + batch]
+        prompts: list[tuple[Item, int, Trace]] = []
+        for number, item in part:
+            try:
+                prompts.append((item, seed + number, Trace((Picture(questions.picture(item)), Text(item.prompt)))))
+            except BadRow as error:
+                questions.skip(error)
+        rollouts = engine.run([prompt for *_, prompt in prompts], way, seeds=[s for _, s, _ in prompts])
+        answers.add([_row(item, rollout) for (item, *_), rollout in zip(prompts, rollouts, strict=True)])
+        done += len(part)
+        on_progress("questions", done, len(questions.items))
+    return [answers.rows[item.index] for item in questions.items if item.index in answers.rows]
+
+
+def _row(item: Item, rollout: Rollout) -> dict[str, Any]:
+    """What a line of a file of predictions holds beside its run."""
+    turns = list(rollout.trace.turns)
+    return {
+        "index": item.index, "category": list(item.category), "prompt": item.prompt, "truth": item.truth,
+        "options": list(item.options), "kind": item.kind, "group": item.group, "size": item.size, "turns": turns,
+        "answer": answer_in(item.kind, final_text(turns), item.options),
+        "calls": [drawing.modality for drawing in rollout.trace.drawings], "reason": rollout.reason,
+        "seed": rollout.seed, "seconds": round(rollout.seconds, 3),
+    }  # fmt: skip

@@ -1,0 +1,27 @@
+"""3DSRBench: multiple choice, each question also with its options rotated and with its picture mirrored.
+
+Which rows are of one question says `qid`: "AB12CD34", "AB12CD34-1", "AB12CD34-flip", "AB12CD34-flip-1".
+"""
+
+from __future__ import annotations
+
+from cooper.data.tables import Row
+from cooper.evaluation.benchmarks.base import Benchmark, Reading
+from cooper.evaluation.items import INSTRUCTIONS, Item, Place, letter_of, options_of, text_of
+
+_TYPES = ("height", "location", "orientation", "multi_object")
+
+
+def read(row: Row, place: Place) -> Item:
+    name = text_of(row, "qid", "index")
+    category = text_of(row, "category")
+    kind = [t for t in _TYPES if category.startswith(t)]
+    return Item(
+        name, text_of(row, "question"), letter_of(text_of(row, "answer")), "choice", (*kind, category),
+        options_of(row), instruction=INSTRUCTIONS["choice"], group=name.partition("-")[0],
+    )  # fmt: skip
+
+
+THREE_DSR = Benchmark(
+    "3dsrbench", read, (Reading("all rotations and flips", whole_groups=True), Reading("per question")),
+)  # fmt: skip

@@ -1,0 +1,144 @@
+"""Questions as benchmarks put them, and what rows of their files say in many ways."""
+
+from __future__ import annotations
+
+import itertools
+import re
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Literal, TypeAlias
+
+from cooper.data.tables import Row
+
+#: What answers are, and so how they are scored (`cooper.evaluation.grading`). A "number" may miss a little, a "count"
+#: may not; a "length" has a unit; a "word" is any short text; an "open" answer needs a judge.
+Kind: TypeAlias = Literal["choice", "yes_no", "number", "count", "length", "word", "open"]
+
+LETTERS = "ABCDEFGH"
+#: What is added to questions so that their answers can be read.
+INSTRUCTIONS: dict[Kind, str] = {
+    "choice": "Answer with the letter of the right option.",
+    "yes_no": "Answer yes or no.",
+    "number": "Answer with one number.",
+    "count": "Answer with one whole number.",
+    "length": "Answer with one number and its unit.",
+    "word": "",
+    "open": "",
+}
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a row is: its number in the data, from 1, and the name of its file without folder and ending."""
+
+    number: int
+    file: str
+
+
+@dataclass(frozen=True)
+class Item:
+    """A question of a benchmark. Raises ValueError if its answer is none that could be right."""
+
+    index: str
+    """Its name, of which there is one in the data."""
+    question: str
+    truth: str
+    """A letter of `LETTERS`, yes or no, a number with or without a unit, or text, as `kind` says."""
+    kind: Kind
+    category: tuple[str, ...] = ()
+    """All that it counts for; the first ones may be levels, the coarsest first (`Reading.levels`)."""
+    options: tuple[str, ...] = ()
+    listed: bool = True
+    """Whether the prompt lists the options; otherwise the question does, or nothing has to."""
+    instruction: str = ""
+    group: str = ""
+    """Questions of one group are asked about one thing (a pair, the rotations of a question); alone if it is empty."""
+    size: int = 1
+    """Questions in its group."""
+    row: int = 0
+    """Number of the row, from 0, that it came from and that has its picture."""
+
+    def __post_init__(self) -> None:
+        if not self.question:
+            raise ValueError("its question is empty")
+        if self.kind == "choice" and self.truth not in tuple(LETTERS[: len(self.options) or len(LETTERS)]):
+            raise ValueError(f"its answer {self.truth!r} is none of its {len(self.options)} options")
+        if self.kind == "yes_no" and self.truth not in ("yes", "no"):
+            raise ValueError(f"its answer {self.truth!r} is neither yes nor no")
+
+    @property
+    def prompt(self) -> str:
+        options = self.options if self.listed else ()
+        listed = [f"{letter}. {option}" for letter, option in zip(LETTERS, options, strict=False)]
+        return "\n".join(part for part in (self.question, *listed, self.instruction) if part)
+
+
+def text_of(row: Row, *names: str, default: str | None = None) -> str:
+    """The first of these fields that holds something, as text without white space around it.
+
+    Raises ValueError if none does, unless there is a `default`.
+    """
+    for name in names:
+        if given(row.get(name)):
+            return str(row[name]).strip()
+    if default is None:
+        raise ValueError(f"it has no {names[0]}")
+    return default
+
+
+def given(value: Any) -> bool:
+    """Whether a field holds anything: tables write "nothing" as None, as an empty text or as NaN."""
+    return value is not None and value == value and value != ""
+
+
+def options_of(row: Row, *names: str) -> tuple[str, ...]:
+    """The options in the first of these fields that is a list, or in the fields A, B, C ... up to an empty one."""
+    for name in names:
+        if isinstance(row.get(name), (list, tuple)):
+            return tuple(str(option).strip() for option in row[name])
+    fields = itertools.takewhile(lambda letter: given(row.get(letter)), LETTERS)
+    return tuple(str(row[letter]).strip() for letter in fields)
+
+
+def letter_of(answer: str) -> str:
+    """ "B" of an answer's field: "B", "b", "(B)" or "B. box". Raises ValueError for anything else."""
+    found = re.fullmatch(r"\(?([A-Ha-h])(?:\)|[.:)].*)?", answer, re.DOTALL)
+    if not found:
+        raise ValueError(f"its answer {answer!r} is no letter of an option")
+    return found[1].upper()
+
+
+_MARK = re.compile(r"(?:^|(?<=\s))\(?([A-H])[.):]\)?\s*(?=\S)")
+
+
+def options_in(question: str) -> tuple[str, ...]:
+    """The options that a question's text ends with, "A. chair B. table", each up to the end of its line; () if none."""
+    marks = list(_MARK.finditer(question))
+    last = max((k for k, mark in enumerate(marks) if mark[1] == "A"), default=len(marks))
+    run = [mark for letter, mark in zip(LETTERS, marks[last:], strict=False) if mark[1] == letter]
+    if len(run) < 2 or len(run) != len(marks) - last:
+        return ()
+    ends = [*(mark.start() for mark in run[1:]), len(question)]
+    texts = [question[mark.end() : end].strip().partition("\n")[0] for mark, end in zip(run, ends, strict=True)]
+    return tuple(text.strip(" ,;") for text in texts)
+
+
+def one_picture(row: Row) -> Any:
+    """What most rows have as their picture: the field `image`, or the path in `image_path`."""
+    return row["image"] if given(row.get("image")) else row.get("image_path")
+
+
+def name_of_file(where: str) -> str:
+    """The file's name, without ending, in what `Table.where` says."""
+    return Path(where.rpartition(", row ")[0]).stem
+
+
+def grouped(items: Sequence[Item]) -> list[Item]:
+    """The items with a group each, and with as many in it as there are, if that was not known to be more."""
+    sizes = Counter(item.group or item.index for item in items)
+    return [
+        replace(item, group=item.group or item.index, size=max(item.size, sizes[item.group or item.index]))
+        for item in items
+    ]

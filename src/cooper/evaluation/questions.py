@@ -1,0 +1,76 @@
+"""The questions of a benchmark in a user's file: read, checked and counted before a model is asked."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from cooper.data.pictures import picture_of
+from cooper.data.tables import BadRow, open_table
+from cooper.evaluation.benchmarks import Benchmark
+from cooper.evaluation.items import Item, Place, given, grouped, name_of_file
+from cooper.images import ImageError
+
+
+class Questions:
+    """The questions in a table, of which pictures are read only when they are asked for.
+
+    What is wrong with rows that cannot be used is in `broken`, a line each; with `strict` the first raises `BadRow`.
+    With a `limit`, `items` has only the first so many questions, and all that are of a group with one of them; `total`
+    counts all. Raises ValueError if there is no table, or no question in it.
+    """
+
+    def __init__(self, benchmark: Benchmark, path: Path, limit: int | None = None, strict: bool = False):
+        self.benchmark, self.path, self.strict = benchmark, path, strict
+        self.table = open_table(path)
+        self.broken: list[str] = []
+        self.others = 0
+        """Rows that are none of this benchmark's questions."""
+        self._row_of: dict[str, int] = {}
+        items = grouped(benchmark.expand(list(self._read())))
+        if not items:
+            why = self.broken[0] if self.broken else f"none of its {len(self.table)} rows is one of {benchmark.name}"
+            raise ValueError(f"{path} holds no question that can be asked; {why}")
+        self.total = len(items) + len(self.broken)
+        chosen = {item.group for item in items[:limit]}
+        self.items = [item for item in items if item.group in chosen]
+
+    def _read(self) -> Iterator[Item]:
+        seen: set[str] = set()
+        for number in range(len(self.table)):
+            try:
+                row, where = self.table[number], self.table.where(number)
+                if given(row.get("index")):
+                    self._row_of.setdefault(str(row["index"]), number)
+                item = self.benchmark.read(row, Place(number + 1, name_of_file(where)))
+                if item is None:
+                    self.others += 1
+                    continue
+                if item.index in seen:
+                    raise ValueError(f"its index {item.index} is that of an earlier row")
+            except ValueError as error:
+                self.skip(error if isinstance(error, BadRow) else BadRow(self.table.where(number), error))
+                continue
+            seen.add(item.index)
+            yield replace(item, row=number)
+
+    def skip(self, error: BadRow) -> None:
+        """The row is broken: counts it, or raises the error if that is wanted."""
+        if self.strict:
+            raise error
+        self.broken.append(str(error))
+
+    def picture(self, item: Item) -> np.ndarray:
+        """The item's picture, uint8 RGB (height, width, 3). Raises `BadRow` if it cannot be read."""
+        try:
+            value = self.benchmark.picture(self.table[item.row])
+            if isinstance(value, str) and value.isdigit():  # tables hold a picture once: others name its index
+                if value not in self._row_of:
+                    raise ImageError(f"its picture is that of index {value}, which is not there")
+                value = self.benchmark.picture(self.table[self._row_of[value]])
+            return picture_of(value, self.table.folder)
+        except ValueError as error:
+            raise error if isinstance(error, BadRow) else BadRow(self.table.where(item.row), error) from None

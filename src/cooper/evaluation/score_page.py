@@ -1,0 +1,101 @@
+"""The figures of a benchmark as a web page: one self-contained HTML file in the style of `cooper.page`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from html import escape
+from typing import Any, TypeAlias
+
+from cooper.page_style import whole_page
+
+#: the names of a figure, one a column, and the figure
+Named: TypeAlias = tuple[tuple[str, ...], Mapping[str, Any]]
+
+_TABLES = """\
+article > h2::first-letter { text-transform: uppercase; }
+article > h2 { margin: 0; padding: 1.25rem 1.75rem .5rem; font-size: 1rem; font-weight: 650; }
+.scroll { overflow-x: auto; padding: 0 1.75rem 1.25rem; }
+table { width: 100%; border-collapse: collapse; font-variant-numeric: tabular-nums; }
+th, td { padding: .4rem 1rem .4rem 0; border-bottom: 1px solid var(--line); text-align: left; white-space: nowrap; }
+th { color: var(--soft); font-size: .8125rem; font-weight: 600; }
+tr:last-child td { border-bottom: 0; }
+td:first-child { white-space: normal; }
+td.number { text-align: right; }
+.span { position: relative; display: block; width: 9rem; height: .5rem; border-radius: 4px; background: var(--line); }
+.span i { position: absolute; top: 0; bottom: 0; border-radius: 4px; background: var(--tint); }
+.span b { position: absolute; top: -.15rem; bottom: -.15rem; width: 3px; margin-left: -1px; background: var(--accent); }
+.note { padding: .75rem 1.75rem; background: var(--warn-tint); color: var(--warn); }
+"""
+#: What the footer tells, and how it is called there.
+_FOOTER = {"model": "model", "weights": "weights", "mode": "mode", "data": "data", "judge": "judge"}
+
+
+def score_page(summary: Mapping[str, Any]) -> str:
+    """The HTML of what `summarise` gives. It loads nothing and runs no script; all text is escaped."""
+    title = f"{summary['benchmark']}: {summary['model']}, {summary['mode']}"
+    note = f'<p class="note">{escape(summary["note"])}</p>' if summary["note"] else ""
+    tables = "".join(_table(*table) for table in tables_of(summary))
+    body = f"<article>{note}{tables}{_footer(summary)}</article>"
+    return whole_page(title, body, f'<p class="count">{escape(counted(summary))}</p>', _TABLES)
+
+
+def tables_of(summary: Mapping[str, Any]) -> list[tuple[str, tuple[str, ...], list[Named]]]:
+    """What tables there are to be shown: a name, the heads of its first columns, and its rows."""
+    rows: list[Named] = [((name,), figure) for name, figure in summary["readings"].items()]
+    tables: list[tuple[str, tuple[str, ...], list[Named]]] = [("all", ("reading",), rows)]
+    several = any(len(figures) > 1 for figures in summary["categories"].values())
+    heads = ("category", "reading") if several else ("category",)
+    rows = [
+        ((category, name)[: len(heads)], figure) for category, figures in summary["categories"].items()
+        for name, figure in figures.items()
+    ]  # fmt: skip
+    return [*tables, ("by category", heads, rows)] if rows else tables
+
+
+def counted(summary: Mapping[str, Any]) -> str:
+    """How many answers there are, and how many of them no score could be read from."""
+    parts = [f"{summary['answers']} of {summary['questions']} questions answered", f"{summary['no_answer']} no answer"]
+    if summary["no_verdict"]:
+        parts.append(f"{summary['no_verdict']} left out without a verdict")
+    return ", ".join(parts)
+
+
+def figure_texts(figure: Mapping[str, Any]) -> tuple[str, str, str]:
+    """A figure as text: points of 100, their interval, and how many scores that is of."""
+    n = str(figure["n"]) + (f" ({figure['incomplete']} incomplete)" if figure["incomplete"] else "")
+    if figure["score"] is None:
+        return "-", "-", n
+    low, high = figure["interval"]
+    return f"{100 * figure['score']:.1f}", f"{100 * low:.1f} to {100 * high:.1f}", n
+
+
+def _table(title: str, first: Sequence[str], rows: Sequence[Named]) -> str:
+    head = "".join(f"<th>{escape(name)}</th>" for name in (*first, "points", "95 % interval", "", "scores"))
+    body = "".join(_row(names, figure) for names, figure in rows)
+    return f'<h2>{escape(title)}</h2><div class="scroll"><table><tr>{head}</tr>{body}</table></div>'
+
+
+def _row(names: Sequence[str], figure: Mapping[str, Any]) -> str:
+    points, interval, n = figure_texts(figure)
+    cells = "".join(f"<td>{escape(name)}</td>" for name in names)
+    return (
+        f'<tr>{cells}<td class="number"><strong>{points}</strong></td><td>{interval}</td><td>{_span(figure)}</td>'
+        f'<td class="number">{n}</td></tr>'
+    )
+
+
+def _span(figure: Mapping[str, Any]) -> str:
+    """The score and its interval as a mark on a bar from 0 to 100."""
+    if figure["score"] is None:
+        return ""
+    low, high = (100 * end for end in figure["interval"])
+    mark = f'<b style="left: {100 * figure["score"]:.2f}%"></b>'
+    return f'<span class="span"><i style="left: {low:.2f}%; width: {high - low:.2f}%"></i>{mark}</span>'
+
+
+def _footer(summary: Mapping[str, Any]) -> str:
+    items = "".join(
+        f"<div><dt>{name}</dt><dd>{escape(str(summary[key]))}</dd></div>" for key, name in _FOOTER.items()
+        if summary[key]
+    )  # fmt: skip
+    return f"<footer><dl>{items}</dl><p>{escape(summary['settings'])}</p></footer>"

@@ -1,0 +1,152 @@
+"""What the answers to a benchmark come to: its figures with intervals, overall and by category. Needs no model."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from cooper.evaluation.benchmarks import BENCHMARKS, Reading
+from cooper.evaluation.clusters import mean_of_means
+from cooper.evaluation.extraction import answer_in, final_text
+from cooper.evaluation.items import LETTERS
+from cooper.evaluation.judge import Claim, Judge
+from cooper.evaluation.predictions import Row
+
+#: What rows of one run share, and a summary tells.
+RUN = ("benchmark", "data", "questions", "mode", "model", "weights", "settings")
+#: What is read of each row.
+FIELDS = ("index", "category", "prompt", "truth", "options", "kind", "group", "size", "turns")
+
+
+def load_answers(path: Path) -> list[Row]:
+    """The rows of a file of predictions of a benchmark; a last line that was cut off is passed over.
+
+    Raises ValueError if it is no such file, holds nothing, or rows of different runs.
+    """
+    rows: list[Row] = []
+    for number, line in enumerate(path.read_text(encoding="utf-8").split("\n")[:-1], 1):
+        try:
+            row = json.loads(line)
+            known = row["benchmark"] in BENCHMARKS and {*RUN, *FIELDS} <= row.keys()
+        except (json.JSONDecodeError, KeyError, TypeError):
+            known = False
+        if not known:
+            raise ValueError(f"{path}, line {number}, is no answer to a benchmark; give what `cooper eval NAME` wrote")
+        different = [name for name in RUN if rows and row[name] != rows[0][name]]
+        if different:
+            name = different[0]
+            raise ValueError(f"{path} holds answers of {name} {rows[0][name]!r} and {row[name]!r}; give one run's")
+        rows.append(row)
+    if not rows:
+        raise ValueError(f"{path} holds no answers")
+    return rows
+
+
+@dataclass(frozen=True)
+class Judged:
+    """A row, the answer that rules read in it, and how right a judge finds it where a judge decides."""
+
+    row: Row
+    answer: str | None
+    by_judge: bool
+    right: float | None = None
+
+    @property
+    def no_answer(self) -> bool:
+        return self.answer is None and (not self.by_judge or self.row["kind"] == "open")
+
+    @property
+    def no_verdict(self) -> bool:
+        return self.by_judge and self.right is None
+
+    def score(self, reading: Reading) -> float | None:
+        """0..1, or None without a verdict."""
+        return self.right if self.by_judge else reading.grade(self.row["kind"], self.answer, self.row["truth"])
+
+
+def summarise(rows: Sequence[Row], judge: Judge | None = None) -> dict[str, Any]:
+    """Figures of answers of one run, as JSON values; scores are in 0..1.
+
+    "readings" has the figure of each reading, "categories" those of each category. A figure has a "score" with its 95 %
+    "interval", which resamples whole groups; "n", how many scores that is the mean of (without any, the first two are
+    None); and "incomplete", how many groups lack a question and so are not in it. "no_answer" is the number of answers
+    in which nothing was found; they are wrong. "no_verdict" is the number of those that only a judge could score and
+    that have no verdict; they are left out. Open questions need the `judge`, who is also asked what was meant by an
+    answer to a multiple choice that no rule can read.
+    """
+    benchmark = BENCHMARKS[rows[0]["benchmark"]]
+    judged = _judged(rows, judge)
+    categories = list(dict.fromkeys(name for row in rows for name in row["category"]))
+    plain = [reading for reading in benchmark.readings if not reading.levels]
+    note = ""
+    if judge is None and any(row["kind"] == "open" for row in rows):
+        note = f"answers to {benchmark.name} are graded by a judge: give --judge URL and --judge-model NAME"
+    return {
+        **{name: rows[0][name] for name in RUN}, "questions": int(rows[0]["questions"]), "answers": len(rows),
+        "judge": judge.model if judge else None,
+        "no_answer": sum(j.no_answer for j in judged), "no_verdict": sum(j.no_verdict for j in judged), "note": note,
+        "readings": {reading.name: _figure(judged, reading) for reading in benchmark.readings},
+        "categories": {
+            name: {r.name: _figure([j for j in judged if name in j.row["category"]], r) for r in plain}
+            for name in categories
+        },
+    }  # fmt: skip
+
+
+def _judged(rows: Sequence[Row], judge: Judge | None) -> list[Judged]:
+    judged: list[Judged] = []
+    claims: dict[str, dict[int, Claim]] = {"open": {}, "choice": {}}
+    for k, row in enumerate(rows):
+        text, is_open = final_text(row["turns"]), row["kind"] == "open"
+        answer = answer_in(row["kind"], text, row["options"])
+        # an empty answer is wrong, whoever judges
+        judged.append(Judged(row, answer, is_open, 0.0 if is_open and judge is not None else None))
+        if text and (is_open or (row["kind"] == "choice" and answer is None)):
+            claims[row["kind"]][k] = Claim(row["prompt"], _truth(row), text)
+    if judge is None:
+        return judged
+    rights: list[tuple[dict[int, Claim], Sequence[float | None]]] = [
+        (claims["open"], judge.grades(list(claims["open"].values()))),
+        (claims["choice"], judge.verdicts(list(claims["choice"].values()))),
+    ]
+    for asked, found in rights:
+        for k, right in zip(asked, found, strict=True):
+            judged[k] = replace(judged[k], by_judge=True, right=None if right is None else float(right))
+    return judged
+
+
+def _truth(row: Row) -> str:
+    """The true answer in words: "B. the chair" where the options are known."""
+    if row["kind"] != "choice" or not row["options"]:
+        return row["truth"]
+    return f"{row['truth']}. {row['options'][LETTERS.index(row['truth'])]}"
+
+
+def _figure(judged: Sequence[Judged], reading: Reading) -> dict[str, Any]:
+    scored = [(j.row, j.score(reading)) for j in judged if reading.counts(j.row)]
+    incomplete = 0
+    if reading.whole_groups:
+        scored, incomplete = _whole_groups(scored)
+    known = [(row, score) for row, score in scored if score is not None]
+    if not known:
+        return {"score": None, "interval": None, "n": 0, "incomplete": incomplete}
+    paths = [tuple(row["category"][: reading.levels]) for row, _ in known]
+    mean, low, high = mean_of_means([score for _, score in known], paths, [row["group"] for row, _ in known])
+    return {"score": mean, "interval": [low, high], "n": len(known), "incomplete": incomplete}
+
+
+def _whole_groups(scored: Sequence[tuple[Row, float | None]]) -> tuple[list[tuple[Row, float | None]], int]:
+    """A score for each whole group, and how many groups are not whole. One wrong answer decides, whatever the rest."""
+    groups: dict[str, list[tuple[Row, float | None]]] = {}
+    for row, score in scored:
+        groups.setdefault(row["group"], []).append((row, score))
+    whole = [group for group in groups.values() if len(group) >= group[0][0]["size"]]
+    scores: list[tuple[Row, float | None]] = []
+    for group in whole:
+        wrong = any(score is not None and score < 1 for _, score in group)
+        unknown = any(score is None for _, score in group)
+        scores.append((group[0][0], 0.0 if wrong else None if unknown else 1.0))
+    return scores, len(groups) - len(whole)

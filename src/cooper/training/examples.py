@@ -1,0 +1,94 @@
+"""Training rows of examples that readers give (`cooper.data`): a picture and its maps, a question, a whole trace."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from cooper.data.examples import Example, MapExample, QuestionExample
+from cooper.data.mixture import Unbroken
+from cooper.layout import Node, Noised, Piece, merge
+from cooper.modalities import modality
+from cooper.sequence import Encode, Sequencer
+from cooper.trace import Drawing, Picture, Segment, Text, Trace
+from cooper.training.noise import noised
+from cooper.training.pointing import Pointer
+
+
+@dataclass(frozen=True)
+class Shaping:
+    """How examples become rows."""
+
+    noises: int = 2
+    """Noise times at which each map is drawn; the picture they share is most of the cost."""
+    spread: float = 1.0
+    """Deviation of the noise times' logit; published models have 1."""
+    flip: float = 0.5
+    """Share of the pictures with maps that are mirrored, left to right (method section 3)."""
+    mode: str = "interleaved"
+    """The mode whose system prompt traces begin with, unless they have their own."""
+
+
+class ExampleRows:
+    """Row k is draw k of a mixture; an example is a row."""
+
+    def __init__(
+        self, examples: Unbroken[Example], encode: Encode, sequencer: Sequencer, shaping: Shaping = Shaping(),
+        time_shift: float = 1.0,
+    ):  # fmt: skip
+        self.examples, self.encode, self.sequencer = examples, encode, sequencer
+        self.shaping, self.time_shift = shaping, time_shift
+
+    def row(self, k: int, seed: int, rng: np.random.Generator, pointing: bool) -> tuple[list[Node], list[Pointer]]:
+        """Nobody has said where the things are that words name, so no word learns to point."""
+        return self.nodes(self.examples.example(k), rng), []
+
+    def nodes(self, example: Example, rng: np.random.Generator) -> list[Node]:
+        """One example, laid out."""
+        shared: dict[int, list[Piece]] = {}
+        valid: np.ndarray | None = None
+        if isinstance(example, MapExample):
+            picture, target, valid = example.picture, example.target, example.valid
+            if rng.random() < self.shaping.flip:
+                picture, target, valid = (np.ascontiguousarray(a[:, ::-1]) for a in (picture, target, valid))
+            call = Text(self.sequencer.prompts.call(modality(example.modality)))
+            drawing = Drawing(example.modality, target, target=True, shown=False)
+            traces = [Trace((Picture(picture), call, drawing))] * self.shaping.noises
+        elif isinstance(example, QuestionExample):
+            answer = Text(f"<answer>\\boxed{{{example.answer}}}</answer>", "model")
+            traces = [Trace((Picture(example.picture), Text(example.question), answer))]
+        else:
+            traces = [self._addressed(example.trace)]
+
+        def target_of(tokens: Tensor, grid: tuple[int, int]) -> Noised:
+            weight = None if valid is None else known(valid, grid)
+            return noised(tokens, grid, rng, self.shaping.spread, self.time_shift, weight)
+
+        return merge([self.sequencer.pieces(trace, self.encode, target_of, shared) for trace in traces])
+
+    def _addressed(self, trace: Trace) -> Trace:
+        system = self.sequencer.prompts.policy(self.shaping.mode).system
+        if system is None or any(isinstance(s, Text) and s.role == "system" for s in trace.segments):
+            return trace
+        start: tuple[Segment, ...] = (Text(system, "system"),)
+        return Trace(start + trace.segments, trace.meta)
+
+    def pictures(self, n: int) -> list[list[np.ndarray]]:
+        """Of each of the first so many draws that show one, a picture, and the map that should be drawn of it."""
+        found: list[list[np.ndarray]] = []
+        for k in range(8 * n):
+            example = self.examples.example(k)
+            if isinstance(example, MapExample) and len(found) < n:
+                found.append([example.picture, example.target])
+        return found
+
+
+def known(valid: np.ndarray, grid: tuple[int, int]) -> Tensor:
+    """(tokens,): the share of each drawing token's pixels whose truth is known, which is what it counts in the loss."""
+    rows, columns = grid
+    shares = Image.fromarray(valid.astype(np.float32)).resize((columns, rows), Image.Resampling.BOX)
+    return torch.from_numpy(np.array(shares, dtype=np.float32)).flatten()

@@ -1,0 +1,66 @@
+"""Several processes of this machine that train together, and end together."""
+
+from __future__ import annotations
+
+import os
+import signal
+import uuid
+from collections.abc import Callable
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.distributed as dist
+
+
+def run_in(processes: int, folder: Path, work: Callable[..., object], *args: Any, quiet: bool = False) -> None:
+    """`work(*args, quiet)` in so many processes, of which all but the first are quiet; in this one if that is one.
+
+    They meet in `folder`, which is made. If this process is interrupted, they are, too, and may keep what they have.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    if processes == 1:
+        work(*args, quiet)
+        return
+    meeting = folder.resolve() / f".meeting-{uuid.uuid4().hex}"  # where the processes find each other
+    try:
+        context = torch.multiprocessing.spawn(
+            _process, (processes, str(meeting), work, args, quiet), processes, join=False
+        )
+        assert context is not None
+        _join(context)
+    finally:
+        meeting.unlink(missing_ok=True)
+
+
+def _join(context: torch.multiprocessing.ProcessContext) -> None:
+    try:
+        while not context.join():
+            pass
+    except KeyboardInterrupt:
+        for process in context.processes:
+            if process.is_alive():
+                os.kill(process.pid, signal.SIGINT)
+        for process in context.processes:
+            process.join()
+        raise
+
+
+def _interrupted(*_: object) -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # a second one would spoil what is being kept
+    raise KeyboardInterrupt
+
+
+def _process(
+    rank: int, world: int, meeting: str, work: Callable[..., object], args: tuple[Any, ...], quiet: bool
+) -> None:
+    # how this process learns that its parent died, too; whoever was started in the background would ignore it
+    signal.signal(signal.SIGINT, _interrupted)
+    torch.set_num_threads(max(1, (os.cpu_count() or 1) // world))
+    patience = timedelta(hours=12)  # the first one draws and flags while the others wait
+    dist.init_process_group("gloo", init_method=f"file://{meeting}", rank=rank, world_size=world, timeout=patience)
+    try:
+        work(*args, quiet or rank > 0)
+    finally:
+        dist.destroy_process_group()

@@ -1,0 +1,127 @@
+"""Training a model further on sets of a user's own: one stage, from a checkpoint to a checkpoint."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import torch
+
+from cooper.api import Cooper
+from cooper.checkpoints.native import save_native
+from cooper.data.examples import Example
+from cooper.data.mixture import Mixture, Unbroken
+from cooper.data.sets import open_set, set_in
+from cooper.data.tables import BadRow
+from cooper.hardware import fast_dtype
+from cooper.prompts import FILE, Prompts
+from cooper.training.examples import ExampleRows, Shaping
+from cooper.training.loop import Trainer
+from cooper.training.pipeline import adapted, once
+from cooper.training.processes import run_in
+from cooper.training.unified import StageSettings, UnifiedStage
+
+#: lines of the run's folder that name what could not be read
+BROKEN = "broken.txt"
+
+
+@dataclass(frozen=True)
+class Part:
+    """A set of a mixture: `name` is one of `cooper.data.sets`, or "" for what the file itself tells."""
+
+    name: str
+    path: str
+    weight: float = 1.0
+
+    @classmethod
+    def parse(cls, text: str) -> Part:
+        """[NAME=]PATH[@WEIGHT]. Raises ValueError for a weight that is no number."""
+        name, found, path = text.rpartition("=")
+        path, at, weight = path.rpartition("@") if "@" in path else (path, "", "")
+        try:
+            return cls(name if found else "", path, float(weight) if at else 1.0)
+        except ValueError:
+            raise ValueError(f"{text!r}: the weight after @ is {weight!r}; give a number above 0") from None
+
+    def open(self) -> tuple[Mixture[Example] | object, float]:
+        return open_set(self.name or set_in(self.path), self.path), self.weight
+
+
+@dataclass(frozen=True)
+class Tuning:
+    """What is trained, on what, and where."""
+
+    run: Path
+    """Folder of the run."""
+    name: str
+    settings: StageSettings
+    data: tuple[Part, ...]
+    start: str = "tiny"
+    """The model to begin with."""
+    base: str | None = None
+    prompts: Path | None = None
+    shaping: Shaping = field(default_factory=Shaping)
+    strict: bool = False
+    """Whether the first broken row ends it; otherwise it is told, passed over and counted."""
+
+
+def tune(tuning: Tuning, processes: int = 1, quiet: bool = False) -> Path:
+    """Train, or go on training, or just tell the folder of what has been trained: RUN/NAME/model.
+
+    Raises ValueError for sets that cannot be opened, and for what cannot be learned from them.
+    """
+    for part in tuning.data:
+        part.open()  # what is wrong is told before anything slow begins
+    run_in(processes, tuning.run, _train, tuning, quiet=quiet)
+    return tuning.run / tuning.name / "model"
+
+
+def broken_in(run: Path) -> list[str]:
+    """What could not be read of the sets of a run: which row, and why."""
+    path = run / BROKEN
+    return sorted(set(path.read_text(encoding="utf-8").splitlines())) if path.exists() else []
+
+
+def _train(tuning: Tuning, quiet: bool) -> None:
+    folder, settings = tuning.run / tuning.name, replace(tuning.settings, point_weight=0.0)
+    cooper = Cooper.load(tuning.start, base=tuning.base, prompts=tuning.prompts)
+    model, sequencer = cooper.model.train().requires_grad_(True), cooper.sequencer
+    mixture: Mixture[Example] = Mixture([part.open() for part in tuning.data], settings.seed)  # type: ignore[misc]
+    encode = sequencer.encoder(model)
+    rows = ExampleRows(
+        Unbroken(mixture, _noting(tuning.run / BROKEN, quiet), tuning.strict), encode, sequencer, tuning.shaping,
+        model.config.time_shift,
+    )  # fmt: skip
+    stage = UnifiedStage(tuning.name, rows, rows, settings)
+    try:
+        with adapted(model, settings, folder):
+            Trainer(
+                model, stage, settings.optimisation, folder, dtype=fast_dtype(), sheet_every=settings.sheet_every
+            ).run(quiet)
+    except (BadRow, ValueError, RuntimeError) as error:
+        # what a worker raised comes with the whole of its traceback; the last line says what it was
+        last = str(error).strip().splitlines()[-1]
+        if "BadRow: " in last or "broken; check" in last:
+            raise ValueError(last.partition("Error: ")[2] or last.partition("BadRow: ")[2] or last) from None
+        raise
+
+    def keep() -> None:
+        save_native(model, sequencer.tokenizer, folder / "model", torch.bfloat16)
+        if sequencer.prompts != Prompts():
+            sequencer.prompts.save(folder / "model" / FILE)
+
+    once(keep)
+
+
+def _noting(path: Path, quiet: bool) -> Callable[[BadRow], None]:
+    """Tells of a broken row on standard error and in the run's folder: rows are read in processes of their own."""
+
+    def note(error: BadRow) -> None:
+        with path.open("a", encoding="utf-8") as file:
+            file.write(f"{error}\n")
+        if not quiet:
+            print(f"cooper: passed over: {error}", file=sys.stderr)
+
+    return note

@@ -1,0 +1,125 @@
+"""Figures of kept answers: with and without a judge, as a page, and files that are refused."""
+
+from __future__ import annotations
+
+import html
+import json
+import re
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+from tests.evaluation.tables import answered, write_predictions
+from tests.judge_server import serving
+
+from cooper.evaluation.judge import Judge
+from cooper.evaluation.score_page import score_page
+from cooper.evaluation.summary import load_answers, summarise
+
+
+def test_a_judge_is_asked_only_where_rules_find_nothing() -> None:
+    rows = [
+        answered("mmvp", said, index=str(k), group=str(k))
+        for k, said in enumerate(["A", "B", "the round one", "the square one", "that one", ""])
+    ]
+    replies = {"the round one": [(200, "yes", 0.0)], "the square one": [(200, "no", 0.0)], "that one": [(500, "", 0.0)]}
+    without = summarise(rows)
+    assert (without["no_answer"], without["no_verdict"], without["judge"]) == (4, 0, None)
+    assert without["readings"]["per question"]["score"] == pytest.approx(1 / 6)
+    with serving(replies) as server:
+        judged = summarise(rows, Judge(server.url, "wise", key="k", retries=0))
+        assert len(server.asked) == 3
+    told = server.asked[0]["messages"][-1]["content"]
+    assert told.startswith("Question: Which?\nTrue answer: A. ball\nAnswer: th")
+    # right, wrong, right, wrong, no verdict, nothing said
+    assert (judged["no_answer"], judged["no_verdict"], judged["judge"]) == (1, 1, "wise")
+    assert judged["readings"]["per question"] | {"interval": None} == {
+        "score": 2 / 5, "interval": None, "n": 5, "incomplete": 0
+    }  # fmt: skip
+
+
+def test_pairs_without_a_verdict() -> None:
+    said = [("A", "?!"), ("B", "?!"), ("A", "A")]
+    rows = [
+        answered("mmvp", text, index=f"{pair}{k}", group=str(pair), size=2)
+        for pair, texts in enumerate(said) for k, text in enumerate(texts)
+    ]  # fmt: skip
+    with serving({"?!": [(200, "perhaps", 0.0)]}) as server:
+        summary = summarise(rows, Judge(server.url, "m", key="k", retries=0))
+    # the first pair may be right, the second cannot be, the third is
+    pairs = summary["readings"]["per pair"]
+    assert (pairs["score"], pairs["n"], summary["no_verdict"]) == (0.5, 2, 2)
+
+
+def test_open_answers_are_graded() -> None:
+    said = {"a cat": ["rec"], "a pet": ["rec", "ocr"], "fog": ["ocr"], "": ["ocr"]}
+    rows = [
+        answered("mm-vet", text, index=str(k), group=str(k), kind="open", truth="a cat", options=[], category=category)
+        for k, (text, category) in enumerate(said.items())
+    ]
+    replies = {"a cat": [(200, "1.0", 0.0)], "a pet": [(200, "0.4", 0.0)], "fog": [(200, "wrong!", 0.0)]}
+    with serving(replies) as server:
+        summary = summarise(rows, Judge(server.url, "m", key="k", retries=0))
+    assert summary["readings"]["mean grade"]["score"] == pytest.approx((1 + 0.4 + 0) / 3)
+    assert (summary["no_verdict"], summary["no_answer"], summary["note"]) == (1, 1, "")
+    assert summary["categories"]["ocr"]["mean grade"]["score"] == pytest.approx((0.4 + 0) / 2)
+    assert summary["categories"]["rec"]["mean grade"]["n"] == 2
+
+
+def test_intervals_resample_pairs() -> None:
+    rows = [
+        answered("mmvp", "A" if pair % 2 else "B", index=f"{pair}-{k}", group=str(pair), size=2)
+        for pair in range(40) for k in range(2)
+    ]  # fmt: skip
+    alone = [{**row, "group": row["index"], "size": 1} for row in rows]
+    wide, narrow = (summarise(r)["readings"]["per question"]["interval"] for r in (rows, alone))
+    assert (wide[1] - wide[0]) / (narrow[1] - narrow[0]) == pytest.approx(2**0.5, rel=0.15)
+    json.dumps(summarise(rows), allow_nan=False)
+
+
+class Words(HTMLParser):
+    """The text of a page, and its tags."""
+
+    def __init__(self, page: str):
+        super().__init__()
+        self.text, self.tags = "", set[str]()
+        self.feed(page)
+
+    def handle_data(self, data: str) -> None:
+        self.text += f" {data} "
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.add(tag)
+        assert not {"src", "href", "onload"} & {name for name, _ in attrs}, "the page loads nothing"
+
+
+def test_the_page_holds_the_figures_and_nothing_runs() -> None:
+    evil = "<script>alert(1)</script>"
+    fields = {"category": [evil], "model": f"m{evil}", "settings": evil, "data": evil, "weights": f'"{evil}'}
+    rows = [answered("mmvp", said, index=str(k), group="1", size=2, **fields) for k, said in enumerate("AB")]
+    page = score_page(summarise(rows))
+    words = Words(page)
+    assert page.startswith("<!doctype html>") and page.rstrip().endswith("</html>") and "script" not in words.tags
+    assert page.count(html.escape(evil)) >= 6 and words.text.count(evil) >= 6 and "<script" not in page
+    assert re.search(r"per question\s+50\.0\s+50\.0 to 50\.0", words.text) and re.search(r"per pair\s+0\.0", words.text)
+    assert "2 of 9 questions answered, 0 no answer" in words.text
+    unscored = score_page(summarise([answered("mm-vet", "a cat", kind="open")]))
+    assert "graded by a judge" in unscored and "-" in Words(unscored).text
+
+
+def test_files_of_predictions(tmp_path: Path) -> None:
+    rows = [answered("mmvp", "A\u2028B", index=str(k)) for k in range(2)]
+    path = write_predictions(tmp_path / "p.jsonl", rows)
+    assert load_answers(path) == rows
+    with path.open("a") as file:
+        file.write('{"benchmark": "mm')  # killed while it wrote
+    assert load_answers(path) == rows
+    for wrong, why in (
+        ([*rows, {**rows[0], "mode": "text"}], "holds answers of mode 'direct' and 'text'"),
+        ([*rows, {"seed": 1, "task": "height"}], "line 3, is no answer to a benchmark"),
+        ([{**rows[0], "benchmark": "imagenet"}], "line 1, is no answer"),
+        ([{k: v for k, v in rows[0].items() if k != "turns"}], "line 1, is no answer"),
+        ([], "holds no answers"),
+    ):
+        with pytest.raises(ValueError, match=why):
+            load_answers(write_predictions(tmp_path / "wrong.jsonl", wrong))

@@ -1,0 +1,169 @@
+"""Training further on a user's own sets: maps, questions and traces, whole or by adapters, with broken rows among them."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from safetensors.torch import load_file
+from tests.helpers import random_model, sequencer, tokenizer
+
+from cooper import Cooper
+from cooper.checkpoints.native import save_native
+from cooper.cli import main
+from cooper.data.examples import MapExample, QuestionExample, TraceExample
+from cooper.data.mixture import Mixture, Unbroken
+from cooper.layout import Noised, Words
+from cooper.trace import Drawing, Picture, Text, Trace
+from cooper.training.examples import ExampleRows, Shaping, known
+from cooper.training.tuning import Part
+
+CALL = "<think>I need the depth.</think><depth-estimation>draw the depth</depth-estimation>"
+
+
+def rng() -> np.random.Generator:
+    return np.random.default_rng(0)
+
+
+def rows_of(*examples: object, **shaping: float) -> ExampleRows:
+    model = random_model()
+    tokens = sequencer(model)
+    mixture = Mixture([(examples, 1.0)])
+    return ExampleRows(Unbroken(mixture, print), tokens.encoder(model), tokens, Shaping(**shaping))  # type: ignore[arg-type]
+
+
+def a_map() -> MapExample:
+    picture = rng().integers(0, 256, (64, 64, 3), dtype=np.uint8)
+    valid = np.ones((64, 64), dtype=bool)
+    valid[:16, :16] = False  # one token of sixteen pixels a side
+    valid[16:24, :16] = False  # half of the one below
+    target = np.where(valid[..., None], 200, 0).astype(np.uint8).repeat(3, axis=2)
+    return MapExample(picture, "depth", np.where(valid, 2, 0).astype(np.float32), valid, target, "a map")
+
+
+def test_what_is_not_known_counts_nothing() -> None:
+    example = a_map()
+    weights = known(example.valid, (4, 4)).view(4, 4)
+    assert weights[0, 0] == 0 and weights[1, 0] == 0.5 and (weights[2:] == 1).all() and (weights[:, 1:] == 1).all()
+    nodes = rows_of(example, flip=0.0, noises=3).nodes(example, rng())
+    drawn = [node.piece for node in nodes if isinstance(node.piece, Noised)]
+    assert len(drawn) == 3 and len({piece.time for piece in drawn}) == 3
+    assert all(torch.equal(piece.weight, weights.flatten()) for piece in drawn)  # type: ignore[arg-type]
+    assert len(nodes) == 2 + 1 + 3, "picture (in both branches) and call are held once"
+    (flipped,) = (n.piece for n in rows_of(flip=1.0, noises=1, *[example]).nodes(example, rng()) if isinstance(n.piece, Noised))
+    assert torch.equal(flipped.weight.view(4, 4), weights.flip(1))  # type: ignore[union-attr]
+
+
+def test_questions_and_traces_are_learned_where_the_model_writes() -> None:
+    picture = np.zeros((64, 64, 3), np.uint8)
+    asked = QuestionExample(picture, "How many?", "3", None, "a question")
+    drawn = Drawing("depth", picture)
+    trace = Trace((Picture(picture), Text("How far?"), Text(CALL, "model"), drawn, Text("Look.", "reflection"),
+                   Text("<think>So.</think><answer>1 m</answer>", "model")))  # fmt: skip
+    rows = rows_of(asked, TraceExample(trace, "a trace"))
+    said = [
+        [(rows.sequencer.text(list(p.ids)), p.loss) for node in rows.nodes(e, rng()) if isinstance(p := node.piece, Words)]
+        for e in (asked, TraceExample(trace, "a trace"))
+    ]  # fmt: skip
+    assert said[0] == [("How many?", False), ("<answer>\\boxed{3}</answer>", True)]
+    assert [loss for _, loss in said[1]] == [False, False, True, False, True]
+    assert said[1][0][0] == "Draw a map if it helps, think, then answer."
+    own = replace(trace, segments=(Text("My own.", "system"), *trace.segments))
+    words = [p for n in rows.nodes(TraceExample(own, ""), rng()) if isinstance(p := n.piece, Words)]
+    assert rows.sequencer.text(list(words[0].ids)) == "My own." and len(words) == 5, "it keeps the one that it has"
+
+
+def test_parts() -> None:
+    assert Part.parse("a.jsonl") == Part("", "a.jsonl", 1.0)
+    assert Part.parse("hypersim=/data/h@0.45") == Part("hypersim", "/data/h", 0.45)
+    with pytest.raises(ValueError, match="the weight after @ is 'x'"):
+        Part.parse("nyu=/data@x")
+
+
+@pytest.fixture
+def sets(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder with a model and three tables, one of which has a broken row."""
+    monkeypatch.chdir(tmp_path)
+    save_native(random_model(), tokenizer(), tmp_path / "start", torch.float32)
+    pixels = rng().integers(0, 256, (64, 64, 3), dtype=np.uint8)
+    Image.fromarray(pixels).save("a.png")
+    Image.fromarray((1000 * np.linspace(1, 5, 64 * 64)).astype(np.uint16).reshape(64, 64)).save("d.png")
+    questions = [{"image": "a.png", "question": "How many?", "answer": "3"} for _ in range(5)]
+    questions[2]["image"] = "gone.png"
+    Path("questions.jsonl").write_text("".join(json.dumps(row) + "\n" for row in questions))
+    Path("maps.jsonl").write_text(json.dumps({"image": "a.png", "depth": "d.png"}) + "\n")
+    Trace((Picture(pixels), Text("How far?"), Text("<answer>1 m</answer>", "model"))).save("traces/one")
+    return tmp_path
+
+
+def test_whole_models_are_tuned(sets: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    argv = ["train", "interleaved", "--start", "start", "--run", "run", "--processes", "1", "--steps", "4", "--rows", "3",
+            "--checkpointing", "--data", "questions.jsonl", "maps=maps.jsonl@0.5", "traces"]  # fmt: skip
+    assert main(argv) == 0
+    ran = capsys.readouterr()
+    assert ran.out.strip().endswith("finished: run/interleaved/model")
+    assert "1 rows could not be read: run/broken.txt" in ran.err
+    assert Path("run/broken.txt").read_text().startswith("questions.jsonl, row 3: gone.png does not exist")
+    log = [json.loads(line) for line in Path("run/interleaved/log.jsonl").read_text().splitlines()]
+    assert len(log) == 4 and any("flow" in row for row in log) and all(row.get("text", 1) > 0 for row in log)
+    before, after = load_file("start/model.safetensors"), load_file("run/interleaved/model/model.safetensors")
+    moved = {k for k in after if not torch.equal(after[k].float(), before[k].to(after[k].dtype).float())}
+    assert any(".und." in k for k in moved) and not any(k.startswith("autoencoder.") for k in moved)
+    assert Cooper.load("run/interleaved/model").ask("a.png", "How many?", mode="direct").tokens
+    done = Path("run/interleaved/log.jsonl").read_bytes()
+    assert main(argv) == 0 and Path("run/interleaved/log.jsonl").read_bytes() == done, "what is finished stays"
+
+
+def test_adapters_are_tuned_and_merged(sets: Path) -> None:
+    pytest.importorskip("peft")
+    argv = ["train", "interleaved", "--start", "start", "--run", "run", "--steps", "2", "--rows", "2", "--lora", "4",
+            "--experts", "und", "--lr", "0.01", "--processes", "1", "--data", "traces"]  # fmt: skip
+    assert main(argv) == 0
+    adapters = load_file("run/interleaved/adapter/adapter_model.safetensors")
+    assert adapters and all(".und." in k for k in adapters)
+    before, after = load_file("start/model.safetensors"), load_file("run/interleaved/model/model.safetensors")
+    moved = {k for k in after if not torch.equal(after[k].float(), before[k].to(after[k].dtype).float())}
+    assert moved and all(k.startswith("decoder.layers.") and ".und." in k for k in moved)
+
+
+def test_checkpointing_changes_nothing_but_memory() -> None:
+    rows = rows_of(a_map(), QuestionExample(np.zeros((64, 64, 3), np.uint8), "How many?", "3", None, "q"))
+    from cooper.training.loop import Optimisation, Share
+    from cooper.training.rows import Mix
+    from cooper.training.unified import StageSettings, UnifiedStage
+
+    gradients = []
+    for again in (False, True):
+        model = random_model().train()
+        settings = StageSettings(Mix(), Optimisation(1), rows=2, point_weight=0.0, checkpointing=again)
+        stage = UnifiedStage("s", rows, rows, settings)
+        loss, _ = stage.loss(model, stage.batch(0, Share()))
+        loss.backward()
+        gradients.append({k: p.grad for k, p in model.named_parameters() if p.grad is not None})
+    assert gradients[0].keys() == gradients[1].keys()
+    assert all(torch.allclose(g, gradients[1][k], atol=1e-6) for k, g in gradients[0].items())
+
+
+@pytest.mark.parametrize(
+    ("argv", "why"),
+    [
+        (["--data", "questions.jsonl", "--strict"], "questions.jsonl, row 3: gone.png does not exist"),
+        (["--data", "nowhere.jsonl"], "nowhere.jsonl does not exist"),
+        (["--data", "hypersim=traces"], "traces"),
+        (["--data", "none=traces"], "no training set is called 'none'"),
+        (["--data", "traces", "--steps", "0"], "--steps must be above 0"),
+        (["--data", "traces", "--scenes", "x"], "--data needs --start"),
+        ([], "give --scenes"),
+    ],
+)  # fmt: skip
+def test_mistakes_get_one_line(sets: Path, capsys: pytest.CaptureFixture[str], argv: list[str], why: str) -> None:
+    assert main(["train", "interleaved", "--start", "start", "--run", "run", "--processes", "1",
+                 *(["--steps", "9"] if "--steps" not in argv else []), *argv]) == 2  # fmt: skip
+    told = capsys.readouterr().err
+    assert why in told and told.strip().splitlines()[-1].startswith("cooper: "), told
+    assert "Traceback" not in told
