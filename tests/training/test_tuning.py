@@ -1,4 +1,4 @@
-"""Training further on a user's own sets: maps, questions and traces, whole or by adapters, with broken rows among them."""
+"""Training further on a user's own sets: maps, questions and traces, whole or by adapters; some rows are broken."""
 
 from __future__ import annotations
 
@@ -55,7 +55,8 @@ def test_what_is_not_known_counts_nothing() -> None:
     assert len(drawn) == 3 and len({piece.time for piece in drawn}) == 3
     assert all(torch.equal(piece.weight, weights.flatten()) for piece in drawn)  # type: ignore[arg-type]
     assert len(nodes) == 2 + 1 + 3, "picture (in both branches) and call are held once"
-    (flipped,) = (n.piece for n in rows_of(flip=1.0, noises=1, *[example]).nodes(example, rng()) if isinstance(n.piece, Noised))
+    mirrored = rows_of(example, flip=1.0, noises=1).nodes(example, rng())
+    (flipped,) = (node.piece for node in mirrored if isinstance(node.piece, Noised))
     assert torch.equal(flipped.weight.view(4, 4), weights.flip(1))  # type: ignore[union-attr]
 
 
@@ -66,10 +67,8 @@ def test_questions_and_traces_are_learned_where_the_model_writes() -> None:
     trace = Trace((Picture(picture), Text("How far?"), Text(CALL, "model"), drawn, Text("Look.", "reflection"),
                    Text("<think>So.</think><answer>1 m</answer>", "model")))  # fmt: skip
     rows = rows_of(asked, TraceExample(trace, "a trace"))
-    said = [
-        [(rows.sequencer.text(list(p.ids)), p.loss) for node in rows.nodes(e, rng()) if isinstance(p := node.piece, Words)]
-        for e in (asked, TraceExample(trace, "a trace"))
-    ]  # fmt: skip
+    pieces = [[n.piece for n in rows.nodes(e, rng())] for e in (asked, TraceExample(trace, "a trace"))]
+    said = [[(rows.sequencer.text(list(p.ids)), p.loss) for p in of if isinstance(p, Words)] for of in pieces]
     assert said[0] == [("How many?", False), ("<answer>\\boxed{3}</answer>", True)]
     assert [loss for _, loss in said[1]] == [False, False, True, False, True]
     assert said[1][0][0] == "Draw a map if it helps, think, then answer."
@@ -102,8 +101,8 @@ def sets(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def test_whole_models_are_tuned(sets: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    argv = ["train", "interleaved", "--start", "start", "--run", "run", "--processes", "1", "--steps", "4", "--rows", "3",
-            "--checkpointing", "--data", "questions.jsonl", "maps=maps.jsonl@0.5", "traces"]  # fmt: skip
+    argv = ["train", "interleaved", "--start", "start", "--run", "run", "--processes", "1", "--steps", "4",
+            "--rows", "3", "--checkpointing", "--data", "questions.jsonl", "maps=maps.jsonl@0.5", "traces"]  # fmt: skip
     assert main(argv) == 0
     ran = capsys.readouterr()
     assert ran.out.strip().endswith("finished: run/interleaved/model")
