@@ -23,6 +23,7 @@ from cooper.inference.engine import Engine, Event, Finished, Rollout, Settings
 from cooper.inference.flow import RELEASED
 from cooper.inference.policy import Policy
 from cooper.inference.sampler import Sampling
+from cooper.lora import Adapters
 from cooper.modalities import MapView, modality
 from cooper.model.config import Precision
 from cooper.model.precision import check_precision, quantised
@@ -126,12 +127,13 @@ class Cooper:
     @classmethod
     def load(
         cls, source: str | Path = "tiny", precision: Precision = "fp32", *, base: str | Path | None = None,
-        prompts: str | Path | None = None, compat: Compat = "consistent",
+        adapter: str | Path | None = None, prompts: str | Path | None = None, compat: Compat = "consistent",
     ) -> Cooper:  # fmt: skip
         """The shipped model `tiny`, a folder (our own layout, or a published model's of the BAGEL family), or a model
         on the hub (`OWNER/NAME`).
 
-        `base` is the model that fine-tuned weights are based on, for what their folder lacks. `precision` is what it
+        `base` is the model that fine-tuned weights are based on, for what their folder lacks. `adapter` is a folder of
+        LoRA adapters, as peft writes them, which become part of the weights. `precision` is what it
         then computes in (`cooper.model.precision`). `prompts` is a file of the words it was trained with; by default
         `prompts.json` beside the weights. With `compat` "released" a published model does what its release does where
         that differs: maps are looked at through the vision transformer alone, and drawn as in its benchmarks.
@@ -152,7 +154,8 @@ class Cooper:
         config, tokenizer = found.config, found.tokenizer()
         if compat == "released":
             config = replace(config, maps_through="vision", flow=RELEASED)
-        model = replace(found, config=config).load(precision)
+        adapters = None if adapter is None else Adapters(adapter)
+        model = replace(found, config=config).load(precision, adapters)
         return cls(model, Sequencer(tokenizer, config, words), str(source))
 
     from_pretrained = load

@@ -128,6 +128,17 @@ def test_adapters_are_tuned_and_merged(sets: Path) -> None:
     before, after = load_file("start/model.safetensors"), load_file("run/interleaved/model/model.safetensors")
     moved = {k for k in after if not torch.equal(after[k].float(), before[k].to(after[k].dtype).float())}
     assert moved and all(k.startswith("decoder.layers.") and ".und." in k for k in moved)
+    # beside the weights that were tuned they make the same model, also where these are then quantised
+    held = dict(Cooper.load("start", adapter="run/interleaved/adapter").model.named_parameters())
+    assert all(torch.equal(p.to(after[k].dtype), after[k]) for k, p in held.items())
+    four = [Cooper.load(m, "int8", adapter=a).model.state_dict() for m, a in (
+        ("run/interleaved/model", None), ("start", "run/interleaved/adapter"))]  # fmt: skip
+    apart = [(four[0][k].float() - four[1][k].float()).abs().max() for k in four[0]]
+    assert max(apart) <= 2, "levels of the eight bits: what was saved is rounded to bf16"
+    Path("run/interleaved/adapter/adapter_config.json").write_text('{"peft_type": "LOHA", "r": 1, "lora_alpha": 1}')
+    for adapter, why in (("traces", "holds no adapters; looked for"), ("run/interleaved/adapter", "LOHA are not")):
+        with pytest.raises(ValueError, match=why):
+            Cooper.load("start", adapter=adapter)
 
 
 def test_checkpointing_changes_nothing_but_memory() -> None:

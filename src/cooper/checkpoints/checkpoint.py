@@ -24,6 +24,7 @@ from cooper.checkpoints.keys import TABLES, released_names, to_released
 from cooper.checkpoints.released import CONFIGS, WEIGHTS, released_config, released_tokenizer
 from cooper.checkpoints.stored import Stored, weight_files
 from cooper.files import shipped
+from cooper.lora import Adapters
 from cooper.model.config import ModelConfig, Precision, SpecialTokens
 from cooper.model.precision import put_in
 from cooper.model.presets import BAGEL_SPECIAL
@@ -120,15 +121,20 @@ class Checkpoint:
         except Exception as error:  # tokenizers raises nothing more particular
             raise ValueError(f"{path} is damaged: {error}") from None
 
-    def load(self, precision: Precision = "fp32") -> UnifiedModel:
-        """The model, read module by module: there is never more of it in memory than what it becomes.
+    def load(self, precision: Precision = "fp32", adapters: Adapters | None = None) -> UnifiedModel:
+        """The model, with the adapters as part of its weights, read module by module: there is never more of it in
+        memory than what it becomes.
 
-        Raises ValueError if it is not whole.
+        Raises ValueError if it is not whole, or the adapters are another model's.
         """
         self.check()
         with torch.device("meta"):
             model = UnifiedModel(self.config)
-        put_in(model, precision, self.tensor)
+        if adapters is None:
+            put_in(model, precision, self.tensor)
+        else:
+            adapters.check(model)
+            put_in(model, precision, lambda name: adapters.applied(name, self.tensor(name)))
         model.latent_table = sincos_table(self.config.decoder.hidden, self.config.max_latent_side)
         model.vision_table = sincos_table(self.config.decoder.hidden, self.config.vision.max_side)
         return model

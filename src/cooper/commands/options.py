@@ -33,6 +33,8 @@ class WithModel:
     """The shipped model "tiny", the folder of a model (ours, or BAGEL's family), or OWNER/NAME on the hub."""
     base: Annotated[str | None, arg(metavar="MODEL", help_behavior_hint="")] = None
     """Folder or hub name of the model that fine-tuned weights are based on, for what their folder lacks."""
+    adapter: OutFolder = None
+    """Folder of LoRA adapters to put on it, as peft or `cooper train --lora` wrote them."""
     precision: Precision = "fp32"
     """What to compute in: mixed draws in bf16; int8 and int4 keep weights in so many bits. Smaller, less exact."""
     prompts: Annotated[Path | None, arg(metavar="FILE", help_behavior_hint="(default: beside the weights)")] = None
@@ -44,8 +46,9 @@ class WithModel:
         from cooper.api import Cooper
 
         return Cooper.load(
-            self.model, self.precision, base=self.base, prompts=self.prompts, compat=self.compat
-        )
+            self.model, self.precision, base=self.base, adapter=self.adapter, prompts=self.prompts,
+            compat=self.compat,
+        )  # fmt: skip
 
 
 def check_drawing(flow_steps: int | None, guidance: tuple[float, float] | None) -> None:

@@ -14,6 +14,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from cooper.model.config import AutoencoderConfig
+from cooper.model.strips import enlarged, normed
 
 #: one latent cell for each `downsample` x `downsample` pixels
 Latent: TypeAlias = Float[Tensor, "B latent h w"]
@@ -30,8 +31,7 @@ class ResidualBlock(nn.Module):
             self.nin_shortcut = nn.Conv2d(inner, outer, 1)
 
     def forward(self, x: Tensor) -> Tensor:
-        y = self.conv1(F.silu(self.norm1(x)))
-        y = self.conv2(F.silu(self.norm2(y)))
+        y = normed(self.norm2, self.conv2, normed(self.norm1, self.conv1, x))
         return (self.nin_shortcut(x) if hasattr(self, "nin_shortcut") else x) + y
 
 
@@ -76,7 +76,7 @@ class Upsample(nn.Module):
         self.conv = nn.Conv2d(channels, channels, 3, padding=1)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.conv(F.interpolate(x, scale_factor=2.0, mode="nearest"))
+        return enlarged(self.conv, x)
 
 
 class Level(nn.Module):
@@ -114,7 +114,7 @@ class Encoder(nn.Module):
         x = self.conv_in(x)
         for level in self.down:
             x = level(x)
-        return self.conv_out(F.silu(self.norm_out(self.mid(x))))
+        return normed(self.norm_out, self.conv_out, self.mid(x))
 
 
 class Decoder(nn.Module):
@@ -137,7 +137,7 @@ class Decoder(nn.Module):
         x = self.mid(self.conv_in(z))
         for level in reversed(self.up):
             x = level(x)
-        return self.conv_out(F.silu(self.norm_out(x)))
+        return normed(self.norm_out, self.conv_out, x)
 
 
 class Autoencoder(nn.Module):
