@@ -100,6 +100,10 @@ def test_four_bits(dtype: torch.dtype, bias: bool) -> None:
     levels = (levels / made.scales[..., 0].T[..., None].float() + 8).round().clamp(0, 15).flatten(1)
     weights = quantised.dequantised(levels.int(), made.scales.float())
     assert (weights - on_cpu.float().T).abs().max() < 0.03
+    large = nn.Linear(64, 4096 + 4096 + 32, bias).requires_grad_(False)  # rounded in parts
+    x, made = torch.randn(3, 64), (Int8Linear(large), Int4Linear(large))
+    assert all(0.001 < (m(x) - large(x)).norm() / large(x).norm() < 0.12 for m in made)
+    assert all((m(x) - large(x))[:, i].norm() < 0.2 * large(x).norm() for m in made for i in (0, 4095, 4096, 8223))
     assert Int4Linear.fits(linear) and not any(Int4Linear.fits(nn.Linear(*size)) for size in ((48, 48), (96, 40)))
 
 

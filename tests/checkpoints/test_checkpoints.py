@@ -67,7 +67,7 @@ def same(a: dict[str, torch.Tensor], b: dict[str, torch.Tensor]) -> bool:
 def test_there_and_back_is_bit_exact(tmp_path: Path, released: Path, shard_bytes: int | None) -> None:
     ours, theirs = tmp_path / "ours", tmp_path / "theirs"
     convert(find(released, special=SPECIAL), ours, "native", shard_bytes=shard_bytes)
-    assert len(list(ours.glob("model*.safetensors"))) == (1 if shard_bytes is None else 8)
+    assert len(list(ours.glob("model*.safetensors"))) == (1 if shard_bytes is None else 9)
     assert (ours / "model.safetensors.index.json").exists() == (shard_bytes is not None)
     found = find(ours)
     assert found.family == "native" and not (found.missing or found.unexpected or found.misshapen)
@@ -107,18 +107,18 @@ print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) * 1024)
 
 @pytest.mark.skipif(sys.platform != "linux", reason="the unit of ru_maxrss is the system's own")
 def test_converting_needs_the_memory_of_a_tensor(tmp_path: Path) -> None:
-    # some 390 MB, in tensors of at most 33 MB; the largest of the 7B's is 2.2 GB in fp32
+    # some 300 MB, in tensors of at most 34 MB; the largest of the 7B's is 2.2 GB in fp32
     decoder = random_model().config.decoder
-    model = random_model(decoder=type(decoder)(1024, 5, 8, 4, 4096, 8192))
+    model = random_model(decoder=type(decoder)(1024, 2, 8, 4, 4096, 8192))
     save_native(model, tokenizer(), tmp_path / "a", torch.float32)
-    assert (tmp_path / "a/model.safetensors").stat().st_size > 350_000_000
+    assert (tmp_path / "a/model.safetensors").stat().st_size > 250_000_000
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(map(os.path.abspath, filter(None, sys.path)))}
     for source, to in (("a", "released"), ("b", "native")):
         run = subprocess.run(
             [sys.executable, "-c", CONVERT, str(tmp_path / source), str(tmp_path / chr(ord(source) + 1)), to],
             capture_output=True, text=True, check=True, env=environment,
         )  # fmt: skip
-        assert int(run.stdout) < 200_000_000
+        assert int(run.stdout) < 150_000_000
 
 
 def test_weights_and_settings_in_two_folders(tmp_path: Path, released: Path) -> None:

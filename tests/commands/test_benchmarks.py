@@ -72,7 +72,7 @@ def kept(path: str) -> list[dict[str, Any]]:
 
 def test_every_benchmark_has_its_command() -> None:
     group = COMMANDS.members["eval"]
-    assert isinstance(group, Group) and set(group.members) == {"scenes", *BENCHMARKS}
+    assert isinstance(group, Group) and set(group.members) == {"scenes", *BENCHMARKS, "depth", "segmentation"}
 
 
 def test_answers_are_kept_and_scored(ask: Ask, capsys: pytest.CaptureFixture[str], model: str) -> None:

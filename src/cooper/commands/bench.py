@@ -6,17 +6,19 @@ import json as json_
 from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
+from typing import Annotated, Any, Literal
 
 import torch
 from rich.console import Console
 from rich.table import Table
+from tyro.conf import arg
 
 from cooper.benchmark.answer import bench_answer
 from cooper.benchmark.engine import bench_engine
 from cooper.benchmark.script import PARTS, random_model
 from cooper.checkpoints.checkpoint import find
 from cooper.model.config import PRECISIONS, Precision
+from cooper.model.presets import PRESETS
 
 
 @dataclass(frozen=True)
@@ -105,6 +107,55 @@ class BenchReinforcement:
         return 0
 
 
+@dataclass(frozen=True)
+class BenchPrecision:
+    """What fewer bits cost: answers about scenes, and velocities of maps, in every precision."""
+
+    model: str = "tiny"
+    """A shipped model, or a model's folder."""
+    n: int = 100
+    """Scenes to ask about, three questions each."""
+    precisions: tuple[Precision, ...] = PRECISIONS
+    """Which to compare."""
+    json: bool = False
+    """Print one JSON object."""
+
+    def run(self) -> int:
+        from cooper.benchmark.precision import bench_precision
+
+        if self.n < 1:
+            raise ValueError(f"--n must be at least 1, not {self.n}")
+        with Console(stderr=True).status("measuring") as status:
+            result = bench_precision(self.model, self.precisions, self.n, on_progress=status.update)
+        _print(result, self.json, _precision_tables)
+        return 0
+
+
+@dataclass(frozen=True)
+class BenchBig:
+    """One turn of a model of the published size, with a map, and the memory it takes; on random weights, which lie on
+    the disk (29.5 GB) while this runs."""
+
+    precision: Literal["int4", "int8"] = "int4"
+    """Bits that the decoder's weights are kept in."""
+    preset: str = "bagel_7b"
+    """Size of the model."""
+    folder: Annotated[Path | None, arg(metavar="DIR", help_behavior_hint="")] = None
+    """Folder below which the weights are written, and removed again; by default the system's temporary one."""
+    json: bool = False
+    """Print one JSON object."""
+
+    def run(self) -> int:
+        from cooper.benchmark.big import bench_big
+
+        if self.preset not in PRESETS:
+            raise ValueError(f"no preset is called {self.preset!r}; choose from {', '.join(PRESETS)}")
+        with Console(stderr=True).status("measuring") as status:
+            result = bench_big(PRESETS[self.preset](), self.preset, self.precision, self.folder, status.update)
+        _print(result, self.json, _big_tables)
+        return 0 if result["finite"] else 1
+
+
 def _print(result: dict[str, Any], json: bool, tables: Any) -> None:
     if json:
         print(json_.dumps(result))
@@ -137,6 +188,23 @@ def _engine_tables(result: dict[str, Any]) -> list[Table]:
 def _reinforcement_tables(result: dict[str, Any]) -> list[Table]:
     table = _table(f"a step of reinforcement, {result['model']}", "what", "figure")
     for name, value in {**result, **{f"alone_{k}": v for k, v in result["alone"].items()}}.items():
+        if isinstance(value, int | float):
+            table.add_row(name.replace("_", " "), str(value))
+    return [table]
+
+
+def _precision_tables(result: dict[str, Any]) -> list[Table]:
+    names = list(next(iter(result["precisions"].values())))
+    title = f"{result['model']}, {result['scenes']} scenes of {result['split']}"
+    table = _table(title, "precision", *(name.replace("_", " ") for name in names))
+    for precision, row in result["precisions"].items():
+        table.add_row(precision, *(f"{row[name]:.3f}" if row[name] < 2 else f"{row[name]:.1f}" for name in names))
+    return [table]
+
+
+def _big_tables(result: dict[str, Any]) -> list[Table]:
+    table = _table(f"one turn, {result['model']}, {result['precision']}", "what", "figure")
+    for name, value in result.items():
         if isinstance(value, int | float):
             table.add_row(name.replace("_", " "), str(value))
     return [table]

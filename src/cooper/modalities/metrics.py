@@ -6,6 +6,7 @@ import math
 from typing import Literal
 
 import numpy as np
+from scipy.ndimage import distance_transform_edt
 from scipy.optimize import linear_sum_assignment
 
 #: Depth predictions are kept in this range, in metres, where a protocol clamps them.
@@ -69,16 +70,75 @@ def segmentation_iou(predicted_labels: np.ndarray, true_labels: np.ndarray, min_
     between the maps. A true object left without a prediction counts 0. True objects of fewer than `min_pixels` pixels
     are not scored (their pixels still count as wrong for a prediction that covers them). NaN if none is left.
     """
-    _check_shapes("predicted_labels", predicted_labels, true_labels)
-    true_names, true_index, true_sizes = np.unique(true_labels.ravel(), return_inverse=True, return_counts=True)
-    names, index, sizes = np.unique(predicted_labels.ravel(), return_inverse=True, return_counts=True)
-    overlap = np.bincount(true_index * len(names) + index, minlength=len(true_names) * len(names))
-    overlap = overlap.reshape(len(true_names), len(names))
-    iou = overlap / (true_sizes[:, None] + sizes[None, :] - overlap)
+    overlap, names, true_names = _overlaps(predicted_labels, true_labels)
+    true_sizes = overlap.sum(axis=1)
+    iou = overlap / (true_sizes[:, None] + overlap.sum(axis=0) - overlap)
     iou = iou[(true_names != 0) & (true_sizes >= min_pixels)][:, names != 0]
     if not len(iou):
         return math.nan
     return float(iou[linear_sum_assignment(iou, maximize=True)].sum() / len(iou))
+
+
+def adjusted_rand(predicted_labels: np.ndarray, true_labels: np.ndarray) -> float:
+    """Adjusted Rand index (Hubert and Arabie, 1985): do two labellings agree on which pixels belong together?
+
+    Both are integers of one shape, at least one pixel; their numbers need not agree, and 0 is a label as any other. 1
+    if they part the pixels alike, 0 on average for labels given by chance, below 0 for less than that.
+    """
+    overlap, _, _ = _overlaps(predicted_labels, true_labels)
+    together, predicted, true = _pairs(overlap), _pairs(overlap.sum(axis=0)), _pairs(overlap.sum(axis=1))
+    everything = _pairs(overlap.sum(keepdims=True))
+    if predicted == true and predicted in (0, everything):
+        return 1.0  # both have one label only, or another one for every pixel: no chance to differ
+    expected = predicted * true / everything
+    return (together - expected) / ((predicted + true) / 2 - expected)
+
+
+def boundary_f1(
+    predicted_labels: np.ndarray, true_labels: np.ndarray, valid: np.ndarray | None = None, tolerance: float = 0.0075
+) -> float:
+    """F1 of the boundaries between labels, whatever the labels: all arrays are (height, width).
+
+    A pixel is on the boundary if that to its right, below it, or right below has another label, and both are valid.
+    Precision is the share of the predicted boundary's pixels that are at most `tolerance` of the diagonal away from a
+    pixel of the true boundary; recall that of the true boundary's pixels which are as near to the predicted one. 1 if
+    neither map has a boundary, 0 if only one of them has.
+    """
+    _check_shapes("predicted_labels", predicted_labels, true_labels)
+    known = np.ones(true_labels.shape, dtype=bool) if valid is None else valid.astype(bool)
+    _check_shapes("valid", known, true_labels)
+    predicted, true = _boundary(predicted_labels, known), _boundary(true_labels, known)
+    if not (predicted.any() and true.any()):
+        return float(predicted.any() == true.any())
+    reach = tolerance * math.hypot(*true.shape) + 1e-9  # without it rounding would decide at 6 pixels of 640 x 480
+    precision = float(np.mean(distance_transform_edt(~true)[predicted] <= reach))
+    recall = float(np.mean(distance_transform_edt(~predicted)[true] <= reach))
+    return 2 * precision * recall / (precision + recall) if precision + recall else 0.0
+
+
+def _boundary(labels: np.ndarray, valid: np.ndarray) -> np.ndarray:
+    """bool (height, width): where labels are about to change."""
+    height, width = labels.shape
+    found = np.zeros(labels.shape, dtype=bool)
+    for down, right in ((0, 1), (1, 0), (1, 1)):
+        here, there = np.s_[: height - down, : width - right], np.s_[down:, right:]
+        found[here] |= (labels[here] != labels[there]) & valid[here] & valid[there]
+    return found
+
+
+def _overlaps(predicted_labels: np.ndarray, true_labels: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """How many pixels each true label (rows) shares with each predicted one (columns); the predicted labels, the true.
+    """
+    _check_shapes("predicted_labels", predicted_labels, true_labels)
+    true_names, true_index = np.unique(true_labels.ravel(), return_inverse=True)
+    names, index = np.unique(predicted_labels.ravel(), return_inverse=True)
+    overlap = np.bincount(true_index * len(names) + index, minlength=len(true_names) * len(names))
+    return overlap.reshape(len(true_names), len(names)), names, true_names
+
+
+def _pairs(sizes: np.ndarray) -> int:
+    """Pairs of pixels within groups of these sizes. Python's numbers: products of such overflow 64 bits."""
+    return int((sizes * (sizes - 1) // 2).sum())
 
 
 def _check_shapes(name: str, array: np.ndarray, true: np.ndarray) -> None:

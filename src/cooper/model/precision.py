@@ -31,10 +31,12 @@ def put_in(model: UnifiedModel, precision: Precision, read: Callable[[str], Tens
     device before: then no more of it is ever in memory than what has been put into the precision, and one module.
     """
     for name, module in list(model.named_modules()):
+        kind = quantised_as(name, module, precision)
         for key, p in list(module.named_parameters(recurse=False)):
             value = p.detach() if read is None else read(f"{name}.{key}")
-            setattr(module, key, nn.Parameter(value.to(dtype_of(name, precision)), p.requires_grad))
-        kind = quantised_as(name, module, precision)
+            if kind is None or key != "weight":  # what is rounded is rounded from what is stored
+                value = value.to(dtype_of(name, precision))
+            setattr(module, key, nn.Parameter(value, p.requires_grad))
         if kind is not None:
             model.set_submodule(name, kind(module))
     return model

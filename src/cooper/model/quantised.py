@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -21,12 +23,16 @@ class Int8Linear(nn.Module):
 
     def __init__(self, linear: nn.Linear):
         super().__init__()
-        exact = linear.weight.detach()
+        weights, scales = zip(*map(self._rounded, _blocks(linear)), strict=True)
+        self.register_buffer("weight", torch.cat(weights))
+        self.register_buffer("scale", torch.cat(scales))
+        self.bias = linear.bias
+
+    @staticmethod
+    def _rounded(exact: Tensor) -> tuple[Tensor, Tensor]:
         # in bf16, as the kernel takes it; the weights are rounded to multiples of that
         scale = (exact.abs().amax(dim=1).clamp(min=1e-12) / 127).bfloat16()
-        self.register_buffer("weight", (exact / scale[:, None]).round().clamp(-127, 127).to(torch.int8))
-        self.register_buffer("scale", scale)
-        self.bias = linear.bias
+        return (exact / scale[:, None].float()).round().clamp(-127, 127).to(torch.int8), scale
 
     def forward(self, x: Tensor) -> Tensor:
         """x (..., inputs) to (..., outputs)."""
@@ -57,7 +63,14 @@ class Int4Linear(nn.Module):
     def __init__(self, linear: nn.Linear):
         super().__init__()
         assert self.fits(linear)
-        exact = linear.weight.detach().float().unflatten(1, (-1, self.GROUP))
+        packed, scales = zip(*map(self._rounded, _blocks(linear)), strict=True)
+        self.register_buffer("packed", torch.cat(packed))
+        self.register_buffer("scales", torch.cat(scales, dim=1))
+        self.bias = linear.bias
+
+    @classmethod
+    def _rounded(cls, exact: Tensor) -> tuple[Tensor, Tensor]:
+        exact = exact.unflatten(1, (-1, cls.GROUP))
         low, high = exact.amin(dim=2), exact.amax(dim=2)
         # in bf16, as the kernel takes them, and before the levels are chosen, so that rounding them costs nothing
         scale = ((high - low) / 15).clamp(min=1e-12).bfloat16()
@@ -65,9 +78,8 @@ class Int4Linear(nn.Module):
         levels = (exact - offset[..., None].float()) / scale[..., None].float() + 8
         levels = levels.round().clamp(0, 15).flatten(1).to(torch.int32)
         cpu = levels.device.type == "cpu"
-        self.register_buffer("packed", torch._convert_weight_to_int4pack_for_cpu(levels, 1) if cpu else _pack(levels))
-        self.register_buffer("scales", torch.stack([scale, offset], dim=2).transpose(0, 1).contiguous())
-        self.bias = linear.bias
+        packed = torch._convert_weight_to_int4pack_for_cpu(levels, 1) if cpu else _pack(levels)
+        return packed, torch.stack([scale, offset], dim=2).transpose(0, 1).contiguous()
 
     def forward(self, x: Tensor) -> Tensor:
         """x (..., inputs) to (..., outputs)."""
@@ -76,6 +88,11 @@ class Int4Linear(nn.Module):
             y = torch._weight_int4pack_mm_for_cpu(rows, self.packed, self.GROUP, self.scales).to(x.dtype)
             return (y if self.bias is None else y + self.bias).view(*x.shape[:-1], -1)
         return F.linear(x, dequantised(_unpack(self.packed), self.scales).to(x.dtype), self.bias)
+
+
+def _blocks(linear: nn.Linear) -> Iterator[Tensor]:
+    """The weights in fp32, some outputs at a time: the 7B's head as a whole would take gigabytes a step of rounding."""
+    return (rows.float() for rows in linear.weight.detach().split(4096))
 
 
 def dequantised(levels: Tensor, scales: Tensor) -> Tensor:

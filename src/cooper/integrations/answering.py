@@ -1,0 +1,44 @@
+"""What evaluation harnesses have in common: a model by name and options, pictures and prompts in, text out."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from cooper.api import Answer, Cooper, Options
+from cooper.images import ImageSource
+
+
+class Answerer:
+    """A model that a harness asks. Options come as a harness passes them on: words, or numbers in words."""
+
+    def __init__(
+        self, model: str = "tiny", mode: str = "interleaved", precision: str = "fp32", base: str | None = None,
+        prompts: str | None = None, compat: str = "consistent", seed: int | str = 0,
+    ):  # fmt: skip
+        self.cooper = Cooper.load(
+            model, precision, base=base, prompts=None if prompts is None else Path(prompts),  # type: ignore[arg-type]
+            compat=compat,  # type: ignore[arg-type]
+        )  # fmt: skip
+        self.options = Options(mode=mode, seed=int(seed))
+
+    def answers(self, asked: Sequence[tuple[Sequence[ImageSource], str]]) -> list[str]:
+        """What the model answers to (pictures, prompt) pairs; where it gives no answer, the last that it wrote.
+
+        Raises ValueError unless each has one picture: this model looks at one.
+        """
+        for pictures, prompt in asked:
+            if len(pictures) != 1:
+                raise ValueError(f"{prompt[:60]!r} has {len(pictures)} pictures; only questions about one can be asked")
+        return [text_of(a) for a in self.cooper.ask_many([(p[0], prompt) for p, prompt in asked], self.options)]
+
+
+def text_of(answer: Answer) -> str:
+    turns = answer.trace.turns
+    return answer.answer or (turns[-1] if turns else "")
+
+
+def known_options(given: dict[str, Any]) -> dict[str, Any]:
+    """A harness's options without those that it always passes and that mean nothing here."""
+    return {name: value for name, value in given.items() if name not in ("batch_size", "device", "max_batch_size")}
