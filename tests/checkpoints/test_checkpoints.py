@@ -92,33 +92,37 @@ def test_another_dtype_leaves_the_autoencoder(tmp_path: Path, released: Path) ->
     assert find(tmp_path / "half").dtypes.keys() == {torch.float32, torch.bfloat16}
 
 
-CONVERT = """
-import resource, sys
+MEMORY = """
+import sys
 from cooper.checkpoints.checkpoint import find
 from cooper.checkpoints.convert import convert
 from pathlib import Path
 found = find(sys.argv[1])
 found.missing
-before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-convert(found, Path(sys.argv[2]), sys.argv[3])
-print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) * 1024)
+def peak():
+    return next(int(line.split()[1]) * 1024 for line in open("/proc/self/status") if line.startswith("VmHWM"))
+before = peak()
+kept = convert(found, Path(sys.argv[2]), sys.argv[3]) if len(sys.argv) > 2 else found.load("int4")
+print(peak() - before)
 """
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="the unit of ru_maxrss is the system's own")
-def test_converting_needs_the_memory_of_a_tensor(tmp_path: Path) -> None:
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="reads /proc, which is Linux's")
+def test_memory_is_that_of_a_tensor_or_of_what_becomes_of_it(tmp_path: Path) -> None:
     # some 300 MB, in tensors of at most 34 MB; the largest of the 7B's is 2.2 GB in fp32
     decoder = random_model().config.decoder
     model = random_model(decoder=type(decoder)(1024, 2, 8, 4, 4096, 8192))
     save_native(model, tokenizer(), tmp_path / "a", torch.float32)
     assert (tmp_path / "a/model.safetensors").stat().st_size > 250_000_000
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(map(os.path.abspath, filter(None, sys.path)))}
-    for source, to in (("a", "released"), ("b", "native")):
-        run = subprocess.run(
-            [sys.executable, "-c", CONVERT, str(tmp_path / source), str(tmp_path / chr(ord(source) + 1)), to],
-            capture_output=True, text=True, check=True, env=environment,
-        )  # fmt: skip
-        assert int(run.stdout) < 150_000_000
+    def taken(*argv: object) -> int:
+        command = [sys.executable, "-c", MEMORY, *map(str, argv)]
+        return int(subprocess.run(command, capture_output=True, text=True, check=True, env=environment).stdout)
+
+    assert taken(tmp_path / "a", tmp_path / "b", "released") < 150_000_000
+    assert taken(tmp_path / "b", tmp_path / "c", "native") < 150_000_000
+    becomes = weight_bytes(model.config, "int4")
+    assert becomes < 90_000_000 and becomes < taken(tmp_path / "a") < becomes + 110_000_000
 
 
 def test_weights_and_settings_in_two_folders(tmp_path: Path, released: Path) -> None:

@@ -139,7 +139,7 @@ class RandomWeights:
 
 
 def _in_its_own_process(folder: str, precision: Precision, on_progress: OnProgress) -> dict[str, Any]:
-    """`take_turn` in a new process, whose memory is that of the model and nothing else."""
+    """`take_turn` in a new process, so that its memory is its own."""
     spawn = multiprocessing.get_context("spawn")
     here, there = spawn.Pipe(duplex=False)
     process = spawn.Process(target=_send_turn, args=(folder, precision, there), daemon=True)
@@ -231,6 +231,9 @@ def _watch(model: UnifiedModel) -> list[bool]:
 
 
 def _peak_gib() -> float:
-    """The most memory that this process has had. On Linux that of the one that started it, which had one tensor, counts
-    as well, should it be more."""
+    """The most memory that this process has had: of its own where Linux tells, else as the system counts it."""
+    status = Path("/proc/self/status")
+    if status.exists():  # `getrusage` counts what the process had that started this one, too
+        peak = next(line for line in status.read_text().splitlines() if line.startswith("VmHWM"))
+        return int(peak.split()[1]) / 2**20
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (2**30 if sys.platform == "darwin" else 2**20)

@@ -30,7 +30,8 @@ def put_in(model: UnifiedModel, precision: Precision, read: Callable[[str], Tens
     With `read`, which is given the names of parameters, their values come from there, and the model may be on the meta
     device before: then no more of it is ever in memory than what has been put into the precision, and one module.
     """
-    for name, module in list(model.named_modules()):
+    for name in [name for name, _ in model.named_modules()]:  # names: whoever holds modules holds what is replaced
+        module = model.get_submodule(name)
         kind = quantised_as(name, module, precision)
         for key, p in list(module.named_parameters(recurse=False)):
             value = p.detach() if read is None else read(f"{name}.{key}")

@@ -92,7 +92,8 @@ class Int4Linear(nn.Module):
 
 def _blocks(linear: nn.Linear) -> Iterator[Tensor]:
     """The weights in fp32, some outputs at a time: the 7B's head as a whole would take gigabytes a step of rounding."""
-    return (rows.float() for rows in linear.weight.detach().split(4096))
+    fit = (1 << 22) // linear.in_features // 64 * 64  # the kernel's layout of parts is that of the whole by 64 outputs
+    return (rows.float() for rows in linear.weight.detach().split(max(64, fit)))
 
 
 def dequantised(levels: Tensor, scales: Tensor) -> Tensor:

@@ -99,14 +99,14 @@ def shortened(recipe: Recipe, steps: dict[str, int], scenes: int) -> Recipe:
 
 
 _SUPERVISED = ("interleaved", "text", "true_maps", "view_dropout")
-#: Some two hours for a seed on two cores, and three with its ablations.
+#: Some four hours for a seed on two cores with bf16 instructions, and an hour for what seeds share.
 FULL = Plan(
     replace(
         shortened(TINY, {
-            "autoencoder": 1500, "decoder": 600, "vision": 1100, "base": 500, "perception": 400, "direct": 400,
-            **dict.fromkeys(_SUPERVISED, 400), **dict.fromkeys(TINY.reinforced, 20),
-        }, scenes=2500), balance=replace(TINY.balance, scenes=40), reinforced_on=Measured("interleaved", 100),
-    ), n_train=24_000,
+            "autoencoder": 2500, "decoder": 1200, "vision": 2000, "base": 2500, "perception": 800, "direct": 800,
+            **dict.fromkeys(_SUPERVISED, 700), **dict.fromkeys(TINY.reinforced, 30),
+        }, scenes=4000), balance=replace(TINY.balance, scenes=60), reinforced_on=Measured("interleaved", 150),
+    )
 )  # fmt: skip
 #: Minutes: everything is run, nothing is learned that a claim could rest on.
 QUICK = Plan(
