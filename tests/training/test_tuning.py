@@ -34,7 +34,7 @@ def rows_of(*examples: object, **shaping: float) -> ExampleRows:
     model = random_model()
     tokens = sequencer(model)
     mixture = Mixture([(examples, 1.0)])
-    return ExampleRows(Unbroken(mixture, print), tokens.encoder(model), tokens, Shaping(**shaping))  # type: ignore[arg-type]
+    return ExampleRows(Unbroken(mixture, print), model.autoencoder, tokens, Shaping(**shaping))  # type: ignore[arg-type]
 
 
 def a_map() -> MapExample:
@@ -120,8 +120,8 @@ def test_whole_models_are_tuned(sets: Path, capsys: pytest.CaptureFixture[str]) 
 
 def test_adapters_are_tuned_and_merged(sets: Path) -> None:
     pytest.importorskip("peft")
-    argv = ["train", "interleaved", "--start", "start", "--run", "run", "--steps", "2", "--rows", "2", "--lora", "4",
-            "--experts", "und", "--lr", "0.01", "--processes", "1", "--data", "traces"]  # fmt: skip
+    argv = ["train", "interleaved", "--start", "start", "--run", "run", "--steps", "2", "--rows", "2", "--lora",
+            "4", "--experts", "und", "--lr", "0.01", "--processes", "2", "--data", "traces", "questions.jsonl@0.5"]  # fmt: skip
     assert main(argv) == 0
     adapters = load_file("run/interleaved/adapter/adapter_model.safetensors")
     assert adapters and all(".und." in k for k in adapters)

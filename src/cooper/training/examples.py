@@ -13,7 +13,8 @@ from cooper.data.examples import Example, MapExample, QuestionExample
 from cooper.data.mixture import Unbroken
 from cooper.layout import Node, Noised, Piece, merge
 from cooper.modalities import modality
-from cooper.sequence import Encode, Sequencer
+from cooper.model.autoencoder import Autoencoder, patchify
+from cooper.sequence import Sequencer
 from cooper.trace import Drawing, Picture, Segment, Text, Trace
 from cooper.training.noise import noised
 from cooper.training.pointing import Pointer
@@ -34,14 +35,22 @@ class Shaping:
 
 
 class ExampleRows:
-    """Row k is draw k of a mixture; an example is a row."""
+    """Row k is draw k of a mixture; an example is a row.
+
+    Rows are made in processes of their own, so all of this can be sent to one: of the model, its autoencoder alone.
+    """
 
     def __init__(
-        self, examples: Unbroken[Example], encode: Encode, sequencer: Sequencer, shaping: Shaping = Shaping(),
-        time_shift: float = 1.0,
+        self, examples: Unbroken[Example], autoencoder: Autoencoder, sequencer: Sequencer,
+        shaping: Shaping = Shaping(),
     ):  # fmt: skip
-        self.examples, self.encode, self.sequencer = examples, encode, sequencer
-        self.shaping, self.time_shift = shaping, time_shift
+        self.examples, self.autoencoder, self.sequencer, self.shaping = examples, autoencoder, sequencer, shaping
+
+    def encode(self, image: np.ndarray) -> Tensor:
+        """Drawing tokens (tokens, latent_dim) of an image, uint8 (H, W, 3)."""
+        with torch.no_grad():
+            z = self.autoencoder.encode(self.sequencer.for_latent(image)[None])
+        return patchify(z, self.sequencer.config.latent_patch)[0].float()
 
     def row(self, k: int, seed: int, rng: np.random.Generator, pointing: bool) -> tuple[list[Node], list[Pointer]]:
         """Nobody has said where the things are that words name, so no word learns to point."""
@@ -66,7 +75,7 @@ class ExampleRows:
 
         def target_of(tokens: Tensor, grid: tuple[int, int]) -> Noised:
             weight = None if valid is None else known(valid, grid)
-            return noised(tokens, grid, rng, self.shaping.spread, self.time_shift, weight)
+            return noised(tokens, grid, rng, self.shaping.spread, self.sequencer.config.time_shift, weight)
 
         return merge([self.sequencer.pieces(trace, self.encode, target_of, shared) for trace in traces])
 

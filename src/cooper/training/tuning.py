@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import copy
 import sys
-from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -89,11 +89,8 @@ def _train(tuning: Tuning, quiet: bool) -> None:
     cooper = Cooper.load(tuning.start, base=tuning.base, prompts=tuning.prompts)
     model, sequencer = cooper.model.train().requires_grad_(True), cooper.sequencer
     mixture: Mixture[Example] = Mixture([part.open() for part in tuning.data], settings.seed)  # type: ignore[misc]
-    encode = sequencer.encoder(model)
-    rows = ExampleRows(
-        Unbroken(mixture, _noting(tuning.run / BROKEN, quiet), tuning.strict), encode, sequencer, tuning.shaping,
-        model.config.time_shift,
-    )  # fmt: skip
+    unbroken = Unbroken(mixture, Noting(tuning.run / BROKEN, quiet), tuning.strict)
+    rows = ExampleRows(unbroken, copy.deepcopy(model.autoencoder).cpu(), sequencer, tuning.shaping)
     stage = UnifiedStage(tuning.name, rows, rows, settings)
     try:
         with adapted(model, settings, folder):
@@ -115,13 +112,15 @@ def _train(tuning: Tuning, quiet: bool) -> None:
     once(keep)
 
 
-def _noting(path: Path, quiet: bool) -> Callable[[BadRow], None]:
-    """Tells of a broken row on standard error and in the run's folder: rows are read in processes of their own."""
+@dataclass(frozen=True)
+class Noting:
+    """Tells of a broken row on standard error and in a file: rows are read in several processes."""
 
-    def note(error: BadRow) -> None:
-        with path.open("a", encoding="utf-8") as file:
+    path: Path
+    quiet: bool
+
+    def __call__(self, error: BadRow) -> None:
+        with self.path.open("a", encoding="utf-8") as file:
             file.write(f"{error}\n")
-        if not quiet:
+        if not self.quiet:
             print(f"cooper: passed over: {error}", file=sys.stderr)
-
-    return note
