@@ -121,7 +121,8 @@ def test_whole_models_are_tuned(sets: Path, capsys: pytest.CaptureFixture[str]) 
 def test_adapters_are_tuned_and_merged(sets: Path) -> None:
     pytest.importorskip("peft")
     argv = ["train", "interleaved", "--start", "start", "--run", "run", "--steps", "2", "--rows", "2", "--lora",
-            "4", "--experts", "und", "--lr", "0.01", "--processes", "2", "--data", "traces", "questions.jsonl@0.5"]  # fmt: skip
+            "4", "--experts", "und", "--lr", "0.01", "--processes", "2", "--data", "traces",
+            "questions.jsonl@0.5"]  # fmt: skip
     assert main(argv) == 0
     adapters = load_file("run/interleaved/adapter/adapter_model.safetensors")
     assert adapters and all(".und." in k for k in adapters)

@@ -39,7 +39,7 @@ def put_in(model: UnifiedModel, precision: Precision, read: Callable[[str], Tens
                 value = value.to(dtype_of(name, precision))
             setattr(module, key, nn.Parameter(value, p.requires_grad))
         if kind is not None:
-            model.set_submodule(name, kind(module))  # type: ignore[arg-type]  (`kind` is None unless it is linear)
+            model.set_submodule(name, kind(module))  # type: ignore[arg-type]
     return model
 
 
