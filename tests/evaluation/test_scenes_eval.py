@@ -257,7 +257,7 @@ def test_seeds_lie_within_their_split() -> None:
 def test_a_random_model_is_evaluated_from_end_to_end(
     cooper: Cooper, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(Cooper, "load", classmethod(lambda cls, source, precision: cooper))
+    monkeypatch.setattr(Cooper, "load", classmethod(lambda cls, source, precision, **more: cooper))
     assert EvalScenes(mode="direct", n=2, questions=1, size=64, json=True).run() == 0
     out = capsys.readouterr().out
     result = json.loads(out)

@@ -420,7 +420,9 @@ def test_batches_are_pure_and_epochs_see_every_scene(stage: UnifiedStage) -> Non
     (a, found), (b, _) = stage.batch(3, Share()), stage.batch(3, Share())
     assert found is not None
     assert torch.equal(a.und_ids, b.und_ids) and torch.equal(a.latents, b.latents)  # type: ignore[arg-type]
-    assert sorted(int(stage._order(7)[k]) for k in range(6)) == list(range(6))
+    rows = stage.rows
+    assert isinstance(rows, SceneRows) and sorted(rows.scene(7 * 6 + k, 0) for k in range(6)) == list(range(6))
+    assert [rows.scene(k, 0) for k in range(12)] != 2 * [rows.scene(k, 0) for k in range(6)], "another order each time"
     parts = [stage.batch(3, Share(rank, 2))[0] for rank in (0, 1)]
     assert [sum(tree.parents.count(-1) for tree in batch.trees) for batch in (a, *parts)] == [2, 1, 1]
 

@@ -103,15 +103,18 @@ class SceneRows:
         return self.length
 
     def row(self, k: int, seed: int, rng: np.random.Generator, pointing: bool) -> tuple[list[Node], list[Pointer]]:
-        """Row k of endless training, and where its words point. Every epoch goes through all scenes in an order of its
-        own."""
-        epoch, at = divmod(k, len(self))
-        if self._order is None or self._order[0] != (seed, epoch):
-            self._order = (seed, epoch), np.random.default_rng((seed, 1, epoch)).permutation(len(self))
-        i = int(self._order[1][at])
+        """Row k of endless training, and where its words point."""
+        i = self.scene(k, seed)
         nodes = self.nodes(i, rng)
         patch = self.sequencer.config.vision.patch
         return nodes, pointers(nodes, *self.images.shards[i], patch, self.mentions) if pointing else []
+
+    def scene(self, k: int, seed: int) -> int:
+        """The scene of row k. Every epoch goes through all in an order of its own."""
+        epoch, at = divmod(k, len(self))
+        if self._order is None or self._order[0] != (seed, epoch):
+            self._order = (seed, epoch), np.random.default_rng((seed, 1, epoch)).permutation(len(self))
+        return int(self._order[1][at])
 
     def pictures(self, n: int) -> list[list[np.ndarray]]:
         """The first so many pictures, each with its maps."""
