@@ -15,7 +15,8 @@ from hypothesis import settings  # noqa: E402
 from jaxtyping import install_import_hook  # noqa: E402
 
 # The shapes that the model's functions promise are checked whenever a test calls them.
-install_import_hook("cooper.model", "beartype.beartype")
+SHAPED = ("attention", "autoencoder", "packed", "quantised", "strips", "transformer", "unified", "vision")
+install_import_hook([f"cooper.model.{name}" for name in SHAPED], "beartype.beartype")
 
 # No deadline: the first example pays for imports and caches. In CI the same examples every time.
 settings.register_profile("cooper", deadline=None)

@@ -366,7 +366,7 @@ def test_too_much_for_the_memory(cooper: Cooper, model: str) -> None:
 
 
 def test_interrupt(cooper: Cooper, model: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    def interrupted(*_: Any) -> None:
+    def interrupted(*_: Any, **__: Any) -> None:
         raise KeyboardInterrupt
 
     monkeypatch.setattr("cooper.api.Cooper.load", interrupted)
