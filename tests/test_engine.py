@@ -14,11 +14,11 @@ from tests.helpers import Scripted, decoder_calls, picture, random_model, sequen
 from cooper.inference.cache import Context
 from cooper.inference.engine import Drew, Engine, Finished, Looked, Rollout, Settings, Wrote
 from cooper.inference.flow import FlowSettings
-from cooper.inference.policy import Policy
 from cooper.inference.sampler import Sampling
 from cooper.inference.session import Session
 from cooper.layout import Piece, Words, tokens_of
 from cooper.modalities import modality
+from cooper.policy import Policy
 from cooper.trace import Drawing, Text, Trace
 
 DEPTH, SEGMENTATION = (f"<think>look</think>{modality(name).call}" for name in ("depth", "segmentation"))

@@ -10,8 +10,8 @@ from tests.helpers import Scripted, picture, random_model, sequencer
 
 from cooper.inference.engine import Engine, Rollout, Settings
 from cooper.inference.flow import FlowSettings
-from cooper.inference.policy import POLICIES, Policy, policy
 from cooper.modalities import modality
+from cooper.policy import POLICIES, Policy, policy
 from cooper.trace import Text, Trace
 
 DEPTH, SEGMENTATION = (f"<think>I must look.</think>{modality(name).call}" for name in ("depth", "segmentation"))

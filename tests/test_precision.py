@@ -14,12 +14,12 @@ from torch import nn
 
 from cooper import Cooper
 from cooper.inference.engine import Engine, Settings
-from cooper.inference.policy import policy
 from cooper.model import quantised
 from cooper.model.config import PRECISIONS, Precision
 from cooper.model.precision import put_in
 from cooper.model.quantised import Int4Linear, Int8Linear
 from cooper.model.unified import UnifiedModel
+from cooper.policy import policy
 from cooper.trace import Picture, Text, Trace
 
 FP32 = random_model().for_inference()

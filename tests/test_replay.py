@@ -12,13 +12,13 @@ from tests.helpers import Scripted, in_sequence, picture, random_model, sequence
 
 from cooper.inference.engine import Engine, Rollout, Settings
 from cooper.inference.flow import FlowSettings, guide, schedule
-from cooper.inference.policy import Policy
 from cooper.inference.sampler import generator
 from cooper.layout import NO_LABEL, Noised, Piece, Words, chain, collate, lay_out
 from cooper.modalities import modality
 from cooper.model.autoencoder import patchify
 from cooper.model.packed import forward, losses
 from cooper.model.unified import UnifiedModel
+from cooper.policy import Policy
 from cooper.sequence import Sequencer
 from cooper.trace import Text, Trace
 

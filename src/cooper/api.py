@@ -14,6 +14,7 @@ from typing import Any, Literal, TypeAlias
 import numpy as np
 from PIL import Image
 
+from cooper.checkpoints.adapters import Adapters
 from cooper.checkpoints.checkpoint import find
 from cooper.checkpoints.hub import push
 from cooper.checkpoints.native import save_native
@@ -21,13 +22,12 @@ from cooper.evaluation.quantities import parse_number, plain_text
 from cooper.images import ImageSource, load_image
 from cooper.inference.engine import Engine, Event, Finished, Rollout, Settings
 from cooper.inference.flow import RELEASED
-from cooper.inference.policy import Policy
 from cooper.inference.sampler import Sampling
-from cooper.lora import Adapters
 from cooper.modalities import MapView, modality
 from cooper.model.config import Precision
 from cooper.model.precision import check_precision, quantised
 from cooper.model.unified import UnifiedModel
+from cooper.policy import Policy
 from cooper.prompts import FILE as PROMPTS_FILE
 from cooper.prompts import Prompts, load_prompts
 from cooper.sequence import Sequencer

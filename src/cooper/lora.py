@@ -5,7 +5,6 @@ A model with adapters off is the model that it was before, so it can be its own 
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,9 +14,8 @@ from typing import TYPE_CHECKING, Literal
 
 import torch
 from safetensors.torch import save_file
-from torch import Tensor, nn
+from torch import nn
 
-from cooper.checkpoints.stored import Stored
 from cooper.model.config import ModelConfig
 from cooper.model.unified import UnifiedModel
 
@@ -26,7 +24,6 @@ if TYPE_CHECKING:
 
 #: what peft puts before the names of a model's own modules in its files
 PREFIX = "base_model.model."
-_A, _B = ".lora_A.weight", ".lora_B.weight"
 
 
 @dataclass(frozen=True)
@@ -113,47 +110,6 @@ def merge_adapters(model: UnifiedModel) -> None:
     for name, layer in [(n, m) for n, m in model.named_modules() if isinstance(m, BaseTunerLayer)]:
         layer.merge(safe_merge=True)
         model.set_submodule(name, layer.get_base_layer())
-
-
-class Adapters:
-    """Adapters that peft (or `save_adapters`) wrote, to be made part of weights as these are read.
-
-    Raises ValueError if the folder does not hold LoRA adapters of this form.
-    """
-
-    def __init__(self, folder: str | Path):
-        self.folder = Path(folder)
-        path, weights = self.folder / "adapter_config.json", self.folder / "adapter_model.safetensors"
-        if not (path.is_file() and weights.is_file()):
-            raise ValueError(f"{folder} holds no adapters; looked for {path.name} and {weights.name}")
-        try:
-            config = json.loads(path.read_text(encoding="utf-8"))
-            rank, alpha = config["r"], config["lora_alpha"]
-            kinds = [name for name in ("use_dora", "use_rslora", "rank_pattern", "alpha_pattern") if config.get(name)]
-            if config["peft_type"] != "LORA" or kinds:
-                raise ValueError(f"adapters of the kind {' '.join([config['peft_type'], *kinds])} are not understood")
-        except (ValueError, KeyError, TypeError) as error:
-            raise ValueError(f"{path} is no LoRA's: {error}") from None
-        self.stored, self.scale = Stored([weights]), alpha / rank
-        self.modules = {
-            name.removeprefix(PREFIX).removesuffix(_A) for name in self.stored if name.endswith(_A)
-        }  # fmt: skip
-
-    def check(self, model: UnifiedModel) -> None:
-        """Raises ValueError if they are not beside matrices of this model."""
-        shapes = {k.removesuffix(".weight"): p.shape for k, p in model.named_parameters()}
-        for name in sorted(self.modules):
-            a, b = (self.stored.headers[f"{PREFIX}{name}{end}"].shape for end in (_A, _B))
-            if shapes.get(name) != (b[0], a[1]):
-                raise ValueError(f"{self.folder} holds adapters of another model: {name} is {b[0]} x {a[1]} there")
-
-    def applied(self, name: str, weight: Tensor) -> Tensor:
-        """A parameter with its adapter, if it has one."""
-        module = name.removesuffix(".weight")
-        if module == name or module not in self.modules:
-            return weight
-        a, b = (self.stored[f"{PREFIX}{module}{end}"].float() for end in (_A, _B))
-        return torch.addmm(weight.float(), b, a, alpha=self.scale).to(weight.dtype)
 
 
 def _config(lora: Lora) -> LoraConfig:

@@ -14,8 +14,8 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
 from cooper.files import new_file
-from cooper.inference.policy import POLICIES, Policy, policy
 from cooper.modalities import Modality, modality
+from cooper.policy import POLICIES, Policy, policy
 
 FILE = "prompts.json"
 

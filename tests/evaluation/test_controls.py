@@ -9,8 +9,8 @@ from cooper import Cooper
 from cooper.evaluation.controls import Control
 from cooper.evaluation.scenes import load_scenes
 from cooper.inference.engine import Engine, Rollout, Settings
-from cooper.inference.policy import POLICIES
 from cooper.modalities import modality
+from cooper.policy import POLICIES
 from cooper.scenes.render import View
 from cooper.scenes.targets import class_map
 from cooper.scenes.world import SPLITS, Scene

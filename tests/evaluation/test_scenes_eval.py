@@ -28,11 +28,11 @@ from cooper.evaluation.scenes import (
     summarise,
 )
 from cooper.inference.engine import Engine, Rollout, Shown
-from cooper.inference.policy import Policy
 from cooper.inference.session import Written
 from cooper.modalities import modality
 from cooper.model.presets import dummy
 from cooper.model.unified import UnifiedModel
+from cooper.policy import Policy
 from cooper.scenes.question import TASKS, Question
 from cooper.scenes.render import View
 from cooper.scenes.shards import make_shards

@@ -16,12 +16,12 @@ from tests.helpers import random_model, sequencer
 from torch import Tensor, nn
 
 from cooper.inference.engine import Engine
-from cooper.inference.policy import POLICIES
 from cooper.layout import NO_LABEL, Noised, Seen, Words, chain, collate, lay_out
 from cooper.model.autoencoder import Autoencoder
 from cooper.model.packed import losses
 from cooper.model.presets import dummy
 from cooper.model.vision import grid_positions
+from cooper.policy import POLICIES
 from cooper.scenes.questions import ask_all
 from cooper.scenes.shards import make_shards
 from cooper.scenes.targets import KINDS, SceneImages

@@ -19,12 +19,12 @@ import torch
 from tokenizers import Tokenizer
 from torch import Tensor
 
+from cooper.checkpoints.adapters import Adapters
 from cooper.checkpoints.hub import fetched, is_hub_id
 from cooper.checkpoints.keys import TABLES, released_names, to_released
 from cooper.checkpoints.released import CONFIGS, WEIGHTS, released_config, released_tokenizer
 from cooper.checkpoints.stored import Stored, weight_files
 from cooper.files import shipped
-from cooper.lora import Adapters
 from cooper.model.config import ModelConfig, Precision, SpecialTokens
 from cooper.model.precision import put_in
 from cooper.model.presets import BAGEL_SPECIAL

@@ -64,7 +64,7 @@ class Ask(WithModel):
 
     def run(self) -> int:
         from cooper.images import load_image
-        from cooper.inference.policy import policy
+        from cooper.policy import policy
 
         check_asking(self.question, self.max_turns, self.temperature, self.top_p, self.samples)
         check_drawing(self.flow_steps, self.guidance)

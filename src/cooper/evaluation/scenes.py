@@ -17,8 +17,8 @@ from cooper.evaluation.maps import OnProgress, evaluate_maps
 from cooper.evaluation.predictions import Predictions, Row, fingerprint, key_of
 from cooper.evaluation.scores import bootstrap_interval, score_answer
 from cooper.inference.engine import Engine, Rollout, Settings
-from cooper.inference.policy import policy
 from cooper.modalities import modality
+from cooper.policy import policy
 from cooper.scenes.question import GENERAL, SPATIAL, TASKS, Question
 from cooper.scenes.questions import ask_all
 from cooper.scenes.render import Renderer, View

@@ -20,9 +20,9 @@ th, td { padding: .4rem 1rem .4rem 0; border-bottom: 1px solid var(--line); text
 th { color: var(--soft); font-size: .8125rem; font-weight: 600; }
 tr:last-child td { border-bottom: 0; }
 td:first-child { white-space: normal; }
-td.number { text-align: right; }
+td.figure, th.figure { text-align: right; }
 .span { position: relative; display: block; width: 9rem; height: .5rem; border-radius: 4px; background: var(--line); }
-.span i { position: absolute; top: 0; bottom: 0; border-radius: 4px; background: var(--tint); }
+.span i { position: absolute; top: 0; bottom: 0; border-radius: 4px; background: var(--accent); opacity: .35; }
 .span b { position: absolute; top: -.15rem; bottom: -.15rem; width: 3px; margin-left: -1px; background: var(--accent); }
 .note { padding: .75rem 1.75rem; background: var(--warn-tint); color: var(--warn); }
 """
@@ -70,7 +70,8 @@ def figure_texts(figure: Mapping[str, Any]) -> tuple[str, str, str]:
 
 
 def _table(title: str, first: Sequence[str], rows: Sequence[Named]) -> str:
-    head = "".join(f"<th>{escape(name)}</th>" for name in (*first, "points", "95 % interval", "", "scores"))
+    head = "".join(f"<th>{escape(name)}</th>" for name in first)
+    head += '<th class="figure">points</th><th>95 % interval</th><th></th><th class="figure">scores</th>'
     body = "".join(_row(names, figure) for names, figure in rows)
     return f'<h2>{escape(title)}</h2><div class="scroll"><table><tr>{head}</tr>{body}</table></div>'
 
@@ -79,8 +80,8 @@ def _row(names: Sequence[str], figure: Mapping[str, Any]) -> str:
     points, interval, n = figure_texts(figure)
     cells = "".join(f"<td>{escape(name)}</td>" for name in names)
     return (
-        f'<tr>{cells}<td class="number"><strong>{points}</strong></td><td>{interval}</td><td>{_span(figure)}</td>'
-        f'<td class="number">{n}</td></tr>'
+        f'<tr>{cells}<td class="figure"><strong>{points}</strong></td><td>{interval}</td><td>{_span(figure)}</td>'
+        f'<td class="figure">{n}</td></tr>'
     )
 
 

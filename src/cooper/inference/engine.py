@@ -16,13 +16,13 @@ import torch
 from torch import Tensor
 
 from cooper.inference.flow import FlowSettings
-from cooper.inference.policy import Policy
 from cooper.inference.sampler import Sampling, generator
 from cooper.inference.session import Session, Written
 from cooper.layout import Clean, Piece, Words, tokens_of
 from cooper.modalities import Modality, by_tag, modality
 from cooper.model.autoencoder import unpatchify
 from cooper.model.unified import UnifiedModel
+from cooper.policy import Policy
 from cooper.sequence import Encode, Sequencer
 from cooper.trace import Drawing, Picture, Text, Trace, answer_of, calls_of
 from cooper.view_dropout import hidden_view, seeded

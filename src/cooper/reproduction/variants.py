@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from cooper.evaluation.controls import Control
-from cooper.inference.policy import policy
+from cooper.policy import policy
 from cooper.training.flags import Flagging
 from cooper.training.loop import Optimisation
 from cooper.training.recipe import TINY, Measured, Recipe

@@ -11,8 +11,8 @@ from collections.abc import Iterator
 import numpy as np
 from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
 
-from cooper.inference.policy import POLICIES
 from cooper.modalities import modality
+from cooper.policy import POLICIES
 from cooper.scenes.captions import caption, grounded, listed
 from cooper.scenes.prompts import DESCRIBE, RECONSTRUCT
 from cooper.scenes.questions import ask_all

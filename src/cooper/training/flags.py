@@ -22,8 +22,8 @@ from cooper.evaluation.predictions import Predictions, Row, fingerprint
 from cooper.evaluation.scenes import Asked
 from cooper.evaluation.scores import score_answer
 from cooper.inference.engine import Engine, Settings
-from cooper.inference.policy import policy
 from cooper.inference.sampler import Sampling
+from cooper.policy import policy
 from cooper.scenes.render import View
 from cooper.scenes.targets import SceneImages
 from cooper.scenes.world import Scene

@@ -15,9 +15,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from cooper.inference.policy import POLICIES, Policy
 from cooper.layout import Node, Noised, Piece, merge, tokens_of
 from cooper.modalities import modality
+from cooper.policy import POLICIES, Policy
 from cooper.scenes.captions import caption, grounded, listed, told
 from cooper.scenes.prompts import DESCRIBE, RECONSTRUCT
 from cooper.scenes.question import Question

@@ -1,0 +1,56 @@
+"""LoRA adapters at inference: made part of weights as these are read, so that weights can be quantised afterwards."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from cooper.checkpoints.stored import Stored
+from cooper.lora import PREFIX
+from cooper.model.unified import UnifiedModel
+
+_A, _B = ".lora_A.weight", ".lora_B.weight"
+
+
+class Adapters:
+    """Adapters that peft (or `save_adapters`) wrote, to be made part of weights as these are read.
+
+    Raises ValueError if the folder does not hold LoRA adapters of this form.
+    """
+
+    def __init__(self, folder: str | Path):
+        self.folder = Path(folder)
+        path, weights = self.folder / "adapter_config.json", self.folder / "adapter_model.safetensors"
+        if not (path.is_file() and weights.is_file()):
+            raise ValueError(f"{folder} holds no adapters; looked for {path.name} and {weights.name}")
+        try:
+            config = json.loads(path.read_text(encoding="utf-8"))
+            rank, alpha = config["r"], config["lora_alpha"]
+            kinds = [name for name in ("use_dora", "use_rslora", "rank_pattern", "alpha_pattern") if config.get(name)]
+            if config["peft_type"] != "LORA" or kinds:
+                raise ValueError(f"adapters of the kind {' '.join([config['peft_type'], *kinds])} are not understood")
+        except (ValueError, KeyError, TypeError) as error:
+            raise ValueError(f"{path} is no LoRA's: {error}") from None
+        self.stored, self.scale = Stored([weights]), alpha / rank
+        self.modules = {
+            name.removeprefix(PREFIX).removesuffix(_A) for name in self.stored if name.endswith(_A)
+        }  # fmt: skip
+
+    def check(self, model: UnifiedModel) -> None:
+        """Raises ValueError if they are not beside matrices of this model."""
+        shapes = {k.removesuffix(".weight"): p.shape for k, p in model.named_parameters()}
+        for name in sorted(self.modules):
+            a, b = (self.stored.headers[f"{PREFIX}{name}{end}"].shape for end in (_A, _B))
+            if shapes.get(name) != (b[0], a[1]):
+                raise ValueError(f"{self.folder} holds adapters of another model: {name} is {b[0]} x {a[1]} there")
+
+    def applied(self, name: str, weight: Tensor) -> Tensor:
+        """A parameter with its adapter, if it has one."""
+        module = name.removesuffix(".weight")
+        if module == name or module not in self.modules:
+            return weight
+        a, b = (self.stored[f"{PREFIX}{module}{end}"].float() for end in (_A, _B))
+        return torch.addmm(weight.float(), b, a, alpha=self.scale).to(weight.dtype)
