@@ -8,9 +8,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from tests.helpers import random_model, tokenizer
 
 from cooper import Cooper
+from cooper.checkpoints.checkpoint import find
+from cooper.checkpoints.convert import convert
 from cooper.checkpoints.native import save_native
 from cooper.cli import main
 from cooper.modalities import modality
@@ -70,6 +73,18 @@ def test_other_files_are_no_prompts(tmp_path: Path, text: str) -> None:
     (tmp_path / FILE).write_text(text)
     with pytest.raises(ValueError, match="does not hold prompts"):
         load_prompts(tmp_path / FILE)
+
+
+def test_who_is_addressed_in_other_words_is_told_so(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    save_native(random_model(), tokenizer(), tmp_path / "own", torch.float32)
+    convert(find(tmp_path / "own"), tmp_path / "theirs", "released")
+    Image.new("RGB", (64, 64)).save(tmp_path / "room.png")
+    argv = ["ask", str(tmp_path / "room.png"), "How many?", "--mode", "direct", "--model", str(tmp_path / "theirs")]
+    assert main(argv) == 0
+    told = capsys.readouterr().err
+    assert told.startswith(f"cooper: note: {tmp_path / 'theirs'} has no prompts.json: it is addressed")
+    Prompts({"interleaved": "Think."}, "Look.").save(tmp_path / "theirs" / FILE)
+    assert main(argv) == 0 and "note" not in capsys.readouterr().err
 
 
 def test_a_model_is_addressed_in_the_words_beside_its_weights(tmp_path: Path) -> None:

@@ -29,7 +29,7 @@ from cooper.model.precision import check_precision, quantised
 from cooper.model.unified import UnifiedModel
 from cooper.policy import Policy
 from cooper.prompts import FILE as PROMPTS_FILE
-from cooper.prompts import Prompts, load_prompts
+from cooper.prompts import Prompts, WordingWarning, load_prompts
 from cooper.sequence import Sequencer
 from cooper.trace import Picture, Text, Trace, asked, calls_of
 
@@ -138,8 +138,8 @@ class Cooper:
         `prompts.json` beside the weights. With `compat` "released" a published model does what its release does where
         that differs: maps are looked at through the vision transformer alone, and drawn as in its benchmarks.
 
-        Raises ValueError, naming what is missing, if it cannot be loaded, and for an unknown precision. Warns if a
-        published model is addressed in our words, for want of its own.
+        Raises ValueError, naming what is missing, if it cannot be loaded, and for an unknown precision. Warns
+        (`WordingWarning`) if a published model is addressed in our words, for want of its own.
         """
         check_precision(precision)
         found = find(source, base)
@@ -149,7 +149,7 @@ class Cooper:
             warnings.warn(
                 f"{source} has no {PROMPTS_FILE}: it is addressed in the tiny model's words, which it was not trained "
                 "with. Make the file from your copy of the release: cooper prompts import FILE.py",
-                stacklevel=2,
+                WordingWarning, stacklevel=2,
             )
         config, tokenizer = found.config, found.tokenizer()
         if compat == "released":

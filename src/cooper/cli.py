@@ -18,6 +18,7 @@ import re  # noqa: E402
 import signal  # noqa: E402
 import sys  # noqa: E402
 import threading  # noqa: E402
+import warnings  # noqa: E402
 from collections.abc import Callable, Sequence  # noqa: E402
 from dataclasses import dataclass  # noqa: E402
 from typing import Any, Protocol  # noqa: E402
@@ -113,6 +114,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     argv = list(sys.argv[1:] if argv is None else argv)
     if threading.current_thread() is threading.main_thread():
         signal.signal(signal.SIGTERM, signal.default_int_handler)  # whoever is told to end keeps what there is, too
+    warnings.showwarning = _note
     try:
         if argv == ["--version"]:
             from cooper import __version__
@@ -136,6 +138,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     except OSError as error:
         where = f"{error.filename}: " if error.filename is not None else ""
         return _complain(f"{where}{error.strerror or error}")
+
+
+def _note(message: Warning | str, category: type[Warning], *_: Any, **__: Any) -> None:
+    """What should be known, in one line, without the place in the code that Python would tell."""
+    print(f"cooper: note: {' '.join(str(message).split())}", file=sys.stderr)
 
 
 def _complain(what: str, code: int = 2) -> int:

@@ -20,6 +20,10 @@ from cooper.policy import POLICIES, Policy, policy
 FILE = "prompts.json"
 
 
+class WordingWarning(UserWarning):
+    """A model is addressed in words that it was not trained with."""
+
+
 @dataclass(frozen=True)
 class Prompts:
     """What differs from the wording of the tiny model; nothing, by default."""
