@@ -25,6 +25,19 @@ settings.load_profile("cooper-ci" if os.environ.get("CI") else "cooper")
 
 
 @pytest.fixture(scope="session")
+def model(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """The folder of a small untrained model."""
+    import torch
+    from tests.helpers import random_model, tokenizer
+
+    from cooper.checkpoints.native import save_native
+
+    folder = tmp_path_factory.mktemp("models") / "dummy"
+    save_native(random_model(), tokenizer(), folder, torch.float32)
+    return str(folder)
+
+
+@pytest.fixture(scope="session")
 def golden() -> Path:
     """The folder of reference numbers: `COOPER_GOLDEN`, else tests/golden/a."""
     return Path(os.environ.get("COOPER_GOLDEN") or Path(__file__).parent / "golden" / "a")

@@ -9,10 +9,12 @@ from functools import cache, cached_property
 from typing import Any
 
 import numpy as np
+import pytest
 import torch
 from tokenizers import AddedToken, Tokenizer
 from torch import Tensor, nn
 
+from cooper.cli import main
 from cooper.inference.sampler import Sampling, generator
 from cooper.layout import Batch
 from cooper.model.presets import OWN_SPECIAL, dummy
@@ -49,6 +51,21 @@ def random_model(seed: int = 0, **changes: Any) -> UnifiedModel:
             elif name.endswith(("embed.weight", "head.weight", "positions.weight", "latent_out.weight")):
                 parameter.normal_(0, 0.3, generator=weights)
     return model.eval()
+
+
+@dataclass(frozen=True)
+class Ran:
+    code: int
+    out: str
+    err: str
+
+
+def run_command(capsys: pytest.CaptureFixture[str], *argv: str) -> Ran:
+    """What the command in `argv` prints, run in this process."""
+    capsys.readouterr()
+    code = main(argv)
+    captured = capsys.readouterr()
+    return Ran(code, captured.out, captured.err)
 
 
 def sequencer(model: UnifiedModel) -> Sequencer:

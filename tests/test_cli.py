@@ -12,19 +12,15 @@ import subprocess
 import sys
 import zlib
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-import torch
 from PIL import Image
 from rich.console import Console
-from tests.helpers import Scripted, random_model, tokenizer
+from tests.helpers import Ran, Scripted, run_command, tokenizer
 
-from cooper.checkpoints.native import save_native
-from cooper.cli import main
 from cooper.modalities import modality
 from cooper.trace import Trace
 
@@ -35,14 +31,6 @@ QUESTION = "How far is the red ball?"
 #: for another process: it finds the package where this one does
 SAME_PACKAGE = {**os.environ, "PYTHONPATH": os.pathsep.join(map(os.path.abspath, filter(None, sys.path)))}
 needs_mujoco = pytest.mark.skipif(importlib.util.find_spec("mujoco") is None, reason="needs the extra [scenes]")
-
-
-@pytest.fixture(scope="session")
-def model(tmp_path_factory: pytest.TempPathFactory) -> str:
-    """The folder of a small untrained model."""
-    folder = tmp_path_factory.mktemp("models") / "dummy"
-    save_native(random_model(), tokenizer(), folder, torch.float32)
-    return str(folder)
 
 
 @pytest.fixture(autouse=True)
@@ -66,22 +54,12 @@ def write(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
     return write
 
 
-@dataclass(frozen=True)
-class Ran:
-    code: int
-    out: str
-    err: str
-
-
 @pytest.fixture
 def cooper(capsys: pytest.CaptureFixture[str]) -> Callable[..., Ran]:
     """Runs the command in this process."""
 
     def cooper(*argv: str) -> Ran:
-        capsys.readouterr()
-        code = main(argv)
-        captured = capsys.readouterr()
-        return Ran(code, captured.out, captured.err)
+        return run_command(capsys, *argv)
 
     return cooper
 

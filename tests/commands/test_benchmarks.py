@@ -5,36 +5,18 @@ from __future__ import annotations
 import importlib.util
 import json
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
 from tests.evaluation.tables import coded, png, write_table
-from tests.helpers import random_model, tokenizer
+from tests.helpers import Ran, run_command
 
-from cooper.checkpoints.native import save_native
-from cooper.cli import COMMANDS, Group, main
+from cooper.cli import COMMANDS, Group
 from cooper.evaluation.benchmarks import BENCHMARKS
 
 Ask = Callable[..., "Ran"]
 needs_mujoco = pytest.mark.skipif(importlib.util.find_spec("mujoco") is None, reason="needs the extra [scenes]")
-
-
-@dataclass(frozen=True)
-class Ran:
-    code: int
-    out: str
-    err: str
-
-
-@pytest.fixture(scope="module")
-def model(tmp_path_factory: pytest.TempPathFactory) -> str:
-    """The folder of a small untrained model."""
-    folder = tmp_path_factory.mktemp("models") / "dummy"
-    save_native(random_model(), tokenizer(), folder, torch.float32)
-    return str(folder)
 
 
 @pytest.fixture(autouse=True)
@@ -49,19 +31,12 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def run(capsys: pytest.CaptureFixture[str], *argv: str) -> Ran:
-    capsys.readouterr()
-    code = main(argv)
-    captured = capsys.readouterr()
-    return Ran(code, captured.out, captured.err)
-
-
 @pytest.fixture
 def ask(capsys: pytest.CaptureFixture[str], model: str) -> Ask:
     """Asks the untrained model the four questions."""
 
     def ask(*argv: str, mode: str = "direct") -> Ran:
-        return run(capsys, "eval", "tsv", "--data", "four.tsv", "--model", model, "--mode", mode, *argv)
+        return run_command(capsys, "eval", "tsv", "--data", "four.tsv", "--model", model, "--mode", mode, *argv)
 
     return ask
 
@@ -90,7 +65,7 @@ def test_answers_are_kept_and_scored(ask: Ask, capsys: pytest.CaptureFixture[str
         "model": model, "weights": None, "settings": None,
     }  # fmt: skip
     assert rows[0]["settings"].startswith("seed 5, fp32, ") and len(rows[0]["turns"]) == 1
-    scored = run(capsys, "score", "new/answers.jsonl", "--json")
+    scored = run_command(capsys, "score", "new/answers.jsonl", "--json")
     assert json.loads(scored.out) == {k: v for k, v in summary.items() if k not in ("broken", "others")}
     assert "mean over questions" in ask("--seed", "5").out
 
@@ -133,7 +108,7 @@ def test_a_folder_of_pictures(capsys: pytest.CaptureFixture[str], place: Path, m
     for k in (1, 2):
         (place / f"mmvp/MMVP Images/{k}.jpg").write_bytes(png(k))
     write_table(place / "mmvp/Questions.csv", rows)
-    summary = json.loads(run(capsys, "eval", "mmvp", "--data", "mmvp", "--model", model, "--json").out)
+    summary = json.loads(run_command(capsys, "eval", "mmvp", "--data", "mmvp", "--model", model, "--json").out)
     assert summary["answers"] == 2 and summary["readings"]["per pair"]["n"] == 1 and summary["broken"] == 0
 
 
@@ -157,7 +132,7 @@ def test_mistakes(
     argv: list[str], why: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("cooper.api.Cooper.load", lambda *_: pytest.fail("the model was loaded"))
-    ran = run(capsys, "eval", *argv)
+    ran = run_command(capsys, "eval", *argv)
     assert (ran.code, ran.out) == (2, "") and ran.err.startswith("cooper: ") and ran.err.count("\n") == 1
     assert why in ran.err
 
@@ -166,18 +141,19 @@ def test_no_picture_at_all(capsys: pytest.CaptureFixture[str], place: Path, mode
     row = {"index": "0", "image": "gone.png", "question": "Is it?", "answer": "yes", "type": "YN"}
     write_table(place / "gone.tsv", [row])
     argv = ("eval", "tsv", "--data", "gone.tsv", "--model", model)
-    ran = run(capsys, *argv)
+    ran = run_command(capsys, *argv)
     assert ran.code == 2 and "no question of gone.tsv could be asked" in ran.err
-    strict = run(capsys, *argv, "--strict")
+    strict = run_command(capsys, *argv, "--strict")
     assert strict.code == 2 and strict.err.endswith("gone.tsv, row 1: gone.png does not exist; check the path\n")
 
 
 @needs_mujoco
 def test_exported_scenes_score_as_scenes_do(capsys: pytest.CaptureFixture[str], place: Path) -> None:
-    ran = run(capsys, "scenes", "export", "--n", "2", "--questions", "12", "--out", "new/scenes.tsv")
+    ran = run_command(capsys, "scenes", "export", "--n", "2", "--questions", "12", "--out", "new/scenes.tsv")
     assert ran.code == 0 and ran.out.endswith(" questions about 2 scenes in new/scenes.tsv\n")
-    exported = run(capsys, "eval", "tsv", "--data", "new/scenes.tsv", "--mode", "direct", "--json")
-    scenes = run(capsys, "eval", "scenes", "--n", "2", "--questions", "12", "--mode", "direct", "--no-maps", "--json")
+    exported = run_command(capsys, "eval", "tsv", "--data", "new/scenes.tsv", "--mode", "direct", "--json")
+    argv = ("eval", "scenes", "--n", "2", "--questions", "12", "--mode", "direct", "--no-maps", "--json")
+    scenes = run_command(capsys, *argv)
     summary, result = json.loads(exported.out), json.loads(scenes.out)
     by_task = {name: figures["mean over questions"] for name, figures in summary["categories"].items()}
     assert {name: (f["score"], f["n"]) for name, f in by_task.items()} == {
@@ -185,8 +161,9 @@ def test_exported_scenes_score_as_scenes_do(capsys: pytest.CaptureFixture[str], 
     }  # fmt: skip
     assert len(by_task) > 8 and summary["readings"]["mean over categories"]["score"] == pytest.approx(result["mean"])
     assert summary["broken"] == 0 and 0 < result["mean"] < 1
-    run(capsys, "eval", "tsv", "--data", "new/scenes.tsv", "--mode", "perception", "--limit", "1", "--out", "a.jsonl")
+    argv = ("eval", "tsv", "--data", "new/scenes.tsv", "--mode", "perception", "--limit", "1", "--out", "a.jsonl")
+    run_command(capsys, *argv)
     (row,) = kept("a.jsonl")
     assert row["calls"] == ["depth", "segmentation"] and len(row["turns"]) == 3
-    wrong = run(capsys, "scenes", "export", "--out", "scenes.csv")
+    wrong = run_command(capsys, "scenes", "export", "--out", "scenes.csv")
     assert (wrong.code, wrong.err.count("\n")) == (2, 1) and "does not end in .tsv" in wrong.err

@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib.util
 import json
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from tests.helpers import random_model, tokenizer
+from tests.helpers import Ran, random_model, run_command, tokenizer
 
 from cooper.api import Cooper
 from cooper.checkpoints.native import save_native
@@ -32,21 +32,6 @@ NOISE = np.random.default_rng(0)
 DEPTH_FIGURES = ["abs_rel", "sq_rel", "rmse", "rmse_log", "log10", "silog", "delta1", "delta2", "delta3"]
 
 
-@dataclass(frozen=True)
-class Ran:
-    code: int
-    out: str
-    err: str
-
-
-@pytest.fixture(scope="module")
-def model(tmp_path_factory: pytest.TempPathFactory) -> str:
-    """The folder of a small untrained model."""
-    folder = tmp_path_factory.mktemp("models") / "dummy"
-    save_native(random_model(), tokenizer(), folder, torch.float32)
-    return str(folder)
-
-
 @pytest.fixture(autouse=True)
 def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(tmp_path)
@@ -58,10 +43,8 @@ def cooper(capsys: pytest.CaptureFixture[str], model: str) -> Run:
     """`cooper eval` with the untrained model."""
 
     def cooper(*argv: str) -> Ran:
-        capsys.readouterr()
-        code = main(["eval", *argv, *([] if "--model" in argv else ["--model", model])])
-        captured = capsys.readouterr()
-        return Ran(code, captured.out, captured.err.removeprefix("\n"))  # what is left of a bar outside a terminal
+        done = run_command(capsys, "eval", *argv, *([] if "--model" in argv else ["--model", model]))
+        return replace(done, err=done.err.removeprefix("\n"))  # what is left of a bar outside a terminal
 
     return cooper
 

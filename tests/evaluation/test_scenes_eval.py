@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import math
 from collections.abc import Sequence
@@ -30,6 +31,7 @@ from cooper.evaluation.scenes import (
 from cooper.inference.engine import Engine, Rollout, Shown
 from cooper.inference.session import Written
 from cooper.modalities import modality
+from cooper.model.precision import put_in
 from cooper.model.presets import dummy
 from cooper.model.unified import UnifiedModel
 from cooper.policy import Policy
@@ -165,6 +167,10 @@ def test_a_fingerprint_is_of_the_weights(cooper: Cooper) -> None:
     same.load_state_dict(cooper.model.state_dict())
     assert fingerprint(same) == fingerprint(cooper.model)
     assert fingerprint(UnifiedModel(dummy()).initialise(1)) != fingerprint(cooper.model)
+    eight, other = (put_in(copy.deepcopy(cooper.model), "int8") for _ in range(2))
+    assert fingerprint(eight) == fingerprint(other) != fingerprint(cooper.model)
+    other.decoder.layers[0].und.qkv.weight[0, 0] += 1  # type: ignore[union-attr,operator,index]
+    assert fingerprint(eight) != fingerprint(other), "of weights of few bits, too"
 
 
 def test_the_summary_by_hand() -> None:

@@ -18,6 +18,7 @@ from cooper.checkpoints.native import save_native
 from cooper.cli import main
 from cooper.data.examples import MapExample, QuestionExample, TraceExample
 from cooper.data.mixture import Mixture, Unbroken
+from cooper.data.sets import named
 from cooper.layout import Noised, Words
 from cooper.trace import Drawing, Picture, Text, Trace
 from cooper.training.examples import ExampleRows, Shaping, known
@@ -78,8 +79,12 @@ def test_questions_and_traces_are_learned_where_the_model_writes() -> None:
 
 
 def test_parts() -> None:
-    assert Part.parse("a.jsonl") == Part("", "a.jsonl", 1.0)
-    assert Part.parse("hypersim=/data/h@0.45") == Part("hypersim", "/data/h", 0.45)
+    assert Part.parse("a.jsonl") == Part("a.jsonl", 1.0)
+    assert Part.parse("hypersim=/data/h@0.45") == Part("hypersim=/data/h", 0.45)
+    assert Part.parse("/data/me@home/a.jsonl") == Part("/data/me@home/a.jsonl")
+    assert named("hypersim=/data/a=b") == ("hypersim", "/data/a=b")
+    with pytest.raises(ValueError, match="/data/a=b.jsonl does not exist"):
+        named("/data/a=b.jsonl")
     with pytest.raises(ValueError, match="the weight after @ is 'x'"):
         Part.parse("nyu=/data@x")
 
@@ -173,7 +178,8 @@ def test_checkpointing_changes_nothing_but_memory() -> None:
     ],
 )  # fmt: skip
 def test_mistakes_get_one_line(sets: Path, capsys: pytest.CaptureFixture[str], argv: list[str], why: str) -> None:
-    assert main(["train", "interleaved", "--start", "start", "--run", "run", "--processes", "1",
+    processes = "2" if "--strict" in argv else "1"  # also from a worker of another process
+    assert main(["train", "interleaved", "--start", "start", "--run", "run", "--processes", processes,
                  *(["--steps", "9"] if "--steps" not in argv else []), *argv]) == 2  # fmt: skip
     told = capsys.readouterr().err
     assert why in told and told.strip().splitlines()[-1].startswith("cooper: "), told

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -48,6 +49,13 @@ def set_in(path: str | Path) -> str:
     if TRACE_FIELD in fields:
         return "traces"
     return "maps" if {"depth", "segmentation"} & fields else "questions"
+
+
+def named(where: str) -> tuple[str, str]:
+    """Name and path of `[NAME=]PATH`; without a name, what the file itself tells (`set_in`). What stands before an "="
+    is a name only if it can be one, so that paths may have such signs."""
+    name, found, path = where.partition("=")
+    return (name, path) if found and re.fullmatch(r"\w+", name) else (set_in(where), where)
 
 
 def open_set(name: str, path: str | Path) -> Sequence[Example]:

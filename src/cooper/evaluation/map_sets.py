@@ -18,7 +18,7 @@ from cooper.data.hypersim import Hypersim
 from cooper.data.kitti import Kitti, KittiSplit
 from cooper.data.map_rows import MapRows
 from cooper.data.nyu import Nyu, NyuDepths, NyuLabels
-from cooper.data.sets import set_in
+from cooper.data.sets import named
 from cooper.data.virtual_kitti import VirtualKitti
 
 #: By the kind of map, readers by the names that `cooper.data.sets` has for them.
@@ -56,8 +56,7 @@ class MapSet:
 
         Raises ValueError if it is none, or is not there.
         """
-        name, _, path = where.rpartition("=")
-        name = name or set_in(path)
+        name, path = named(where)
         if name not in _SETS[kind]:
             raise ValueError(f"{name!r} is no set with {kind}; choose NAME=PATH from {', '.join(_SETS[kind])}")
         examples = _SETS[kind][name](Path(path))

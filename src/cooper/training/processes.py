@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import uuid
 from collections.abc import Callable
@@ -18,8 +19,21 @@ def run_in(processes: int, folder: Path, work: Callable[..., object], *args: Any
     """`work(*args, quiet)` in so many processes, of which all but the first are quiet; in this one if that is one.
 
     They meet in `folder`, which is made. If this process is interrupted, they are, too, and may keep what they have.
+    A ValueError of any of them, or of the workers that read their data, is one here.
     """
     folder.mkdir(parents=True, exist_ok=True)
+    try:
+        _run(processes, folder, work, *args, quiet=quiet)
+    except Exception as error:
+        # what comes from another process comes with the whole of its traceback; the last line says what it was
+        *before, last = str(error).strip().splitlines() or [""]
+        mistake = re.fullmatch(r"(?:ValueError|(?:[\w.]+\.)?BadRow): (.+)", last)
+        if before and mistake:
+            raise ValueError(mistake[1]) from None
+        raise
+
+
+def _run(processes: int, folder: Path, work: Callable[..., object], *args: Any, quiet: bool) -> None:
     if processes == 1:
         work(*args, quiet)
         return

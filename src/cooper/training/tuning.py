@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -13,7 +14,7 @@ from cooper.api import Cooper
 from cooper.checkpoints.native import save_native
 from cooper.data.examples import Example
 from cooper.data.mixture import Mixture, Unbroken
-from cooper.data.sets import open_set, set_in
+from cooper.data.sets import named, open_set
 from cooper.data.tables import BadRow
 from cooper.hardware import fast_dtype
 from cooper.prompts import FILE, Prompts
@@ -29,24 +30,24 @@ BROKEN = "broken.txt"
 
 @dataclass(frozen=True)
 class Part:
-    """A set of a mixture: `name` is one of `cooper.data.sets`, or "" for what the file itself tells."""
+    """A set of a mixture, as `cooper.data.sets.named` takes it, and its weight."""
 
-    name: str
-    path: str
+    where: str
     weight: float = 1.0
 
     @classmethod
     def parse(cls, text: str) -> Part:
         """[NAME=]PATH[@WEIGHT]. Raises ValueError for a weight that is no number."""
-        name, found, path = text.rpartition("=")
-        path, at, weight = path.rpartition("@") if "@" in path else (path, "", "")
+        where, at, weight = text.rpartition("@")
+        if not at or "/" in weight:  # the sign is part of the path
+            return cls(text)
         try:
-            return cls(name if found else "", path, float(weight) if at else 1.0)
+            return cls(where, float(weight))
         except ValueError:
             raise ValueError(f"{text!r}: the weight after @ is {weight!r}; give a number above 0") from None
 
-    def open(self) -> tuple[Mixture[Example] | object, float]:
-        return open_set(self.name or set_in(self.path), self.path), self.weight
+    def open(self) -> tuple[Sequence[Example], float]:
+        return open_set(*named(self.where)), self.weight
 
 
 @dataclass(frozen=True)
@@ -88,21 +89,14 @@ def _train(tuning: Tuning, quiet: bool) -> None:
     folder, settings = tuning.run / tuning.name, replace(tuning.settings, point_weight=0.0)
     cooper = Cooper.load(tuning.start, base=tuning.base, prompts=tuning.prompts)
     model, sequencer = cooper.model.train().requires_grad_(True), cooper.sequencer
-    mixture: Mixture[Example] = Mixture([part.open() for part in tuning.data], settings.seed)  # type: ignore[misc]
+    mixture: Mixture[Example] = Mixture([part.open() for part in tuning.data], settings.seed)
     unbroken = Unbroken(mixture, Noting(tuning.run / BROKEN, quiet), tuning.strict)
     rows = ExampleRows(unbroken, copy.deepcopy(model.autoencoder).cpu(), sequencer, tuning.shaping)
     stage = UnifiedStage(tuning.name, rows, rows, settings)
-    try:
-        with adapted(model, settings, folder):
-            Trainer(
-                model, stage, settings.optimisation, folder, dtype=fast_dtype(), sheet_every=settings.sheet_every
-            ).run(quiet)
-    except (BadRow, ValueError, RuntimeError) as error:
-        # what a worker raised comes with the whole of its traceback; the last line says what it was
-        last = str(error).strip().splitlines()[-1]
-        if "BadRow: " in last or "broken; check" in last:
-            raise ValueError(last.partition("Error: ")[2] or last.partition("BadRow: ")[2] or last) from None
-        raise
+    with adapted(model, settings, folder):
+        Trainer(
+            model, stage, settings.optimisation, folder, dtype=fast_dtype(), sheet_every=settings.sheet_every
+        ).run(quiet)
 
     def keep() -> None:
         save_native(model, sequencer.tokenizer, folder / "model", torch.bfloat16)
