@@ -119,11 +119,11 @@ def test_memory_is_that_of_a_tensor_or_of_what_becomes_of_it(tmp_path: Path) -> 
         command = [sys.executable, "-c", MEMORY, *map(str, argv)]
         return int(subprocess.run(command, capture_output=True, text=True, check=True, env=environment).stdout)
 
-    assert taken(tmp_path / "a", tmp_path / "b", "released") < 150_000_000
-    assert taken(tmp_path / "b", tmp_path / "c", "native") < 150_000_000
+    assert taken(tmp_path / "a", tmp_path / "b", "released") < 240_000_000
+    assert taken(tmp_path / "b", tmp_path / "c", "native") < 240_000_000
     becomes = weight_bytes(model.config, "int4")
     # holding on to what is replaced would take 280 MB more
-    assert becomes < 90_000_000 and becomes < taken(tmp_path / "a") < becomes + 180_000_000
+    assert becomes < 90_000_000 and becomes < taken(tmp_path / "a") < becomes + 230_000_000
 
 
 def test_weights_and_settings_in_two_folders(tmp_path: Path, released: Path) -> None:
