@@ -19,7 +19,8 @@ from cooper.lora import Lora, add_adapters
 from cooper.modalities import modality
 from cooper.training import reinforcement
 from cooper.training.grpo import Objective
-from cooper.training.loop import Optimisation, Share, Trainer
+from cooper.training.loop import Optimisation, Trainer
+from cooper.training.processes import Share
 from cooper.training.reinforcement import PicturedQuestion, Reinforcement, ReinforcementStage, token_log_p
 from cooper.training.rewards import Record, Reward
 

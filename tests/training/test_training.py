@@ -30,7 +30,8 @@ from cooper.training.autoencoder import AutoencoderStage, normalised, to_tensor
 from cooper.training.drawn import DrawnMaps
 from cooper.training.kept import Kept
 from cooper.training.latents import Latents, fingerprint
-from cooper.training.loop import Optimisation, Share, Supervised, Trainer
+from cooper.training.loop import Optimisation, Supervised, Trainer
+from cooper.training.processes import Share
 from cooper.training.rows import Mix, SceneRows
 from cooper.training.unified import StageSettings, UnifiedStage
 from cooper.training.vision import CELL, UNKNOWN, Seer, VisionStage, cells_of, depth_of, settle

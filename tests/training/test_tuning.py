@@ -149,7 +149,8 @@ def test_adapters_are_tuned_and_merged(sets: Path) -> None:
 
 def test_checkpointing_changes_nothing_but_memory() -> None:
     rows = rows_of(a_map(), QuestionExample(np.zeros((64, 64, 3), np.uint8), "How many?", "3", None, "q"))
-    from cooper.training.loop import Optimisation, Share
+    from cooper.training.loop import Optimisation
+    from cooper.training.processes import Share
     from cooper.training.rows import Mix
     from cooper.training.unified import StageSettings, UnifiedStage
 

@@ -22,7 +22,8 @@ from torch import Tensor, nn
 from cooper.modalities import modality
 from cooper.model.autoencoder import Autoencoder
 from cooper.scenes.targets import SceneImages
-from cooper.training.loop import Optimisation, Share, Supervised
+from cooper.training.loop import Optimisation, Supervised
+from cooper.training.processes import Share
 
 
 class AutoencoderStage(Supervised[Autoencoder]):

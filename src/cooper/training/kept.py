@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from rich.progress import Progress
 
-from cooper.training.loop import Share, wait
+from cooper.training.processes import Share, wait
 
 
 class Kept(ABC):

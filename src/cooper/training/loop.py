@@ -30,6 +30,9 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
+from cooper.training.muon import Muon
+from cooper.training.processes import Share
+
 M = TypeVar("M", bound=nn.Module)
 #: losses, and figures to log, whose gradients add up to one update
 Losses: TypeAlias = Iterable[tuple[Tensor, dict[str, float]]]
@@ -62,24 +65,6 @@ class Optimisation:
             return warm
         progress = min(1.0, (step - begin) / max(self.steps - begin, 1))
         return warm * (0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * progress)))
-
-
-@dataclass(frozen=True)
-class Share:
-    """Which of several processes this is."""
-
-    rank: int = 0
-    world: int = 1
-
-    @classmethod
-    def mine(cls) -> Share:
-        return cls(dist.get_rank(), dist.get_world_size()) if dist.is_initialized() else cls()
-
-
-def wait() -> None:
-    """Until all processes are here."""
-    if dist.is_initialized():
-        dist.barrier()
 
 
 class Stage(ABC, Generic[M]):
@@ -188,11 +173,7 @@ class Trainer(Generic[M]):
             )
         if hidden:
             assert o.matrix_lr is not None
-            made.append(
-                torch.optim.Muon(
-                    hidden, o.matrix_lr, weight_decay=o.weight_decay, adjust_lr_fn="match_rms_adamw"
-                )
-            )
+            made.append(Muon(hidden, o.matrix_lr, weight_decay=o.weight_decay))
         return made
 
     @property
@@ -260,7 +241,7 @@ class Trainer(Generic[M]):
         """One update of the weights; the figures of each loss."""
         rate = self.optimisation.rate(self.step)
         for optimiser in self.optimisers:
-            base = self.optimisation.matrix_lr if isinstance(optimiser, torch.optim.Muon) else self.optimisation.lr
+            base = self.optimisation.matrix_lr if isinstance(optimiser, Muon) else self.optimisation.lr
             for group in optimiser.param_groups:
                 group["lr"] = base * rate  # type: ignore[operator]
         rows, total = [], 0.0

@@ -30,8 +30,8 @@ from cooper.training.autoencoder import AutoencoderStage, depth_error, normalise
 from cooper.training.drawn import DrawnMaps
 from cooper.training.flags import flag_questions, flagged_questions, task_weights
 from cooper.training.latents import Latents
-from cooper.training.loop import Share, Trainer, wait
-from cooper.training.processes import run_in
+from cooper.training.loop import Trainer
+from cooper.training.processes import Share, run_in, wait
 from cooper.training.recipe import SCRATCH_STAGES, TINY, Measured, Recipe, Scratch, check_beginning
 from cooper.training.reinforcement import Reinforcement, ReinforcementStage
 from cooper.training.rows import SceneRows

@@ -7,12 +7,31 @@ import re
 import signal
 import uuid
 from collections.abc import Callable
+from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import torch
 import torch.distributed as dist
+
+
+@dataclass(frozen=True)
+class Share:
+    """Which of several processes this is."""
+
+    rank: int = 0
+    world: int = 1
+
+    @classmethod
+    def mine(cls) -> Share:
+        return cls(dist.get_rank(), dist.get_world_size()) if dist.is_initialized() else cls()
+
+
+def wait() -> None:
+    """Until all processes are here."""
+    if dist.is_initialized():
+        dist.barrier()
 
 
 def run_in(processes: int, folder: Path, work: Callable[..., object], *args: Any, quiet: bool = False) -> None:

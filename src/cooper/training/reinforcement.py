@@ -32,7 +32,8 @@ from cooper.page import traces_page
 from cooper.sequence import Sequencer
 from cooper.trace import Picture, Text, Trace
 from cooper.training.grpo import Objective, group_advantages, grpo_loss
-from cooper.training.loop import Losses, Optimisation, Share, Stage
+from cooper.training.loop import Losses, Optimisation, Stage
+from cooper.training.processes import Share
 from cooper.training.rewards import Record, Reward, Weights, claim_of, rewards
 from cooper.training.sheet import contact_sheet
 from cooper.view_dropout import blinded

@@ -16,8 +16,9 @@ from cooper.lora import Lora, adapters_or_all
 from cooper.model.packed import losses
 from cooper.model.unified import UnifiedModel
 from cooper.sequence import Sequencer
-from cooper.training.loop import Optimisation, Share, Supervised
+from cooper.training.loop import Optimisation, Supervised
 from cooper.training.pointing import Pointer, Pointers, Pointing, gather
+from cooper.training.processes import Share
 from cooper.training.rows import Mix
 from cooper.training.sheet import contact_sheet
 

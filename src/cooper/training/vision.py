@@ -25,7 +25,8 @@ from cooper.model.vision import grid_positions
 from cooper.scenes.targets import SceneImages
 from cooper.scenes.world import COLORS, SHAPES
 from cooper.training.autoencoder import from_tensor, to_tensor
-from cooper.training.loop import Share, Supervised
+from cooper.training.loop import Supervised
+from cooper.training.processes import Share
 
 #: Side of a cell in pixels.
 CELL = 4
