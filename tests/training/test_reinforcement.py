@@ -13,6 +13,7 @@ import torch
 from tests.helpers import Scripted, picture, random_model, sequencer
 from tests.judge_server import serving
 
+from cooper.data.mixture import Mixture
 from cooper.evaluation.judge import Judge
 from cooper.inference.flow import FlowSettings
 from cooper.lora import Lora, add_adapters
@@ -33,9 +34,10 @@ QUESTIONS = [
     PicturedQuestion(picture(k).image, Record(f"How many, {k}?", "2", "count", 2, "positive", "counting"))
     for k in range(3)
 ]
+DRAWS = Mixture([(QUESTIONS, 1.0)], seed=1)
 SETTINGS = Reinforcement(
-    Optimisation(12, lr=5e-3, warmup=1, decay=0.0, ema=0.5), questions=2, rollouts=4, together=1, turn_tokens=12,
-    flow=FlowSettings(3), page_every=6,
+    Optimisation(20, lr=5e-3, warmup=1, decay=0.0, ema=0.5), questions=2, rollouts=4, together=1, turn_tokens=12,
+    flow=FlowSettings(3), page_every=10,
 )  # fmt: skip
 #: what is said, by seed: rollouts without a map, with one, with two, and cut ones
 SAID = {
@@ -47,7 +49,7 @@ SAID = {
 def scripted(settings: Reinforcement) -> ReinforcementStage:
     script = {seed: [None if t is None else SEQUENCER.ids(t) for t in turns] for seed, turns in SAID.items()}
     sampling = Scripted(1.0, script=script, turn_tokens=64)
-    return ReinforcementStage(QUESTIONS, SEQUENCER, replace(settings, sampling=sampling, turn_tokens=64))
+    return ReinforcementStage(DRAWS, SEQUENCER, replace(settings, sampling=sampling, turn_tokens=64))
 
 
 @pytest.mark.parametrize("view_dropout", [0.0, 0.5])
@@ -134,11 +136,13 @@ def test_with_adapters_the_reference_is_the_model_without_them() -> None:
 def test_rollouts_that_a_judge_is_silent_about_are_left_out() -> None:
     asked = [replace(q, record=replace(q.record, kind="judged", answer="a pair")) for q in QUESTIONS]
     stage = scripted(SETTINGS)
+    draws = Mixture([(asked, 1.0)], seed=1)
     with pytest.raises(ValueError, match="give a judge"):
-        ReinforcementStage(asked, SEQUENCER, stage.settings)
+        alone = ReinforcementStage(draws, SEQUENCER, stage.settings)
+        alone.roll_out(MODEL, alone.batch(0, Share()))
     # the last rollout of the first question was cut, and of what it says the judge says nothing
     with serving(defaultdict(lambda: [(200, "who knows", 0.0)], {"2": [(200, "yes", 0.0)]})) as server:
-        stage = ReinforcementStage(asked, SEQUENCER, stage.settings, judge=Judge(server.url, "m", timeout=5.0))
+        stage = ReinforcementStage(draws, SEQUENCER, stage.settings, judge=Judge(server.url, "m", timeout=5.0))
         groups = stage.roll_out(MODEL, stage.batch(0, Share()))
         assert len(server.asked) == 3, "two questions, and what was cut: each claim once"
     answers = [[r.answer for r in g.rewards] for g in groups]
@@ -172,7 +176,7 @@ def test_what_is_rewarded_is_said_more(updates: int, tmp_path: Path, monkeypatch
     monkeypatch.setattr(reinforcement, "rewards", even)
     model = random_model()
     drawing = {k: p.clone() for k, p in model.named_parameters() if ".gen." in k or k.startswith("vision")}
-    stage = ReinforcementStage(QUESTIONS, SEQUENCER, replace(SETTINGS, updates=updates))
+    stage = ReinforcementStage(DRAWS, SEQUENCER, replace(SETTINGS, updates=updates))
     Trainer(model, stage, SETTINGS.optimisation, tmp_path, workers=0, sheet_every=100).run(quiet=True)
     log = [json.loads(row) for row in (tmp_path / "log.jsonl").read_text().splitlines()]
     totals = [row["reward/total"] for row in log]
@@ -180,5 +184,5 @@ def test_what_is_rewarded_is_said_more(updates: int, tmp_path: Path, monkeypatch
     assert all(torch.equal(p, drawing[k]) for k, p in model.named_parameters() if k in drawing)
     if updates == 1:
         assert all(row["clip_share"] == 0 and row["log_p_difference"] < 1e-4 for row in log)
-    assert [p.name for p in sorted((tmp_path / "pages").iterdir())] == ["000006.html", "000012.html"]
-    assert "reward" in (tmp_path / "pages" / "000006.html").read_text()
+    assert [p.name for p in sorted((tmp_path / "pages").iterdir())] == ["000010.html", "000020.html"]
+    assert "reward" in (tmp_path / "pages" / "000010.html").read_text()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import defaultdict
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,6 +13,7 @@ import torch
 from PIL import Image
 from safetensors.torch import load_file
 from tests.helpers import random_model, sequencer, tokenizer
+from tests.judge_server import serving
 
 from cooper import Cooper
 from cooper.checkpoints.native import save_native
@@ -21,7 +23,9 @@ from cooper.data.mixture import Mixture, Unbroken
 from cooper.data.sets import named
 from cooper.layout import Noised, Words
 from cooper.trace import Drawing, Picture, Text, Trace
+from cooper.training.asked import record_of
 from cooper.training.examples import ExampleRows, Shaping, known
+from cooper.training.rewards.answer import answer_reward
 from cooper.training.tuning import Part
 
 CALL = "<think>I need the depth.</think><depth-estimation>draw the depth</depth-estimation>"
@@ -175,6 +179,7 @@ def test_checkpointing_changes_nothing_but_memory() -> None:
         (["--data", "none=traces"], "no training set is called 'none'"),
         (["--data", "traces", "--steps", "0"], "--steps must be above 0"),
         (["--data", "traces", "--scenes", "x"], "--data needs --start"),
+        (["--data", "traces", "--judge", "x", "--judge-model", "m"], "--judge is for reinforcement"),
         ([], "give --scenes"),
     ],
 )  # fmt: skip
@@ -185,3 +190,52 @@ def test_mistakes_get_one_line(sets: Path, capsys: pytest.CaptureFixture[str], a
     told = capsys.readouterr().err
     assert why in told and told.strip().splitlines()[-1].startswith("cooper: "), told
     assert "Traceback" not in told
+
+
+def test_reinforcement_learns_from_questions(sets: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    argv = ["train", "reinforcement", "--start", "start", "--run", "run", "--processes", "2", "--steps", "2",
+            "--rows", "2", "--lora", "2", "--experts", "und", "--data", "questions.jsonl"]  # fmt: skip
+    assert main(argv) == 0
+    ran = capsys.readouterr()
+    assert "1 rows could not be read" in ran.err and ran.out.strip().endswith("finished: run/reinforcement/model")
+    log = [json.loads(line) for line in Path("run/reinforcement/log.jsonl").read_text().splitlines()]
+    assert len(log) == 2 and all(0 <= row["answer/count"] <= 1 for row in log)
+    assert len(list(Path("run/reinforcement/pages").glob("*.html"))) == 2
+    assert Cooper.load("start", adapter="run/reinforcement/adapter")
+
+
+def test_answers_in_words_are_judged(sets: Path) -> None:
+    Path("words.jsonl").write_text(json.dumps({"image": "a.png", "question": "Why?", "answer": "it is old"}) + "\n")
+    with serving(defaultdict(lambda: [(200, "yes", 0.0)])) as server:
+        argv = ["train", "reinforcement", "--start", "start", "--run", "run", "--processes", "1", "--steps", "1",
+                "--rows", "1", "--data", "words.jsonl", "--judge", server.url, "--judge-model", "m"]  # fmt: skip
+        assert main(argv) == 0
+        assert server.asked
+    log = json.loads(Path("run/reinforcement/log.jsonl").read_text())
+    assert log["answer/judged"] > 0 and log["no_verdict"] == 0
+    assert Path("run/reinforcement/judge.jsonl").exists()
+
+
+@pytest.mark.parametrize(
+    ("answer", "kind", "right", "wrong"),
+    [
+        ("Yes", "yes_no", "Yes, it is.", "no"),
+        ("(B)", "choice", "B. the chair", "A"),
+        ("3", "count", "three", "4"),
+        ("two chairs", "count", "2", "3"),
+        ("2.1 m", "number", "210 cm", "5 m"),
+        ("0.5", "number", "0.51", "2"),
+        ("1 m", "number", "1 m", "1 cm"),
+        ("12:30", "word", "12:30", "12:45"),
+        ("a red ball", "word", "The red ball.", "ball"),
+    ],
+)
+def test_answers_tell_how_they_are_compared(answer: str, kind: str, right: str, wrong: str) -> None:
+    record = record_of("What? A. the table B. the chair", answer)
+    assert (record.kind, record.flag) == (kind, "boundary")
+    scores = [
+        answer_reward(Trace((Text(f"<think>So.</think><answer>{text}</answer>", "model"),)), record)
+        for text in (right, wrong)
+    ]
+    assert scores == [1, 0]
+    assert record_of("What?", answer, "positive", judged=True).kind == ("judged" if kind == "word" else kind)

@@ -11,6 +11,7 @@ import torch
 
 from cooper.api import Cooper
 from cooper.benchmark.machine import describe
+from cooper.data.mixture import Mixture
 from cooper.training.loop import Optimisation, Trainer
 from cooper.training.reinforcement import Group, PicturedQuestion, Reinforcement, ReinforcementStage
 
@@ -30,7 +31,8 @@ def bench_reinforcement(
         raise ValueError(f"of {len(questions) * settings.rollouts} rollouts, 1 or more can run alone, not {alone}")
     if len(questions) < settings.questions:
         raise ValueError(f"a step has {settings.questions} questions, and there are {len(questions)}")
-    stage = ReinforcementStage(questions, cooper.sequencer, settings)
+    draws = Mixture([(questions, 1.0)])
+    stage = ReinforcementStage(draws, cooper.sequencer, settings)
     trainer = Trainer(cooper.model, stage, Optimisation(1, lr=0.0, warmup=1), folder, workers=0)
     batch = list(enumerate(questions[: settings.questions]))
     on_progress("warming up")
@@ -42,7 +44,7 @@ def bench_reinforcement(
     _learn(trainer, stage, groups)
     together = {"rollout_seconds": rolled - began, "update_seconds": time.perf_counter() - rolled}
     on_progress(f"{alone} rollouts, one at a time")
-    single = ReinforcementStage(questions, cooper.sequencer, replace(settings, rollouts=1, together=1))
+    single = ReinforcementStage(draws, cooper.sequencer, replace(settings, rollouts=1, together=1))
     times = {"rollout_seconds": 0.0, "update_seconds": 0.0}
     for k in range(alone):
         began = time.perf_counter()

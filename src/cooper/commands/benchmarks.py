@@ -11,7 +11,7 @@ from typing import Annotated, ClassVar, Literal
 from rich.console import Console
 from tyro.conf import arg
 
-from cooper.commands.options import Flag, OutFile, WithModel
+from cooper.commands.options import Flag, JudgeName, JudgeUrl, OutFile, WithModel
 from cooper.commands.outputs import check_file
 from cooper.commands.score import judge_of, show
 from cooper.commands.terminal import progress_bars
@@ -44,9 +44,9 @@ class EvalBenchmark(WithModel):
     """Questions that are worked on together."""
     strict: Flag = False
     """End at the first row that cannot be used, instead of leaving it out."""
-    judge: Annotated[str | None, arg(metavar="URL", help_behavior_hint="")] = None
+    judge: JudgeUrl = None
     """OpenAI-compatible server of a model that judges what rules cannot, such as http://localhost:8000/v1."""
-    judge_model: Annotated[str | None, arg(metavar="NAME", help_behavior_hint="")] = None
+    judge_model: JudgeName = None
     """That model. Its verdicts are kept beside the answers, in OUT.judge.jsonl."""
     json: Flag = False
     """Print one JSON object."""

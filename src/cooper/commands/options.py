@@ -22,6 +22,8 @@ Guidance: TypeAlias = Annotated[
 ]
 OutFolder: TypeAlias = Annotated[Path | None, arg(metavar="DIR", help_behavior_hint="")]
 OutFile: TypeAlias = Annotated[Path | None, arg(metavar="FILE", help_behavior_hint="")]
+JudgeUrl: TypeAlias = Annotated[str | None, arg(metavar="URL", help_behavior_hint="")]
+JudgeName: TypeAlias = Annotated[str | None, arg(metavar="NAME", help_behavior_hint="")]
 Flag: TypeAlias = Annotated[bool, arg(help_behavior_hint="")]
 
 
@@ -49,6 +51,15 @@ class WithModel:
             self.model, self.precision, base=self.base, adapter=self.adapter, prompts=self.prompts,
             compat=self.compat,
         )  # fmt: skip
+
+
+def judge_named(url: str | None, model: str | None) -> tuple[str, str] | None:
+    """The judge that is asked for, if one is. Raises ValueError if only half of it is given."""
+    if url is None and model is None:
+        return None
+    if url is None or model is None:
+        raise ValueError("a judge is --judge URL and --judge-model NAME together")
+    return url, model
 
 
 def check_drawing(flow_steps: int | None, guidance: tuple[float, float] | None) -> None:

@@ -13,7 +13,7 @@ from rich.table import Table
 from rich.text import Text
 from tyro.conf import Positional, arg
 
-from cooper.commands.options import Flag, OutFile
+from cooper.commands.options import Flag, JudgeName, JudgeUrl, OutFile, judge_named
 from cooper.commands.outputs import check_file
 from cooper.evaluation.judge import Judge
 from cooper.evaluation.score_page import Named, counted, figure_texts, score_page, tables_of
@@ -29,9 +29,9 @@ class Score:
     """What `cooper eval NAME --out` wrote."""
     html: OutFile = None
     """Also write a web page."""
-    judge: Annotated[str | None, arg(metavar="URL", help_behavior_hint="")] = None
+    judge: JudgeUrl = None
     """OpenAI-compatible server of a model that judges what rules cannot, such as http://localhost:8000/v1."""
-    judge_model: Annotated[str | None, arg(metavar="NAME", help_behavior_hint="")] = None
+    judge_model: JudgeName = None
     """That model. Its verdicts are kept beside the predictions, in PREDICTIONS.judge.jsonl."""
     json: Flag = False
     """Print one JSON object."""
@@ -54,13 +54,15 @@ class Score:
 
 
 def judge_of(url: str | None, model: str | None, predictions: Path | None) -> Judge | None:
-    """The judge that is asked for, if one is. Raises ValueError if only half of it is given."""
-    if (url is None) != (model is None):
-        raise ValueError("a judge is --judge URL and --judge-model NAME together")
-    if url is None or model is None:
+    """The judge that is asked for, if one is, whose verdicts are kept beside the predictions.
+
+    Raises ValueError if only half of it is given.
+    """
+    named = judge_named(url, model)
+    if named is None:
         return None
     kept = None if predictions is None else predictions.with_name(f"{predictions.name}.judge.jsonl")
-    return Judge(url, model, cache=kept)
+    return Judge(*named, cache=kept)
 
 
 def show(summary: dict[str, Any], console: Console) -> None:

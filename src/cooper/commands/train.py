@@ -10,9 +10,11 @@ from typing import Annotated, Literal
 
 from tyro.conf import Positional, arg
 
-from cooper.commands.options import Flag
+from cooper.commands.options import Flag, JudgeName, JudgeUrl, judge_named
 from cooper.commands.outputs import check_folder
-from cooper.training.recipe import RECIPES, TINY, check_beginning
+from cooper.training.loop import Optimisation
+from cooper.training.recipe import RECIPES, TINY, Recipe, check_beginning
+from cooper.training.unified import StageSettings
 
 STAGES = ("tiny", *TINY.stages)
 
@@ -31,7 +33,7 @@ class Train:
     of the picture from what is written after a map.
 
     With --data a model is trained further on your own sets instead of on scenes (docs/data.md): one stage, base,
-    perception or interleaved, whole or by LoRA, from --start to RUN/STAGE/model.
+    perception, interleaved or reinforcement, whole or by LoRA, from --start to RUN/STAGE/model.
 
     The preset bagel_7b has the paper's numbers for perception, interleaved and reinforcement. It begins with BAGEL's
     weights (--start), learns from scenes of the synthetic world as the tiny model does, and needs GPUs.
@@ -63,66 +65,94 @@ class Train:
     steps: Annotated[int | None, arg(metavar="N", help_behavior_hint="(default: the preset's)")] = None
     """With --data: steps."""
     rows: Annotated[int | None, arg(metavar="N", help_behavior_hint="(default: the preset's)")] = None
-    """With --data: examples of a step."""
+    """With --data: examples of a step; questions, in reinforcement."""
     lr: Annotated[float | None, arg(metavar="RATE", help_behavior_hint="(default: the preset's)")] = None
     """With --data: peak learning rate of AdamW."""
     lora: Annotated[int | None, arg(metavar="RANK", help_behavior_hint="(default: train all weights)")] = None
-    """With --data: train adapters of this rank, which are kept by themselves and become part of the model."""
+    """Train adapters of this rank, which are kept by themselves and become part of the model."""
     experts: tuple[Literal["und", "gen"], ...] = ("und", "gen")
     """Which experts have adapters: what reads and writes, what draws."""
     checkpointing: Flag = False
-    """With --data: compute layers once more for their gradients, which needs less memory."""
+    """Compute layers once more for their gradients, which needs less memory; not in reinforcement."""
     strict: Flag = False
     """With --data: end at the first broken row instead of passing over it."""
+    judge: JudgeUrl = None
+    """With --data, in reinforcement: server of a model that judges answers in words (OpenAI-compatible), such as
+    http://localhost:8000/v1. Letters, numbers, yes and no are compared by rules."""
+    judge_model: JudgeName = None
+    """That model. Its verdicts are kept in RUN/reinforcement/judge.jsonl."""
 
     def run(self) -> int:
+        for name, value in (("lora", self.lora), ("processes", self.processes)):
+            if value is not None and value < 1:
+                raise ValueError(f"--{name} must be at least 1, not {value}")
+        if self.lora is not None and self.start is None:
+            raise ValueError("--lora trains adapters on weights that are there; name them with --start")
+        check_folder(self.run_folder, "--run")
         return self._on_data() if self.data else self._on_scenes()
 
     def _on_data(self) -> int:
-        from cooper.lora import Lora
         from cooper.training.tuning import Part, Tuning, broken_in, tune
 
         recipe = RECIPES[self.preset]
-        if self.stage not in recipe.unified:
-            raise ValueError(f"--data is for one of the stages {', '.join(recipe.unified)}, not {self.stage}")
+        if self.stage not in (*recipe.unified, *recipe.reinforced):
+            names = ", ".join((*recipe.unified, *recipe.reinforced))
+            raise ValueError(f"--data is for one of the stages {names}, not {self.stage}")
         if self.start is None or self.scenes is not None:
             raise ValueError("--data needs --start, the model to train further, and no --scenes")
-        for name, value in (("steps", self.steps), ("rows", self.rows), ("lr", self.lr), ("lora", self.lora),
-                            ("processes", self.processes)):  # fmt: skip
+        for name, value in (("steps", self.steps), ("rows", self.rows), ("lr", self.lr)):
             if value is not None and not value > 0:
                 raise ValueError(f"--{name} must be above 0, not {value:g}")
-        check_folder(self.run_folder, "--run")
-        settings = recipe.unified[self.stage]
+        judge = judge_named(self.judge, self.judge_model)
+        if judge and self.stage in recipe.unified:
+            raise ValueError(f"--judge is for reinforcement; {self.stage} learns what it is shown")
+        settings = self._adapting(recipe).stage(self.stage)
         how = settings.optimisation
-        lora = None if self.lora is None else Lora(self.lora, 2.0 * self.lora, self.experts)
         how = replace(
             how, steps=self.steps or how.steps, lr=self.lr or how.lr,
-            # what Muon does to matrices it would do to adapters, which are factors of one
-            matrix_lr=None if lora or not how.matrix_lr else how.matrix_lr / how.lr * (self.lr or how.lr),
+            matrix_lr=how.matrix_lr and how.matrix_lr / how.lr * (self.lr or how.lr),
             warmup=min(how.warmup, max(1, (self.steps or how.steps) // 10)),
         )  # fmt: skip
-        settings = replace(
-            settings, optimisation=how, rows=self.rows or settings.rows, lora=lora, checkpointing=self.checkpointing
-        )
+        if isinstance(settings, StageSettings):
+            settings = replace(settings, optimisation=how, rows=self.rows or settings.rows)
+        else:
+            settings = replace(settings, optimisation=how, questions=self.rows or settings.questions)
         parts = tuple(map(Part.parse, self.data))
         tuning = Tuning(
-            self.run_folder, self.stage, settings, parts, self.start, self.base, self.prompts, strict=self.strict
-        )
+            self.run_folder, self.stage, settings, parts, self.start, self.base, self.prompts, strict=self.strict,
+            judge=judge,
+        )  # fmt: skip
         path, broken = tune(tuning, self.processes), broken_in(self.run_folder)
         if broken:
             print(f"{len(broken)} rows could not be read: {self.run_folder / 'broken.txt'}", file=sys.stderr)
         print(f"finished: {path}")
         return 0
 
+    def _adapting(self, recipe: Recipe) -> Recipe:
+        """The recipe whose stages train adapters, or compute layers once more, if they are to."""
+        from cooper.lora import Lora
+
+        lora = None if self.lora is None else Lora(self.lora, 2.0 * self.lora, self.experts)
+
+        def whole(o: Optimisation) -> Optimisation:
+            # what Muon does to matrices it would do to adapters, which are factors of one
+            return replace(o, matrix_lr=None) if lora else o
+
+        return replace(
+            recipe,
+            unified={
+                name: replace(s, optimisation=whole(s.optimisation), lora=lora, checkpointing=self.checkpointing)
+                for name, s in recipe.unified.items()
+            },
+            reinforced={name: replace(s, lora=lora) for name, s in recipe.reinforced.items()},
+        )
+
     def _on_scenes(self) -> int:
         from cooper.scenes.shards import make_shards
         from cooper.scenes.world import SPLITS
 
-        if self.processes < 1:
-            raise ValueError(f"--processes must be at least 1, not {self.processes}")
-        recipe, last = RECIPES[self.preset], "reinforcement" if self.stage == "tiny" else self.stage
+        recipe, last = self._adapting(RECIPES[self.preset]), "reinforcement" if self.stage == "tiny" else self.stage
         check_beginning(recipe, last, self.start)
-        check_folder(self.run_folder, "--run")
         if self.scenes is None:
             raise ValueError("give --scenes, a folder for scenes to train on, or --data, your own")
         check_folder(self.scenes, "--scenes")

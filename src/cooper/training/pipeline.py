@@ -17,6 +17,8 @@ from tokenizers import Tokenizer
 
 from cooper.api import Cooper
 from cooper.checkpoints.native import save_native
+from cooper.data.mixture import Mixture
+from cooper.evaluation.judge import Judge
 from cooper.evaluation.scenes import choose_questions
 from cooper.hardware import fast_dtype
 from cooper.lora import add_adapters, merge_adapters, save_adapters
@@ -33,7 +35,7 @@ from cooper.training.latents import Latents
 from cooper.training.loop import Trainer
 from cooper.training.processes import Share, run_in, wait
 from cooper.training.recipe import SCRATCH_STAGES, TINY, Measured, Recipe, Scratch, check_beginning
-from cooper.training.reinforcement import Reinforcement, ReinforcementStage
+from cooper.training.reinforcement import Questions, Reinforcement, ReinforcementStage
 from cooper.training.rows import SceneRows
 from cooper.training.unified import StageSettings, UnifiedStage
 from cooper.training.vision import Seer, VisionStage, settle
@@ -217,14 +219,22 @@ def train_reinforcement(
 ) -> UnifiedModel:
     """One reinforcement stage on flagged questions, in place."""
     sequencer = Sequencer(tokenizer_of(space, model.config), model.config)
-    questions = flagged_questions(flags, SceneImages(space.train))
+    questions = Mixture([(flagged_questions(flags, SceneImages(space.train)), 1.0)], settings.seed)
+    with adapted(model, settings, space.stage(name)):
+        reinforce(model, questions, sequencer, settings, name, space.stage(name), quiet=quiet)
+    return model
+
+
+def reinforce(
+    model: UnifiedModel, questions: Questions, sequencer: Sequencer, settings: Reinforcement, name: str, folder: Path,
+    judge: Judge | None = None, quiet: bool = False,
+) -> None:  # fmt: skip
+    """The stage itself, on draws of questions."""
     copied = settings.objective.kl and settings.lora is None
     reference = copy.deepcopy(model).requires_grad_(False) if copied else None
-    stage = ReinforcementStage(questions, sequencer, settings, name, reference=reference)
-    with adapted(model, settings, space.stage(name)):
-        # in fp32: what is learned from must be as likely as when it was sampled
-        Trainer(model, stage, settings.optimisation, space.stage(name), sheet_every=10).run(quiet)
-    return model
+    stage = ReinforcementStage(questions, sequencer, settings, name, judge, reference)
+    # in fp32: what is learned from must be as likely as when it was sampled
+    Trainer(model, stage, settings.optimisation, folder, sheet_every=10, workers=0).run(quiet)
 
 
 @contextmanager

@@ -12,7 +12,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -81,6 +81,13 @@ class PicturedQuestion:
     record: Record
 
 
+class Questions(Protocol):
+    """Endless draws of questions, such as a `cooper.data.mixture.Mixture`."""
+
+    def example(self, k: int) -> PicturedQuestion:
+        """Draw k."""
+
+
 @dataclass
 class Group:
     """A question, its rollouts, what they earned, and their advantages (rollouts,)."""
@@ -93,16 +100,14 @@ class Group:
 
 
 class ReinforcementStage(Stage[UnifiedModel]):
-    """`questions` are all there are; every epoch goes through them in an order of its own."""
+    """Step by step, the next draws of `questions` are answered. Those to be judged need a `judge`."""
 
     def __init__(
-        self, questions: Sequence[PicturedQuestion], sequencer: Sequencer, settings: Reinforcement,
+        self, questions: Questions, sequencer: Sequencer, settings: Reinforcement,
         name: str = "reinforcement", judge: Judge | None = None, reference: UnifiedModel | None = None,
     ):  # fmt: skip
         if settings.objective.kl and reference is None and settings.lora is None:
             raise ValueError("a penalty for leaving the reference needs a model as the reference, or adapters")
-        if judge is None and any(asked.record.kind == "judged" for asked in questions):
-            raise ValueError("some of the questions are to be judged by another model; give a judge")
         self.judge, self.reference = judge, reference
         self.name, self.questions, self.sequencer, self.settings = name, questions, sequencer, settings
         self.policy = sequencer.prompts.policy(settings.mode)
@@ -111,11 +116,8 @@ class ReinforcementStage(Stage[UnifiedModel]):
 
     def batch(self, step: int, share: Share) -> list[tuple[int, PicturedQuestion]]:
         """A seed and a question each."""
-        size, total = self.settings.questions, len(self.questions)
-        picks = range(step * size + share.rank, (step + 1) * size, share.world)
-        orders = {k // total: np.random.default_rng((self.settings.seed, k // total)) for k in picks}
-        order = {epoch: rng.permutation(total) for epoch, rng in orders.items()}
-        return [(k, self.questions[int(order[k // total][k % total])]) for k in picks]
+        size = self.settings.questions
+        return [(k, self.questions.example(k)) for k in range(step * size + share.rank, (step + 1) * size, share.world)]
 
     def updates(self, model: UnifiedModel, batch: Any) -> Iterator[Losses]:
         began = time.perf_counter()
@@ -158,7 +160,8 @@ class ReinforcementStage(Stage[UnifiedModel]):
         asked = [claim for claim in claims if claim is not None]
         if not asked:
             return [None] * len(claims)
-        assert self.judge is not None
+        if self.judge is None:
+            raise ValueError("some of the questions are to be judged by another model; give a judge")
         found = iter(self.judge.verdicts(asked))
         return [None if claim is None else next(found) for claim in claims]
 

@@ -1,4 +1,7 @@
-"""Training a model further on sets of a user's own: one stage, from a checkpoint to a checkpoint."""
+"""Training a model further on sets of a user's own: one stage, from a checkpoint to a checkpoint.
+
+Supervised stages learn from maps, questions with answers and traces; reinforcement from questions with answers.
+"""
 
 from __future__ import annotations
 
@@ -16,12 +19,15 @@ from cooper.data.examples import Example
 from cooper.data.mixture import Mixture, Unbroken
 from cooper.data.sets import named, open_set
 from cooper.data.tables import BadRow
+from cooper.evaluation.judge import Judge
 from cooper.hardware import fast_dtype
 from cooper.prompts import FILE, Prompts
+from cooper.training.asked import AskedRows
 from cooper.training.examples import ExampleRows, Shaping
 from cooper.training.loop import Trainer
-from cooper.training.pipeline import adapted, once
+from cooper.training.pipeline import adapted, once, reinforce
 from cooper.training.processes import run_in
+from cooper.training.reinforcement import Reinforcement
 from cooper.training.unified import StageSettings, UnifiedStage
 
 #: lines of the run's folder that name what could not be read
@@ -57,7 +63,7 @@ class Tuning:
     run: Path
     """Folder of the run."""
     name: str
-    settings: StageSettings
+    settings: StageSettings | Reinforcement
     data: tuple[Part, ...]
     start: str = "tiny"
     """The model to begin with."""
@@ -66,6 +72,8 @@ class Tuning:
     shaping: Shaping = field(default_factory=Shaping)
     strict: bool = False
     """Whether the first broken row ends it; otherwise it is told, passed over and counted."""
+    judge: tuple[str, str] | None = None
+    """Server and name of a model that judges answers in words (reinforcement)."""
 
 
 def tune(tuning: Tuning, processes: int = 1, quiet: bool = False) -> Path:
@@ -86,17 +94,23 @@ def broken_in(run: Path) -> list[str]:
 
 
 def _train(tuning: Tuning, quiet: bool) -> None:
-    folder, settings = tuning.run / tuning.name, replace(tuning.settings, point_weight=0.0)
+    folder, settings = tuning.run / tuning.name, tuning.settings
     cooper = Cooper.load(tuning.start, base=tuning.base, prompts=tuning.prompts)
     model, sequencer = cooper.model.train().requires_grad_(True), cooper.sequencer
     mixture: Mixture[Example] = Mixture([part.open() for part in tuning.data], settings.seed)
     unbroken = Unbroken(mixture, Noting(tuning.run / BROKEN, quiet), tuning.strict)
-    rows = ExampleRows(unbroken, copy.deepcopy(model.autoencoder).cpu(), sequencer, tuning.shaping)
-    stage = UnifiedStage(tuning.name, rows, rows, settings)
     with adapted(model, settings, folder):
-        Trainer(
-            model, stage, settings.optimisation, folder, dtype=fast_dtype(), sheet_every=settings.sheet_every
-        ).run(quiet)
+        if isinstance(settings, StageSettings):
+            rows = ExampleRows(unbroken, copy.deepcopy(model.autoencoder).cpu(), sequencer, tuning.shaping)
+            # nobody has said where the things are that words name
+            supervised = UnifiedStage(tuning.name, rows, rows, replace(settings, point_weight=0.0))
+            Trainer(
+                model, supervised, settings.optimisation, folder, dtype=fast_dtype(), sheet_every=settings.sheet_every
+            ).run(quiet)
+        else:
+            judge = None if tuning.judge is None else Judge(*tuning.judge, cache=folder / "judge.jsonl")
+            asked = AskedRows(unbroken, judge is not None)
+            reinforce(model, asked, sequencer, settings, tuning.name, folder, judge, quiet)
 
     def keep() -> None:
         save_native(model, sequencer.tokenizer, folder / "model", torch.bfloat16)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from cooper.evaluation.extraction import answer_in
+from cooper.evaluation.grading import grade
+from cooper.evaluation.items import options_in
 from cooper.evaluation.judge import Claim
 from cooper.evaluation.quantities import parse_number, to_metres
 from cooper.evaluation.scores import score_answer
@@ -14,15 +17,18 @@ def answer_reward(
 ) -> float:
     """0..1 for what the last turn answers; for the whole turn if it has no `<answer>`, as in the paper.
 
-    Words and counts are right or wrong. Lengths are graded by mean relative accuracy, or, with a `tolerance`, right if
-    their relative error is at most that. Of a judged question the `verdict` decides; NaN if there is none, which is not
-    the same as a wrong answer. A rollout that ends in a drawing, or without a turn, has no answer: 0.
+    Words, counts, letters, yes and no are right or wrong; numbers are graded by mean relative accuracy. So are lengths
+    in metres, or, with a `tolerance`, they are right if their relative error is at most that. Of a judged question the
+    `verdict` decides; NaN if there is none, which is not the same as a wrong answer. A rollout that ends in a drawing,
+    or without a turn, has no answer: 0.
     """
     given = given_answer(trace)
     if given is None:
         return 0.0
     if record.kind == "judged":
         return float("nan") if verdict is None else float(verdict)
+    if record.kind == "choice" or record.kind == "yes_no" or record.kind == "number":
+        return grade(record.kind, answer_in(record.kind, given, options_in(record.question)), record.answer)
     if record.kind != "metres" or tolerance is None:
         return score_answer(record.kind, given, record.answer, record.value)
     number, true = parse_number(given), record.value

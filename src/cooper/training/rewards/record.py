@@ -10,12 +10,13 @@ from cooper.data.examples import Flag
 
 @dataclass(frozen=True)
 class Record:
-    """A question, its true answer, and how answers to it are compared (`cooper.evaluation.scores.score_answer`)."""
+    """A question, its true answer, and how answers to it are compared."""
 
     question: str
     answer: str
-    kind: Literal["metres", "count", "word", "judged"]
-    """"judged": by another model, not by rules."""
+    kind: Literal["metres", "count", "word", "choice", "yes_no", "number", "judged"]
+    """As in the synthetic world: "metres", "count", "word". As in benchmarks (`cooper.evaluation.grading`): "choice",
+    "yes_no", "number". "judged": by another model, not by rules."""
     value: float | None = None
     """The exact number, for lengths."""
     flag: Flag = "boundary"
