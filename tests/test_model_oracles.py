@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
+import torch.nn.functional as F
 from tests.helpers import random_model
 from torch import Tensor, nn
 
@@ -11,6 +12,7 @@ from cooper.checkpoints.keys import to_released
 from cooper.layout import Words, chain, collate, lay_out
 from cooper.model.config import AutoencoderConfig
 from cooper.model.packed import forward
+from cooper.model.transformer import Gated
 
 MODEL = random_model(autoencoder=AutoencoderConfig(8, (1, 2, 2), 2, 4, groups=4, scale=0.36, shift=0.12))
 MAIN, AUTOENCODER = to_released({k: p.detach() for k, p in MODEL.named_parameters()}, MODEL.config)
@@ -107,3 +109,15 @@ def test_images_are_encoded_as_by_diffusers() -> None:
     close(log_variance, posterior.logvar)
     close(MODEL.autoencoder.encode(images), c.scale * (posterior.mean - c.shift))
     close(MODEL.autoencoder.decode(mean), theirs.decode(mean / c.scale + c.shift).sample)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_the_gate_has_the_gradient_that_autograd_finds(dtype: torch.dtype) -> None:
+    a = torch.randn(2, 5, 16, generator=torch.Generator().manual_seed(0)).to(dtype).requires_grad_(True)
+    b = a.detach().clone().requires_grad_(True)
+    gate, up = b.chunk(2, dim=-1)
+    ours, theirs = Gated.apply(a), F.silu(gate) * up
+    weight = torch.arange(ours.numel()).view_as(ours).to(dtype)
+    (ours * weight).sum().backward()
+    (theirs * weight).sum().backward()
+    assert torch.equal(ours, theirs) and torch.equal(a.grad, b.grad)

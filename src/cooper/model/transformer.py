@@ -11,7 +11,7 @@ Legend: B rows, N tokens of a stream or of both, h query heads, k key/value head
 
 from __future__ import annotations
 
-from typing import Protocol, TypeAlias, runtime_checkable
+from typing import Any, Protocol, TypeAlias, runtime_checkable
 
 import torch
 import torch.nn.functional as F
@@ -60,8 +60,32 @@ class Expert(nn.Module):
 
     def finish(self, x: Hidden, attended: Hidden) -> Hidden:
         x = x + self.out(attended.to(x.dtype))
-        gate, up = self.gate_up(self.norm_ffn(x)).chunk(2, dim=-1)
-        return x + self.down(F.silu(gate) * up)
+        return x + self.down(Gated.apply(self.gate_up(self.norm_ffn(x))))  # type: ignore[no-untyped-call]
+
+
+class Gated(torch.autograd.Function):
+    """silu(gate) * up of gate | up (..., 2 * F), as (..., F).
+
+    Left to autograd its gradient takes more than twice as long, and a twentieth of a training step on a CPU: two halves
+    that are then put side by side.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, gate_up: Tensor) -> Tensor:
+        gate, up = gate_up.chunk(2, dim=-1)
+        opened = F.silu(gate)
+        ctx.save_for_backward(gate_up, opened)
+        return opened * up
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> Tensor:
+        gate_up, opened = ctx.saved_tensors
+        gate, up = gate_up.chunk(2, dim=-1)
+        both = torch.empty_like(gate_up)
+        of_gate, of_up = both.chunk(2, dim=-1)
+        torch.mul(grad, opened, out=of_up)
+        torch.ops.aten.silu_backward.grad_input(grad * up, gate, grad_input=of_gate)
+        return both
 
 
 class Layer(nn.Module):
