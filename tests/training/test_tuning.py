@@ -18,13 +18,16 @@ from tests.judge_server import serving
 from cooper import Cooper
 from cooper.checkpoints.native import save_native
 from cooper.cli import main
+from cooper.commands.train import Train
 from cooper.data.examples import MapExample, QuestionExample, TraceExample
 from cooper.data.mixture import Mixture, Unbroken
 from cooper.data.sets import named
 from cooper.layout import Noised, Words
+from cooper.lora import Lora
 from cooper.trace import Drawing, Picture, Text, Trace
 from cooper.training.asked import record_of
 from cooper.training.examples import ExampleRows, Shaping, known
+from cooper.training.recipe import TINY
 from cooper.training.rewards.answer import answer_reward
 from cooper.training.tuning import Part
 
@@ -239,3 +242,15 @@ def test_answers_tell_how_they_are_compared(answer: str, kind: str, right: str, 
     ]
     assert scores == [1, 0]
     assert record_of("What?", answer, "positive", judged=True).kind == ("judged" if kind == "word" else kind)
+
+
+def test_stages_on_scenes_train_adapters_too(capsys: pytest.CaptureFixture[str]) -> None:
+    asked = Train("interleaved", Path("run"), start="tiny", lora=4, experts=("und",), checkpointing=True)
+    recipe = asked.adapting(TINY)
+    stages = [recipe.stage(name) for name in (*recipe.unified, *recipe.reinforced)]
+    assert {stage.lora for stage in stages} == {Lora(4, 8.0, ("und",))}
+    assert {stage.optimisation.matrix_lr for stage in stages} == {None}
+    assert all(stage.checkpointing for stage in recipe.unified.values())
+    assert Train("interleaved", Path("run")).adapting(TINY) == TINY
+    assert main(["train", "interleaved", "--run", "run", "--scenes", "scenes", "--lora", "4"]) == 2
+    assert "name them with --start" in capsys.readouterr().err

@@ -106,7 +106,7 @@ class Train:
         judge = judge_named(self.judge, self.judge_model)
         if judge and self.stage in recipe.unified:
             raise ValueError(f"--judge is for reinforcement; {self.stage} learns what it is shown")
-        settings = self._adapting(recipe).stage(self.stage)
+        settings = self.adapting(recipe).stage(self.stage)
         how = settings.optimisation
         how = replace(
             how, steps=self.steps or how.steps, lr=self.lr or how.lr,
@@ -128,7 +128,7 @@ class Train:
         print(f"finished: {path}")
         return 0
 
-    def _adapting(self, recipe: Recipe) -> Recipe:
+    def adapting(self, recipe: Recipe) -> Recipe:
         """The recipe whose stages train adapters, or compute layers once more, if they are to."""
         from cooper.lora import Lora
 
@@ -151,7 +151,7 @@ class Train:
         from cooper.scenes.shards import make_shards
         from cooper.scenes.world import SPLITS
 
-        recipe, last = self._adapting(RECIPES[self.preset]), "reinforcement" if self.stage == "tiny" else self.stage
+        recipe, last = self.adapting(RECIPES[self.preset]), "reinforcement" if self.stage == "tiny" else self.stage
         check_beginning(recipe, last, self.start)
         if self.scenes is None:
             raise ValueError("give --scenes, a folder for scenes to train on, or --data, your own")
