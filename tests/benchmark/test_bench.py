@@ -11,10 +11,10 @@ import torch
 from cooper.benchmark import answer as answer_module
 from cooper.benchmark import engine as engine_module
 from cooper.benchmark.answer import ROLLOUT_FLOW, bench_answer
-from cooper.benchmark.machine import describe, gflop, matmul_peak, randomised
+from cooper.benchmark.machine import gflop, matmul_peak, randomised
 from cooper.benchmark.script import PARTS, Endless, Script, play, random_model
 from cooper.commands.bench import BenchAnswer, BenchEngine, BenchReinforcement
-from cooper.hardware import threads
+from cooper.hardware import describe, threads
 from cooper.inference.flow import FlowSettings
 
 LENGTHS = {"system": 5, "question": 4, "turn": 6, "call": 2, "reflection": 3}

@@ -7,9 +7,9 @@ from functools import partial
 from statistics import median
 from typing import Any
 
-from cooper.benchmark.machine import describe, gflop, matmul_peak, randomised
+from cooper.benchmark.machine import gflop, matmul_peak, randomised
 from cooper.benchmark.script import PARTS, Course, Script, play, random_model
-from cooper.hardware import threads
+from cooper.hardware import describe, threads
 from cooper.inference.flow import FlowSettings
 from cooper.model.config import PRECISIONS, Precision
 from cooper.model.precision import put_in

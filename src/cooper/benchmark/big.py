@@ -26,13 +26,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from cooper.benchmark.machine import describe, timed
+from cooper.benchmark.machine import timed
 from cooper.benchmark.script import Course, Endless, grid_of, picture, words, write
 from cooper.checkpoints.checkpoint import find
 from cooper.checkpoints.keys import to_released
 from cooper.checkpoints.released import config_files
 from cooper.checkpoints.stored import Header
 from cooper.checkpoints.writing import write_tensors
+from cooper.hardware import describe
 from cooper.inference.flow import FlowSettings
 from cooper.inference.sampler import generator
 from cooper.inference.session import Session

@@ -9,9 +9,9 @@ from typing import Any
 
 import torch
 
-from cooper.benchmark.machine import describe, gflop, matmul_peak, randomised, timed
+from cooper.benchmark.machine import gflop, matmul_peak, randomised, timed
 from cooper.benchmark.script import Endless, Script, grid_of, play, prompt, words, write
-from cooper.hardware import threads
+from cooper.hardware import describe, threads
 from cooper.inference.flow import FlowSettings
 from cooper.inference.sampler import generator
 from cooper.inference.session import Session

@@ -1,13 +1,9 @@
-"""The machine a figure was measured on, and how to measure on it."""
+"""How to measure on a machine."""
 
 from __future__ import annotations
 
-import os
-import platform
 import time
 from collections.abc import Callable
-from pathlib import Path
-from typing import Any
 
 import torch
 from torch import nn
@@ -17,27 +13,6 @@ from cooper.hardware import threads
 from cooper.model.config import Precision
 
 _PEAK_SIZE = 1024
-
-
-def describe() -> dict[str, Any]:
-    """Processor, cores this process may use, and versions."""
-    return {
-        "cpu": _processor(), "cores": _cores(), "torch": torch.__version__, "python": platform.python_version(),
-        "omp_wait_policy": os.environ.get("OMP_WAIT_POLICY"),
-    }  # fmt: skip
-
-
-def _processor() -> str:
-    try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-    except OSError:
-        lines = []
-    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return names[0] if names else platform.processor() or platform.machine()
-
-
-def _cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def matmul_peak(precision: Precision, seconds: float = 0.2) -> float:

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 
 from cooper.api import Cooper
-from cooper.benchmark.machine import describe
 from cooper.evaluation.scenes import evaluate_scenes, load_scenes, seeds_of
+from cooper.hardware import describe
 from cooper.inference.drawing import Velocities
 from cooper.inference.sampler import generator
 from cooper.inference.session import Session

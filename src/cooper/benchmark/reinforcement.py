@@ -10,8 +10,8 @@ from typing import Any
 import torch
 
 from cooper.api import Cooper
-from cooper.benchmark.machine import describe
 from cooper.data.mixture import Mixture
+from cooper.hardware import describe
 from cooper.training.loop import Optimisation, Trainer
 from cooper.training.reinforcement import Group, PicturedQuestion, Reinforcement, ReinforcementStage
 

@@ -37,10 +37,8 @@ def scores(answers: Mapping[str, Answers], names: Sequence[str], path: Path) -> 
 
 def calls(answers: Mapping[str, Answers], path: Path) -> None:
     """Share of the answers with each map, by task."""
-    figure, axes = plt.subplots(
-        1, max(1, len(answers)), figsize=(11, 3.6), sharey=True, squeeze=False, layout="constrained"
-    )
-    for axis, (name, of) in zip(axes[0], answers.items(), strict=False):
+    figure, axes = plt.subplots(1, len(answers), figsize=(11, 3.6), sharey=True, squeeze=False, layout="constrained")
+    for axis, (name, of) in zip(axes[0], answers.items(), strict=True):
         asked = [task for task in TASKS if _has(of, task)]
         for k, call in enumerate(("depth", "segmentation")):
             shares = [100 * share_calling(of, (task,), call) for task in asked]
@@ -48,8 +46,7 @@ def calls(answers: Mapping[str, Answers], path: Path) -> None:
         axis.set_xticks(np.arange(len(asked)), [task.replace("_", " ") for task in asked], rotation=60, ha="right")
         axis.set_title(name)
     axes[0][0].set_ylabel("% of answers")
-    if answers:
-        axes[0][0].legend(frameon=False)
+    axes[0][0].legend(frameon=False)
     _save(figure, path)
 
 
@@ -64,8 +61,7 @@ def rewards(logs: Mapping[str, Sequence[Sequence[Row]]], path: Path) -> None:
             axis.plot(np.arange(1, steps + 1), values, label=name.replace("_", " "))
         axis.set_title(title)
         axis.set_xlabel("step")
-    if logs:
-        axes[0].legend(frameon=False, fontsize=8)
+    axes[0].legend(frameon=False, fontsize=8)
     _save(figure, path)
 
 

@@ -35,8 +35,11 @@ def write_report(seeds: Sequence[SeedResults], plan: Plan, out: Path, command: s
     folder.mkdir(parents=True, exist_ok=True)
     # not the controls, whose plot nobody could read
     plots.scores(answers, [v.name for v in VARIANTS if v in variants], folder / "scores.png")
-    plots.calls({name: answers[name] for name in ("SFT only", "COOPER") if name in answers}, folder / "calls.png")
-    plots.rewards(logs, folder / "rewards.png")
+    deciding: dict[str, Answers] = {name: answers[name] for name in ("SFT only", "COOPER") if name in answers}
+    if deciding:
+        plots.calls(deciding, folder / "calls.png")
+    if logs:
+        plots.rewards(logs, folder / "rewards.png")
     plots.beside_the_paper(answers, PAPER, folder / "paper.png")
     path = out / "results.md"
     with new_file(path) as file:
@@ -48,6 +51,8 @@ def _text(
     seeds: Sequence[SeedResults], plan: Plan, variants: Sequence[Variant], answers: Mapping[str, Answers],
     logs: Mapping[str, Sequence[Sequence[Row]]], command: str,
 ) -> list[str]:  # fmt: skip
+    drawing = [v for v in variants if v.mode == "interleaved"]
+    drawn = [stage for stage in plan.drawing if all(stage in s.figures.maps for s in seeds)]
     lines = [
         "# The paper's claims, in the synthetic world", "",
         f"Written by `{command}`, seeds {', '.join(str(s.seed) for s in seeds)}. For each seed all models are trained "
@@ -73,36 +78,49 @@ def _text(
             ("task", *(v.name for v in variants)),
             [(task, *(_of_task(answers[v.name], task) for v in variants)) for task in TASKS],
         ),
-        "", "### Share of the answers for which depth / segmentation was drawn", "",
-        *_table(
-            ("task", *(v.name for v in variants if v.mode == "interleaved")),
-            [
-                (task, *(_calls(answers[v.name], task) for v in variants if v.mode == "interleaved"))
-                for task in TASKS
-            ],
-        ),
-        "", "![calls by task](results/calls.png)", "", "## Maps", "",
-        f"Of the first {plan.n_maps} test scenes of each seed, drawn on demand; metric depth, no alignment.", "",
-        *_table(
-            ("after", *(title for *_, title in MAPS)),
-            [
-                (stage, *(_mean(s.figures.maps[stage][kind][figure] for s in seeds) for kind, figure, _ in MAPS))
-                for stage in plan.drawing
-            ],
-        ),
-        "", "## Reinforcement", "", "Mean answer reward of rollouts (sampled, on training questions).", "",
-        *_table(
-            ("stage", "first five steps", "last five steps"),
-            [(stage, *(_answers_of(of, part) for part in (slice(5), slice(-5, None)))) for stage, of in logs.items()],
-        ),
-        "", "![rewards](results/rewards.png)", "", "## Time", "",
-        "Hours of training, by stage and seed, on the machine it ran on, beside whatever else ran there. The first "
-        "three stages are shared by all seeds. By the clock: everything, rendering, drawing, flagging and asking, too; "
-        "what seeds share counts for the seed that made it.", "",
+    ]  # fmt: skip
+    if drawing:
+        lines += [
+            "", "### Share of the answers for which depth / segmentation was drawn", "",
+            *_table(
+                ("task", *(v.name for v in drawing)),
+                [(task, *(_calls(answers[v.name], task) for v in drawing)) for task in TASKS],
+            ),
+            "", "![calls by task](results/calls.png)",
+        ]  # fmt: skip
+    if drawn:
+        lines += [
+            "", "## Maps", "",
+            f"Of the first {plan.n_maps} test scenes of each seed, drawn on demand; metric depth, no alignment.", "",
+            *_table(
+                ("after", *(title for *_, title in MAPS)),
+                [
+                    (stage, *(_mean(s.figures.maps[stage][kind][figure] for s in seeds) for kind, figure, _ in MAPS))
+                    for stage in drawn
+                ],
+            ),
+        ]  # fmt: skip
+    if logs:
+        lines += [
+            "", "## Reinforcement", "", "Mean answer reward of rollouts (sampled, on training questions).", "",
+            *_table(
+                ("stage", "first five steps", "last five steps"),
+                [
+                    (stage, *(_answers_of(of, part) for part in (slice(5), slice(-5, None))))
+                    for stage, of in logs.items()
+                ],
+            ),
+            "", "![rewards](results/rewards.png)",
+        ]  # fmt: skip
+    return [
+        *lines, "", "## Time", "",
+        "Hours of training, by stage and seed, beside whatever else ran there. The first three stages are shared by "
+        "all seeds. By the clock: everything, rendering, drawing, flagging and asking, too; what seeds share counts "
+        "for the seed that made it.", "",
+        *(f"- Seed {s.seed}: {s.figures.machine['cpu']}, {s.figures.machine['cores']} cores" for s in seeds), "",
         *_hours(seeds), "",
         "Every answer, and the logs of reinforcement: the folders seed-K in [results](results).",
     ]  # fmt: skip
-    return lines
 
 
 def _fewer(answers: Answers, seeds: Sequence[SeedResults]) -> str:

@@ -32,6 +32,8 @@ class SeedFigures:
     """The log of each reinforcement stage."""
     hours: Mapping[str, float]
     """Of training, by stage; "by the clock" is everything."""
+    machine: Mapping[str, Any]
+    """Where it ended (`cooper.hardware.describe`)."""
 
 
 @dataclass(frozen=True)

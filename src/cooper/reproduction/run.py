@@ -17,7 +17,7 @@ def reproduce(
 ) -> Path:  # fmt: skip
     """Train and ask the variants of these seeds in the folder `run`; returns the path of the report in `out`.
 
-    What comes of a seed is kept in `out`/results, and the report is of all that are there.
+    What comes of a seed is kept in `out`/results as it comes, and the report is of all that is there.
 
     Raises ValueError if either folder holds a run of another plan.
     """
@@ -27,9 +27,9 @@ def reproduce(
     ones = [Seed(run, plan, seed) for seed in seeds]
     for work in (Seed.run, Seed.run_ablations):
         for one in ones:
-            work(one, processes, say, bars)
-            one.results().save(results / one.folder.name)
-            path = write_report(load_results(results), plan, out, command)
+            for _ in work(one, processes, say, bars):
+                one.results().save(results / one.folder.name)
+                path = write_report(load_results(results), plan, out, command)
     return path
 
 

@@ -15,6 +15,7 @@ from cooper.evaluation.maps import OnProgress, evaluate_maps
 from cooper.evaluation.predictions import Row
 from cooper.evaluation.scenes import evaluate_scenes, load_scenes
 from cooper.files import new_file
+from cooper.hardware import describe
 from cooper.inference.engine import Engine, Settings
 from cooper.reproduction.results import SeedFigures, SeedResults, name_of
 from cooper.reproduction.variants import Plan, Variant
@@ -59,19 +60,22 @@ class Seed:
     def _times(self) -> Path:
         return self.folder / "times.jsonl"
 
-    def run(self, processes: int, say: Say, bars: Bars) -> None:
-        """Train and ask what is not done yet, but for the ablations."""
-        self._each(self.plan.variants, processes, say, bars)
+    def run(self, processes: int, say: Say, bars: Bars) -> Iterator[None]:
+        """Train and ask what is not done yet, but for the ablations. Stops wherever there is something new to tell, and
+        at the end."""
+        yield from self._each(self.plan.variants, processes, say, bars)
         for stage in self.plan.drawing:
             if not self.maps(stage).exists():
                 with self._timed(f"measuring the maps of {stage}", say), bars() as on_progress:
                     self._measure(stage, on_progress)
+        yield
 
-    def run_ablations(self, processes: int, say: Say, bars: Bars) -> None:
-        """Train and ask those that are not done yet."""
-        self._each(self.plan.ablations, processes, say, bars)
+    def run_ablations(self, processes: int, say: Say, bars: Bars) -> Iterator[None]:
+        """The same for the ablations."""
+        yield from self._each(self.plan.ablations, processes, say, bars)
+        yield
 
-    def _each(self, variants: Sequence[Variant], processes: int, say: Say, bars: Bars) -> None:
+    def _each(self, variants: Sequence[Variant], processes: int, say: Say, bars: Bars) -> Iterator[None]:
         missing = [variant for variant in variants if not self.predictions(variant).exists()]
         if missing:
             with self._timed("rendering", say):
@@ -82,6 +86,7 @@ class Seed:
                     train(self.space, self.recipe, variant.stage, processes)
             with self._timed(f"asking {variant.name}", say), bars() as on_progress:
                 self._ask(variant, on_progress)
+            yield
 
     @contextmanager
     def _timed(self, what: str, say: Say) -> Iterator[None]:
@@ -130,9 +135,12 @@ class Seed:
         return SeedResults(
             SeedFigures(
                 self.seed, name_of(self.plan),
-                maps={stage: json.loads(self.maps(stage).read_text()) for stage in self.plan.drawing},
+                maps={
+                    stage: json.loads(self.maps(stage).read_text())
+                    for stage in self.plan.drawing if self.maps(stage).exists()
+                },
                 logs={stage: _rows(self.space.stage(stage) / "log.jsonl") for stage in reinforced},
-                hours=self._hours(),
+                hours=self._hours(), machine=describe(),
             ),
             answers={name: _rows(path) for name, path in asked.items() if path.exists()},
         )  # fmt: skip
