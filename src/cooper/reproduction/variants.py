@@ -99,11 +99,11 @@ def shortened(recipe: Recipe, steps: dict[str, int], scenes: int) -> Recipe:
 
 
 _SUPERVISED = ("interleaved", "text", "true_maps", "view_dropout")
-#: Some four hours for a seed on two cores with bf16 instructions, and an hour for what seeds share.
+#: Some three hours for a seed on two cores, and an hour for what seeds share.
 FULL = Plan(
     replace(
         shortened(TINY, {
-            "autoencoder": 2500, "decoder": 1200, "vision": 2000, "base": 2500, "perception": 800, "direct": 800,
+            "autoencoder": 2500, "decoder": 1200, "vision": 2000, "base": 2000, "perception": 800, "direct": 800,
             **dict.fromkeys(_SUPERVISED, 700), **dict.fromkeys(TINY.reinforced, 30),
         }, scenes=4000), balance=replace(TINY.balance, scenes=60), reinforced_on=Measured("interleaved", 150),
     )

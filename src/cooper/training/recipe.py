@@ -96,8 +96,9 @@ _SUPERVISED = StageSettings(
     scenes=8000, drawn=True, balanced=True, trains_vision=False,
 )  # fmt: skip
 _INTERLEAVED = replace(
-    _TRACES, modes=(("interleaved", 0.62), ("direct", 0.32), ("text", 0.04), ("perception", 0.02)), maps=1.0, noises=2,
-    traced_targets=0.3, object_weight=2.5,
+    # longer rows, in which maps take no room from what is written: it is as much as without them
+    _TRACES, modes=(("interleaved", 0.62), ("direct", 0.32), ("text", 0.04), ("perception", 0.02)), tokens=1100,
+    maps=1.0, noises=2, traced_targets=0.3, object_weight=2.5,
 )  # fmt: skip
 # the paper: 20 steps of 128 questions, 8 rollouts each, at 3e-6
 _REINFORCED = Reinforcement(Optimisation(steps=40, lr=1e-4, warmup=2, ema=0.9), after="interleaved")
@@ -113,7 +114,7 @@ TINY = Recipe(
     unified={
         # the analogue of BAGEL: numbers looked up by names, sums, and drawing pictures
         "base": StageSettings(
-            Mix(tokens=540, told=0.05, sums=0.2, caption=0.2, grounded=4, listed=9, reconstruct=0.25),
+            Mix(tokens=600, told=0.05, sums=0.2, caption=0.2, grounded=4, listed=4, reconstruct=0.25),
             Optimisation(steps=1500, lr=1e-3, matrix_lr=2e-3, decay=0.0, ema=0.995),
             seed=10, trains_vision=False,
         ),

@@ -1,0 +1,52 @@
+"""What the recipe's rows teach: maps take much room, and must not take it from what is written."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from cooper import Cooper
+from cooper.layout import Words
+from cooper.scenes.shards import make_shards
+from cooper.scenes.targets import SceneImages
+from cooper.training.latents import Latents
+from cooper.training.recipe import TINY
+from cooper.training.rows import SceneRows
+
+pytest.importorskip("mujoco")
+
+
+@pytest.fixture(scope="module")
+def written(tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[float, float]]:
+    """Of each supervised stage, answers in a row and tokens that are learned to be written."""
+    folder: Path = tmp_path_factory.mktemp("shards")
+    make_shards(folder, 0, 12, size=128, workers=1, quiet=True)
+    cooper, images = Cooper.load("tiny"), SceneImages(folder)
+    latents = Latents(images, folder, cooper.model.autoencoder, cooper.sequencer)
+    for kind in images.kinds:
+        latents.make(kind, quiet=True)
+    found = {}
+    for name, settings in TINY.unified.items():
+        rows = SceneRows(images, latents, cooper.sequencer, settings.mix)
+        rng = np.random.default_rng(0)
+        learned = [
+            [n.piece for n in rows.nodes(i % 12, rng) if isinstance(n.piece, Words) and n.piece.loss] for i in range(96)
+        ]
+        answers = [sum("<answer>" in cooper.sequencer.text(list(p.ids)) for p in row) for row in learned]
+        found[name] = float(np.mean(answers)), float(np.mean([sum(len(p.ids) for p in row) for row in learned]))
+    return found
+
+
+def test_every_stage_learns_to_answer(written: dict[str, tuple[float, float]]) -> None:
+    few = {name: round(answers, 2) for name, (answers, _) in written.items() if answers < 4}
+    assert not few
+
+
+@pytest.mark.parametrize(("drawing", "without"), [("perception", "direct"), ("interleaved", "text")])
+def test_what_draws_is_compared_with_what_reads_as_much(
+    written: dict[str, tuple[float, float]], drawing: str, without: str
+) -> None:
+    for a, b in zip(written[drawing], written[without], strict=True):
+        assert 0.8 < a / b < 1.25
