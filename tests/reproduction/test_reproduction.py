@@ -126,6 +126,11 @@ def test_results_that_cannot_be_read(tmp_path: Path) -> None:
     whole = SeedResults(figures, {"base": [{"seed": 3, "score": 1.0}]})
     whole.save(tmp_path / "seed-0")
     assert load_results(tmp_path) == [whole]
+    replace(whole, answers={}).keep(tmp_path / "seed-0")
+    assert load_results(tmp_path) == [whole], "a run that has begun anew replaces nothing that it has not found itself"
+    more = replace(whole, answers={**whole.answers, "PE": [{"seed": 4, "score": 0.0}]})
+    more.keep(tmp_path / "seed-0")
+    assert load_results(tmp_path) == [more]
     packed = tmp_path / "seed-0/predictions.jsonl.gz"
     for broken in (packed.read_bytes()[:-12], b"no gzip"):
         packed.write_bytes(broken)

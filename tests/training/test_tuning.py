@@ -183,6 +183,7 @@ def test_checkpointing_changes_nothing_but_memory() -> None:
         (["--data", "traces", "--steps", "0"], "--steps must be above 0"),
         (["--data", "traces", "--scenes", "x"], "--data needs --start"),
         (["--data", "traces", "--judge", "x", "--judge-model", "m"], "--judge is for reinforcement"),
+        (["--scenes", "x", "--steps", "3"], "--steps goes with --data alone"),
         ([], "give --scenes"),
     ],
 )  # fmt: skip
@@ -205,6 +206,18 @@ def test_reinforcement_learns_from_questions(sets: Path, capsys: pytest.CaptureF
     assert len(log) == 2 and all(0 <= row["answer/count"] <= 1 for row in log)
     assert len(list(Path("run/reinforcement/pages").glob("*.html"))) == 2
     assert Cooper.load("start", adapter="run/reinforcement/adapter")
+
+
+@pytest.mark.parametrize(
+    ("argv", "why"), [(["--data", "traces"], "is no question with an answer"), (["--data", "questions.jsonl", "--lora",
+     "2", "--experts", "gen"], "--experts must have und"), (["--data", "questions.jsonl", "--judge", "x"], "together")],
+)  # fmt: skip
+def test_what_reinforcement_cannot_learn_from(
+    sets: Path, capsys: pytest.CaptureFixture[str], argv: list[str], why: str
+) -> None:
+    assert main(["train", "reinforcement", "--start", "start", "--run", "run", "--processes", "1", *argv]) == 2
+    told = capsys.readouterr().err.strip().splitlines()[-1]
+    assert told.startswith("cooper: ") and why in told
 
 
 def test_answers_in_words_are_judged(sets: Path) -> None:

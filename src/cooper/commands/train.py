@@ -88,6 +88,9 @@ class Train:
                 raise ValueError(f"--{name} must be at least 1, not {value}")
         if self.lora is not None and self.start is None:
             raise ValueError("--lora trains adapters on weights that are there; name them with --start")
+        writing = self.stage in ("tiny", *RECIPES[self.preset].reinforced)
+        if self.lora is not None and writing and "und" not in self.experts:
+            raise ValueError("reinforcement trains what writes; --experts must have und among them")
         check_folder(self.run_folder, "--run")
         return self._on_data() if self.data else self._on_scenes()
 
@@ -155,6 +158,9 @@ class Train:
         check_beginning(recipe, last, self.start)
         if self.scenes is None:
             raise ValueError("give --scenes, a folder for scenes to train on, or --data, your own")
+        for name in ("base", "prompts", "steps", "rows", "lr", "judge", "judge_model"):
+            if getattr(self, name) is not None:
+                raise ValueError(f"--{name.replace('_', '-')} goes with --data alone")
         check_folder(self.scenes, "--scenes")
         folders = {name: self.scenes / name for name in ("train", "validation")}
         for (name, folder), n in zip(folders.items(), (self.n_train, self.n_validation), strict=True):

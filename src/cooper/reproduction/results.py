@@ -55,6 +55,12 @@ class SeedResults:
         with new_file(folder / _FIGURES) as file:
             file.write_text(json.dumps(asdict(self.figures), indent=1) + "\n", encoding="utf-8")
 
+    def keep(self, folder: Path) -> None:
+        """Save it, unless more of this seed is there: another run may have come further."""
+        known = _load(folder) if (folder / _FIGURES).exists() else None
+        if known is None or len(known.answers) <= len(self.answers):
+            self.save(folder)
+
 
 def load_results(folder: Path) -> list[SeedResults]:
     """Those of all seeds that are there, in order. Raises ValueError if one's files cannot be read."""

@@ -99,7 +99,7 @@ def shortened(recipe: Recipe, steps: dict[str, int], scenes: int) -> Recipe:
 
 
 _SUPERVISED = ("interleaved", "text", "true_maps", "view_dropout")
-#: Some three hours for a seed on two cores, and an hour for what seeds share.
+#: By the times of its steps, some three hours for a seed on two cores, and an hour for what seeds share.
 FULL = Plan(
     replace(
         shortened(TINY, {

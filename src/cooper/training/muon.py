@@ -18,7 +18,8 @@ from cooper.training.processes import Share
 
 
 class Muon(torch.optim.Muon):
-    """Parameters, settings and state are those of `torch.optim.Muon`."""
+    """Parameters and state are those of `torch.optim.Muon`, and settings but for `adjust_lr_fn`, which here always is
+    "match_rms_adamw"."""
 
     @torch.no_grad()
     def step(self, closure: Callable[[], float] | None = None) -> None:  # type: ignore[override]
@@ -35,7 +36,7 @@ class Muon(torch.optim.Muon):
             updates = _shared(wanted, group)
             torch._foreach_mul_(params, 1 - group["lr"] * group["weight_decay"])
             for p, update in zip(params, updates, strict=True):
-                # as large as AdamW's updates are ("match_rms_adamw")
+                # as large as AdamW's updates are
                 p.add_(update, alpha=-group["lr"] * 0.2 * max(p.shape) ** 0.5)
 
 
