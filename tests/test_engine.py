@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import copy
+import threading
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from itertools import zip_longest
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from tests.helpers import Scripted, decoder_calls, picture, random_model, sequencer, tokens_of_call
 
+from cooper.hardware import threads
 from cooper.inference.cache import Context
-from cooper.inference.engine import Drew, Engine, Finished, Looked, Rollout, Settings, Wrote
+from cooper.inference.engine import Drew, Engine, Event, Finished, Looked, Rollout, Settings, Wrote
 from cooper.inference.flow import FlowSettings
 from cooper.inference.sampler import Sampling
 from cooper.inference.session import Session
@@ -114,6 +118,44 @@ def test_a_trace_does_not_depend_on_its_batch(
     for rollout in engine.run([PROMPTS[seed] for seed in order], POLICY, seeds=order):
         assert_same(rollout, alone[rollout.seed])
     assert [len(alone[seed].trace.drawings) for seed in PROMPTS] == [0, 0, 1, 2, 2, 1], "the script was followed"
+
+
+@pytest.mark.parametrize("samples", [1, 2])
+def test_prompts_dealt_out_to_threads_become_the_same(
+    temperature: float, alone: dict[int, Rollout], samples: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each thread has its share of the prompts, and of a batch; replaced maps go by the number of their prompt."""
+    monkeypatch.setattr("cooper.inference.engine.LANE", 1)
+    engine, batches, shown = Engine(MODEL, SEQUENCER, settings(temperature, 4 * samples)), [], {}
+    run_batch = engine._run_batch
+
+    def noted(prompts: Sequence[Trace], *rest: Any) -> Iterator[Event]:
+        batches.append((threading.get_ident(), torch.get_num_threads(), len(prompts)))
+        return run_batch(prompts, *rest)
+
+    def show(row: int, drawing: Drawing) -> Drawing:
+        return shown.setdefault((row, drawing.modality), drawing)
+
+    monkeypatch.setattr(engine, "_run_batch", noted)
+    seeds = [seed for seed in PROMPTS for _ in range(samples)]
+    with threads(2):
+        rollouts = engine.run(list(PROMPTS.values()), POLICY, samples=samples, seeds=seeds, shown=show)
+    assert [rollout.seed for rollout in rollouts] == seeds
+    for rollout in rollouts:
+        assert_same(rollout, alone[rollout.seed])
+    for row, rollout in enumerate(rollouts):
+        assert all(shown[row, d.modality] is d for d in rollout.trace.drawings)
+    assert len({thread for thread, *_ in batches}) == 2 and {number for _, number, _ in batches} == {1}
+    assert sorted(n for *_, n in batches) == [1, 1, 2, 2], "two prompts at once in each of two threads: a batch of four"
+
+
+def test_products_that_keep_all_threads_busy_are_not_dealt_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("cooper.inference.engine.LANE", 1)
+    engine = Engine(MODEL, SEQUENCER, settings(0.0))
+    with threads(2):
+        assert [engine._lanes(n, 1) for n in (1, 2, 6)] == [1, 2, 2]
+        monkeypatch.setattr("cooper.inference.engine.SMALL", 0)
+        assert engine._lanes(6, 1) == 1
 
 
 def test_guided_drawings_do_not_depend_on_the_batch() -> None:

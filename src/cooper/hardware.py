@@ -74,7 +74,11 @@ def side_by_side(tasks: Sequence[Callable[[], T]]) -> list[T]:
     """Run tasks, each in a thread of its own whose operations have an equal share of the threads."""
     if len(tasks) == 1:
         return [tasks[0]()]
-    return list(_pool(len(tasks), max(1, torch.get_num_threads() // len(tasks))).map(lambda task: task(), tasks))
+    before = torch.get_num_threads()
+    try:
+        return list(_pool(len(tasks), max(1, before // len(tasks))).map(lambda task: task(), tasks))
+    finally:
+        torch.set_num_threads(before)  # tasks that set it set it for threads to come, too
 
 
 @cache
@@ -84,6 +88,7 @@ def _pool(workers: int, each: int) -> ThreadPoolExecutor:
 
     def begin() -> None:
         torch.set_num_threads(each)
+        torch.get_num_threads()  # without it, the first operation would take the number that is set below
         met.wait()  # so that there are as many threads as workers
 
     pool = ThreadPoolExecutor(workers, initializer=begin)

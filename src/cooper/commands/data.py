@@ -30,7 +30,7 @@ class Flag(WithModel):
     """Most questions a scene, each of another task."""
     shards: Path | None = None
     """Folder of rendered scenes to read instead of rendering."""
-    batch: int = 64
+    batch: int = 128
     """Answers that are worked on together."""
     flagging: Annotated[Flagging, arg(name="")] = field(default_factory=Flagging)
     json: bool = False

@@ -31,7 +31,7 @@ class EvalScenes(WithModel):
     """First seed; by default the split's."""
     questions: int = 3
     """Most questions a scene, each of another task; 12 asks all there are."""
-    batch: int = 32
+    batch: int = 64
     """Questions, or maps, that are worked on together."""
     size: int = 128
     """Side of the pictures, in pixels."""

@@ -48,7 +48,7 @@ def evaluate_scenes(
     n: int,
     split: str = "test",
     start: int | None = None,
-    batch: int = 32,
+    batch: int = 64,
     on_progress: OnProgress = lambda *_: None,
     *,
     questions: int = 3,

@@ -9,12 +9,14 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Literal, TypeAlias
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from cooper.hardware import SMALL, side_by_side
 from cooper.inference.flow import FlowSettings
 from cooper.inference.sampler import Sampling, generator
 from cooper.inference.session import Session, Written
@@ -85,6 +87,9 @@ class Finished:
     rollout: Rollout
 
 
+#: Fewest rows for which a thread of their own was measured to be worth it (docs/log.md).
+LANE = 16
+
 Event: TypeAlias = Wrote | Drew | Looked | Finished
 #: the number of a rollout and the map it drew, to the map that it is shown instead
 Shown: TypeAlias = Callable[[int, Drawing], Drawing]
@@ -146,10 +151,18 @@ class Engine:
         `seeds` has one seed per rollout (default: 0, 1, ...). `shown` may put another map in the place of one that was
         drawn, before the model looks at it. Raises ValueError for an empty prompt or too few seeds.
         """
+        seeds = self._checked(prompts, samples, seeds)
+        lanes = self._lanes(len(prompts), samples)
+        ends = [len(prompts) * i // lanes for i in range(lanes + 1)]
+        together = max(1, self.settings.batch // samples // lanes)
+
+        def finish(part: range) -> dict[int, Rollout]:
+            events = self._batches(prompts, part, together, policy, samples, seeds, shown)
+            return {event.row: event.rollout for event in events if isinstance(event, Finished)}
+
         done: dict[int, Rollout] = {}
-        for event in self.stream(prompts, policy, samples=samples, seeds=seeds, shown=shown):
-            if isinstance(event, Finished):
-                done[event.row] = event.rollout
+        for of_lane in side_by_side([partial(finish, range(a, b)) for a, b in zip(ends, ends[1:], strict=False)]):
+            done |= of_lane
         return [done[i] for i in sorted(done)]
 
     def stream(
@@ -157,6 +170,12 @@ class Engine:
         shown: Shown | None = None,
     ) -> Iterator[Event]:  # fmt: skip
         """As `run`, event by event."""
+        seeds = self._checked(prompts, samples, seeds)
+        together = max(1, self.settings.batch // samples)
+        yield from self._batches(prompts, range(len(prompts)), together, policy, samples, seeds, shown)
+
+    def _checked(self, prompts: Sequence[Trace], samples: int, seeds: Sequence[int] | None) -> list[int]:
+        """One seed per rollout."""
         if samples < 1:
             raise ValueError(f"samples must be at least 1, not {samples}")
         total = len(prompts) * samples
@@ -165,11 +184,24 @@ class Engine:
             raise ValueError(f"{len(prompts)} prompts with {samples} samples need {total} seeds, not {len(seeds)}")
         if any(not any(isinstance(s, Text) for s in prompt.segments) for prompt in prompts):
             raise ValueError("a prompt needs a question: a trace with at least one text")
-        together = max(1, self.settings.batch // samples)
-        for i in range(0, len(prompts), together):
-            part = prompts[i : i + together]
-            part_seeds = seeds[i * samples : (i + len(part)) * samples]
-            yield from self._run_batch(part, policy, samples, part_seeds, i * samples, shown)
+        return seeds
+
+    def _lanes(self, prompts: int, samples: int) -> int:
+        """Into how many threads prompts are dealt out, each advancing a share of a batch by itself: products of a small
+        model are too small for several threads, which would wait for each other."""
+        decoder, rows = self.model.config.decoder, min(prompts * samples, self.settings.batch)
+        lanes = max(1, min(torch.get_num_threads(), prompts, rows // LANE))
+        small = rows / lanes * decoder.hidden * 2 * decoder.ffn < SMALL
+        return lanes if small and self.model.device.type == "cpu" else 1
+
+    def _batches(
+        self, prompts: Sequence[Trace], part: range, together: int, policy: Policy, samples: int, seeds: list[int],
+        shown: Shown | None,
+    ) -> Iterator[Event]:  # fmt: skip
+        for i in range(part.start, part.stop, together):
+            those = slice(i, min(i + together, part.stop))
+            of_those = seeds[those.start * samples : those.stop * samples]
+            yield from self._run_batch(prompts[those], policy, samples, of_those, i * samples, shown)
 
     def draw(self, pictures: Sequence[np.ndarray], name: str, *, seeds: Sequence[int] | None = None) -> list[Drawing]:
         """A map of each picture (uint8 RGB), drawn on demand: the prompt is the picture and the call, nothing else."""

@@ -66,7 +66,7 @@ def flag_of(with_maps: Sequence[float], without: Sequence[float], tau: float) ->
 
 def flag_questions(
     cooper: Cooper, scenes: Sequence[tuple[Scene, View]], asked: Sequence[Asked], out: Path,
-    settings: Flagging = Flagging(), batch: int = 64, on_progress: OnProgress = lambda *_: None,
+    settings: Flagging = Flagging(), batch: int = 128, on_progress: OnProgress = lambda *_: None,
 ) -> Counter[str]:  # fmt: skip
     """Answer questions with maps and without, and write them with their flags to `out` (JSON Lines).
 
