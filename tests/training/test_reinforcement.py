@@ -21,7 +21,7 @@ from cooper.modalities import modality
 from cooper.training import reinforcement
 from cooper.training.grpo import Objective
 from cooper.training.loop import Optimisation, Trainer
-from cooper.training.processes import Share
+from cooper.training.processes import Share, gathered, run_in
 from cooper.training.reinforcement import PicturedQuestion, Reinforcement, ReinforcementStage, token_log_p
 from cooper.training.rewards import Record, Reward
 
@@ -88,6 +88,33 @@ def test_parts_of_a_step_add_up_to_the_whole(aggregation: str, mask: bool) -> No
             group.advantages = torch.tensor([1.0, -0.5, 2.0, -1.5])
         totals.append(sum(float(loss.detach()) for loss, _ in stage.losses(MODEL, groups, {})))
     assert totals[0] == pytest.approx(totals[1], abs=1e-5) and totals[0] != 0
+
+
+def _step(folder: Path, quiet: bool) -> None:
+    """The gradient of a step, averaged over the processes, and its figures."""
+    model, stage = random_model(), scripted(SETTINGS)
+    parameters = stage.trained(model)
+    for p in parameters.values():
+        p.requires_grad_(True)
+    figures: dict[str, float] = {}
+    for losses in stage.updates(model, stage.batch(0, Share.mine())):
+        for loss, found in losses:
+            loss.backward()
+            figures = found
+    flat = torch.cat([(torch.zeros_like(p) if p.grad is None else p.grad).flatten() for p in parameters.values()])
+    of_all = torch.stack(gathered([flat])).mean(dim=0)
+    torch.save((of_all, figures), folder / f"{Share.mine().world}-{Share.mine().rank}")
+
+
+def test_two_processes_learn_as_one(tmp_path: Path) -> None:
+    """The first one's question teaches something, the second one's does not."""
+    for processes in (1, 2):
+        run_in(processes, tmp_path, _step, tmp_path, quiet=True)
+    (one, told), (two, of_both) = (torch.load(tmp_path / name, weights_only=True) for name in ("1-0", "2-0"))
+    assert one.norm() > 1e-3
+    torch.testing.assert_close(two, one, rtol=0, atol=1e-5 * float(one.abs().max()))
+    same = [k for k in told if k.startswith(("reward", "answer", "calls", "groups", "truncated", "tokens"))]
+    assert len(same) > 10 and {k: told[k] for k in same} == {k: of_both[k] for k in same}
 
 
 def test_truncated_rollouts_can_be_left_out() -> None:

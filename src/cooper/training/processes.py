@@ -6,14 +6,16 @@ import os
 import re
 import signal
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 import torch.distributed as dist
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -32,6 +34,15 @@ def wait() -> None:
     """Until all processes are here."""
     if dist.is_initialized():
         dist.barrier()
+
+
+def gathered(items: Sequence[T]) -> list[T]:
+    """Those of all processes, the first one's first. All have to call it."""
+    if not dist.is_initialized():
+        return list(items)
+    parts: list[list[T]] = [[] for _ in range(dist.get_world_size())]
+    dist.all_gather_object(parts, list(items))
+    return [item for part in parts for item in part]
 
 
 def run_in(processes: int, folder: Path, work: Callable[..., object], *args: Any, quiet: bool = False) -> None:

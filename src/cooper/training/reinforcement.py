@@ -33,7 +33,7 @@ from cooper.sequence import Sequencer
 from cooper.trace import Picture, Text, Trace
 from cooper.training.grpo import Objective, group_advantages, grpo_loss
 from cooper.training.loop import Losses, Optimisation, Stage
-from cooper.training.processes import Share
+from cooper.training.processes import Share, gathered
 from cooper.training.rewards import Record, Reward, Weights, claim_of, rewards
 from cooper.training.sheet import contact_sheet
 from cooper.view_dropout import blinded
@@ -97,6 +97,18 @@ class Group:
     rewards: list[Reward]
     advantages: Tensor
     spread: bool
+
+
+@dataclass(frozen=True)
+class _Outcome:
+    """What is logged of a rollout."""
+
+    names: tuple[str, str]
+    """Of its question: the task and the flag."""
+    reward: Reward
+    tokens: int
+    cut: bool
+    drew: frozenset[str]
 
 
 class ReinforcementStage(Stage[UnifiedModel]):
@@ -171,27 +183,34 @@ class ReinforcementStage(Stage[UnifiedModel]):
         return Engine(model, self.sequencer, settings)
 
     def figures(self, groups: Sequence[Group]) -> dict[str, float]:
-        """What is logged of a step's rollouts: means over all, calls and answers by task and by flag."""
-        rows = [(g.asked.record, r, reward) for g in groups for r, reward in zip(g.rollouts, g.rewards, strict=True)]
+        """What is logged of a step's rollouts, those of other processes, too: means over all, calls and answers by task
+        and by flag."""
+        rows = gathered([
+            _Outcome(
+                (g.asked.record.task, g.asked.record.flag), reward, r.tokens, r.reason == "length",
+                frozenset(d.modality for d in r.trace.drawings),
+            )
+            for g in groups for r, reward in zip(g.rollouts, g.rewards, strict=True)
+        ])  # fmt: skip
         parts = ("total", "answer", "form", "exploration")
-        out = {f"reward/{part}": _mean([getattr(reward, part) for *_, reward in rows]) for part in parts}
-        out["tokens_written"] = _mean([r.tokens for _, r, _ in rows])
-        out["truncated"] = _mean([r.reason == "length" for _, r, _ in rows])
-        out["no_verdict"] = _mean([np.isnan(reward.answer) for *_, reward in rows])
-        out["groups_dropped"] = float(sum(not g.spread for g in groups))
-        for kind in ("task", "flag"):
-            for name in sorted({getattr(record, kind) for record, *_ in rows}):
-                mine = [(r, reward) for record, r, reward in rows if getattr(record, kind) == name]
-                out[f"answer/{name}"] = _mean([reward.answer for _, reward in mine])
-                for call in self.policy.calls:
-                    drew = [any(d.modality == call for d in r.trace.drawings) for r, _ in mine]
-                    out[f"calls/{call}/{name}"] = _mean(drew)
+        out = {f"reward/{part}": _mean([getattr(row.reward, part) for row in rows]) for part in parts}
+        out["tokens_written"] = _mean([row.tokens for row in rows])
+        out["truncated"] = _mean([row.cut for row in rows])
+        out["no_verdict"] = _mean([np.isnan(row.reward.answer) for row in rows])
+        out["groups_dropped"] = float(sum(gathered([not g.spread for g in groups])))
+        for name in sorted({name for row in rows for name in row.names}):
+            mine = [row for row in rows if name in row.names]
+            out[f"answer/{name}"] = _mean([row.reward.answer for row in mine])
+            for call in self.policy.calls:
+                out[f"calls/{call}/{name}"] = _mean([call in row.drew for row in mine])
         return out
 
     def losses(self, model: UnifiedModel, groups: Sequence[Group], figures: dict[str, float]) -> Losses:
-        """One pass over the rollouts, some questions at a time; their losses add up to that of all."""
+        """One pass over the rollouts, some questions at a time; their losses add up to that of all. So do those of
+        several processes, on average, though one may have more to learn from than another."""
         began, objective = time.perf_counter(), self.settings.objective
         weights = [self._weight(g) for g in groups]
+        whole = sum(gathered(weights)) / Share.mine().world
         if not sum(weights):
             yield next(iter(self.trained(model).values())).sum() * 0, figures
             return
@@ -208,7 +227,7 @@ class ReinforcementStage(Stage[UnifiedModel]):
             outcome = grpo_loss(
                 log_p[used], old[used].to(log_p.device), rollout[used], advantages.nan_to_num(), objective, reference
             )
-            share = sum(weights[first : first + len(part)]) / sum(weights)
+            share = sum(weights[first : first + len(part)]) / whole
             ratio = float((log_p - old).detach().abs().max()) if len(old) else 0.0
             yield outcome.loss * share, {
                 **figures, "entropy": entropy, "clip_share": outcome.clip_share, "kl": outcome.kl,
