@@ -77,6 +77,8 @@ class Seed:
 
     def _each(self, variants: Sequence[Variant], processes: int, say: Say, bars: Bars) -> Iterator[None]:
         missing = [variant for variant in variants if not self.predictions(variant).exists()]
+        stages = [variant.stage for variant in missing]
+        missing.sort(key=lambda variant: stages.index(variant.stage))  # all that a model is asked, before the next one
         if missing:
             with self._timed("rendering", say):
                 self._render(processes)
