@@ -22,14 +22,15 @@ class Reproduce:
     were run separately come together in one report.
     """
 
-    run_folder: Annotated[Path, arg(name="run", metavar="DIR")] = Path("runs/reproduce")
-    """Folder for scenes, checkpoints, logs and answers. A quick run and a full one need different folders."""
-    out: Annotated[Path, arg(metavar="DIR")] = Path("docs")
-    """Folder for results.md and results/."""
+    run_folder: Annotated[Path | None, arg(name="run", metavar="DIR")] = None
+    """Folder for scenes, checkpoints, logs and answers. By default runs/reproduce, and runs/quick if it is to be
+    quick."""
+    out: Annotated[Path | None, arg(metavar="DIR")] = None
+    """Folder for results.md and results/. By default docs, and the folder of the run if it is to be quick."""
     seeds: int | None = None
     """Seeds: 0, 1, ... By default 3, and 1 if it is to be quick."""
     seed: int | None = None
-    """Run only this seed; the report is of all that are finished."""
+    """Run only this seed; the report is of all whose results are in the folder."""
     quick: bool = False
     """A few minutes of each stage: shows that everything runs, and no claim."""
     processes: int = field(default_factory=lambda: min(2, os.cpu_count() or 1))
@@ -39,8 +40,10 @@ class Reproduce:
         seeds = (1 if self.quick else 3) if self.seeds is None else self.seeds
         if seeds < 1 or self.processes < 1 or (self.seed is not None and self.seed < 0):
             raise ValueError("--seeds and --processes must be at least 1, and --seed not below 0")
-        check_folder(self.run_folder, "--run")
-        check_folder(self.out)
+        run = self.run_folder or Path("runs/quick" if self.quick else "runs/reproduce")
+        out = self.out or (run if self.quick else Path("docs"))
+        check_folder(run, "--run")
+        check_folder(out)
 
         try:
             import matplotlib  # noqa: F401
@@ -54,8 +57,6 @@ class Reproduce:
         console = Console(stderr=True)
         wanted = range(seeds) if self.seed is None else (self.seed,)
         plan, command = (QUICK, "cooper reproduce --quick") if self.quick else (FULL, "cooper reproduce")
-        path = reproduce(
-            self.run_folder, self.out, plan, wanted, self.processes, console.print, progress_bars, command
-        )
+        path = reproduce(run, out, plan, wanted, self.processes, console.print, progress_bars, command)
         print(path)
         return 0
