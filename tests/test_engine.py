@@ -149,6 +149,26 @@ def test_prompts_dealt_out_to_threads_become_the_same(
     assert sorted(n for *_, n in batches) == [1, 1, 2, 2], "two prompts at once in each of two threads: a batch of four"
 
 
+def test_a_thread_that_fails_ends_the_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    """And so does whoever interrupts them all: nobody waits for what they would go on with."""
+    monkeypatch.setattr("cooper.inference.engine.LANE", 1)
+    engine, begun = Engine(MODEL, SEQUENCER, settings(0.0, 2)), []
+    run_batch, both = engine._run_batch, threading.Barrier(2)
+
+    def failing(prompts: Sequence[Trace], *rest: Any) -> Iterator[Event]:
+        begun.append(prompts[0])
+        if len(begun) <= 2:
+            both.wait()
+        if prompts[0] is PROMPTS[11]:
+            raise KeyboardInterrupt
+        return run_batch(prompts, *rest)
+
+    monkeypatch.setattr(engine, "_run_batch", failing)
+    with threads(2), pytest.raises(KeyboardInterrupt):
+        engine.run([PROMPTS[11]] + [PROMPTS[14]] * 9, POLICY)
+    assert len(begun) <= 3, "of ten prompts, one at a time in two threads"
+
+
 def test_products_that_keep_all_threads_busy_are_not_dealt_out(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("cooper.inference.engine.LANE", 1)
     engine = Engine(MODEL, SEQUENCER, settings(0.0))

@@ -11,6 +11,7 @@ from tests.helpers import Scripted, picture, random_model, sequencer
 from cooper.inference.engine import Engine, Rollout, Settings
 from cooper.inference.flow import FlowSettings
 from cooper.modalities import modality
+from cooper.model.config import ImageSizes
 from cooper.policy import POLICIES, Policy, policy
 from cooper.trace import Text, Trace
 
@@ -164,6 +165,26 @@ def test_a_budget_that_a_call_uses_up() -> None:
     assert rollout.reason == "length" and rollout.tokens == first + 1
     (rollout,) = run([(DEPTH, ANSWER)], trace_tokens=first)
     assert rollout.reason == "length" and rollout.tokens == first
+
+
+@pytest.mark.parametrize("maps_through", ["both", "vision"])
+def test_maps_of_a_picture_much_smaller_than_they_are(maps_through: str) -> None:
+    """As published models draw: at least 512 pixels, whatever they are shown. There is room for all turns."""
+    sizes = {"latent_sizes": ImageSizes(64, 64), "vision_sizes": ImageSizes(64, 16)}
+    model = random_model(maps_through=maps_through, **sizes)
+    tokens = sequencer(model)
+    prompt = Trace((picture(1, 16, 16), Text("How far?")))
+    script = {0: [tokens.ids(DEPTH), tokens.ids(SEGMENTATION), tokens.ids("so " * LIMIT)[:LIMIT]]}
+    settings = Settings(Scripted(script=script, turn_tokens=LIMIT), FlowSettings(2), turn_tokens=LIMIT)
+    (rollout,) = Engine(model, tokens, settings).run([prompt], POLICY)
+    assert [d.image.shape for d in rollout.trace.drawings] == [(64, 64, 3)] * 2 and rollout.reason == "length"
+
+
+def test_a_model_draws_what_it_has_learned_to() -> None:
+    model = random_model(modalities=("depth",))
+    settings = Settings(Scripted(script={0: [SEQUENCER.ids(SEGMENTATION)]}, turn_tokens=LIMIT), turn_tokens=LIMIT)
+    (rollout,) = Engine(model, sequencer(model), settings).run([PROMPT], POLICY)
+    assert rollout.reason == "malformed" and not rollout.trace.drawings
 
 
 def test_a_call_without_a_picture_harms_nobody_else() -> None:

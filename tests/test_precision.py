@@ -13,6 +13,7 @@ from tests.helpers import random_model, sequencer
 from torch import nn
 
 from cooper import Cooper
+from cooper.checkpoints.checkpoint import find
 from cooper.inference.engine import Engine, Settings
 from cooper.model import quantised
 from cooper.model.config import PRECISIONS, Precision
@@ -93,7 +94,10 @@ def test_four_bits(dtype: torch.dtype, bias: bool) -> None:
         exact, close = linear(x), made(x)
         assert close.shape == exact.shape and close.dtype == dtype and not close.isnan().any()
         assert 0.01 < (close - exact).norm() / exact.norm() < 0.1
-    assert torch.equal(quantised._unpack(quantised._pack(levels)), levels), "what is multiplied with elsewhere"
+    unpacked = quantised._unpack(quantised._pack(levels))
+    assert torch.equal(unpacked, levels.to(unpacked.dtype)), "what is multiplied with elsewhere"
+    scales = made.scales.float()
+    assert torch.equal(quantised.dequantised(unpacked, scales), quantised.dequantised(levels, scales))
     x = torch.eye(96, dtype=dtype)
     on_cpu = made(x) if made.bias is None else made(x) - made.bias
     levels = (linear.weight.float().unflatten(1, (-1, 32)) - made.scales[..., 1].T[..., None].float())
@@ -110,3 +114,14 @@ def test_four_bits(dtype: torch.dtype, bias: bool) -> None:
 def test_an_unknown_precision_is_refused_before_anything_is_loaded() -> None:
     with pytest.raises(ValueError, match="unknown precision 'fp8'; choose one of fp32, bf16, mixed, int8, int4"):
         Cooper.load("/nowhere", "fp8")  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="unknown compat 'release'; choose one of consistent, released"):
+        Cooper.load("/nowhere", compat="release")  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("precision", ["fp32", "mixed", "int8"])
+def test_all_of_a_model_is_put_on_its_device(precision: str) -> None:
+    """PyTorch's device without memory stands for a GPU, which may not be here: nothing must be left behind."""
+    model = find("tiny").load(precision, device="meta")  # type: ignore[arg-type]
+    left = [k for k, t in [*model.named_parameters(), *model.named_buffers()] if t.device.type != "meta"]
+    assert not left and model.device.type == "meta"
+    assert {model.latent_table.device.type, model.vision_table.device.type} == {"meta"}

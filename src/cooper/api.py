@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any, Literal, TypeAlias
+from typing import Any, Literal, TypeAlias, get_args
 
 import numpy as np
 from PIL import Image
@@ -19,6 +19,7 @@ from cooper.checkpoints.checkpoint import find
 from cooper.checkpoints.hub import push
 from cooper.checkpoints.native import save_native
 from cooper.evaluation.quantities import parse_number, plain_text
+from cooper.hardware import check_device
 from cooper.images import ImageSource, load_image
 from cooper.inference.engine import Engine, Event, Finished, Rollout, Settings
 from cooper.inference.flow import RELEASED
@@ -128,6 +129,7 @@ class Cooper:
     def load(
         cls, source: str | Path = "tiny", precision: Precision = "fp32", *, base: str | Path | None = None,
         adapter: str | Path | None = None, prompts: str | Path | None = None, compat: Compat = "consistent",
+        device: str = "cpu",
     ) -> Cooper:  # fmt: skip
         """The shipped model `tiny`, a folder (our own layout, or a published model's of the BAGEL family), or a model
         on the hub (`OWNER/NAME`).
@@ -136,12 +138,17 @@ class Cooper:
         LoRA adapters, as peft writes them, which become part of the weights. `precision` is what it
         then computes in (`cooper.model.precision`). `prompts` is a file of the words it was trained with; by default
         `prompts.json` beside the weights. With `compat` "released" a published model does what its release does where
-        that differs: maps are looked at through the vision transformer alone, and drawn as in its benchmarks.
+        that differs: maps are looked at through the vision transformer alone, and drawn as in its benchmarks. `device`
+        is where it computes, such as "cuda".
 
-        Raises ValueError, naming what is missing, if it cannot be loaded, and for an unknown precision. Warns
+        Raises ValueError, naming what is missing, if it cannot be loaded, and for an unknown precision, compat or
+        device. Warns
         (`WordingWarning`) if a published model is addressed in our words, for want of its own.
         """
         check_precision(precision)
+        if compat not in get_args(Compat):
+            raise ValueError(f"unknown compat {compat!r}; choose one of {', '.join(get_args(Compat))}")
+        where = check_device(device)
         found = find(source, base)
         path = found.file(PROMPTS_FILE) if prompts is None else Path(prompts)
         words = Prompts() if path is None else load_prompts(path)
@@ -155,7 +162,7 @@ class Cooper:
         if compat == "released":
             config = replace(config, maps_through="vision", flow=RELEASED)
         adapters = None if adapter is None else Adapters(adapter)
-        model = replace(found, config=config).load(precision, adapters)
+        model = replace(found, config=config).load(precision, adapters, where)
         return cls(model, Sequencer(tokenizer, config, words), str(source))
 
     from_pretrained = load

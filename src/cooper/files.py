@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from importlib import resources
 from pathlib import Path
@@ -23,18 +23,23 @@ def new_file(path: Path) -> Iterator[Path]:
 
 
 @contextmanager
-def new_folder(path: Path) -> Iterator[Path]:
+def new_folder(path: Path, instead_of: Iterable[str] = ()) -> Iterator[Path]:
     """A folder to write files to, renamed to `path` at the end; after an error nothing is left.
 
-    If `path` is there already, the files are moved into it, over those of the same names.
+    If `path` is there already, the files are moved into it, over those of the same names. Those that match a pattern
+    of `instead_of` and are not new go then: they are of what the new ones replace.
     """
     temporary = path / f".{os.getpid()}.tmp" if path.is_dir() else path.with_name(f".{path.name}.{os.getpid()}.tmp")
     temporary.mkdir(parents=True)
     try:
         yield temporary
         if path.is_dir():
-            for file in temporary.iterdir():
-                file.replace(path / file.name)
+            new = [file.name for file in temporary.iterdir()]
+            for name in new:
+                (temporary / name).replace(path / name)
+            for file in [file for pattern in instead_of for file in path.glob(pattern)]:
+                if file.name not in new and file.is_file():
+                    file.unlink()
         else:
             temporary.rename(path)
     finally:

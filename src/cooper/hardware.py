@@ -40,9 +40,18 @@ def _cores() -> int:
 
 def fast_dtype() -> torch.dtype:
     """bf16 where the processor multiplies it faster than fp32, else fp32."""
-    if torch.cuda.is_available():
-        return torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float32
     return torch.bfloat16 if torch.cpu._is_avx512_bf16_supported() else torch.float32
+
+
+def check_device(name: str) -> torch.device:
+    """The device of that name. Raises ValueError if PyTorch knows none, or this machine has none."""
+    try:
+        device = torch.device(name)
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError) as error:
+        reason = str(error).strip().splitlines()[0]
+        raise ValueError(f"there is no device {name!r} here ({reason}); use cpu, or cuda if it has a GPU") from None
+    return device
 
 
 @contextmanager
@@ -75,10 +84,15 @@ def side_by_side(tasks: Sequence[Callable[[], T]]) -> list[T]:
     if len(tasks) == 1:
         return [tasks[0]()]
     before = torch.get_num_threads()
+    with _making:
+        pool = _pool(len(tasks), max(1, before // len(tasks)))
     try:
-        return list(_pool(len(tasks), max(1, before // len(tasks))).map(lambda task: task(), tasks))
+        return list(pool.map(lambda task: task(), tasks))
     finally:
         torch.set_num_threads(before)  # tasks that set it set it for threads to come, too
+
+
+_making = threading.Lock()
 
 
 @cache
@@ -87,8 +101,8 @@ def _pool(workers: int, each: int) -> ThreadPoolExecutor:
     met = threading.Barrier(workers)
 
     def begin() -> None:
+        torch.get_num_threads()  # or else the first operation would do this, and take whatever number was set last
         torch.set_num_threads(each)
-        torch.get_num_threads()  # without it, the first operation would take the number that is set below
         met.wait()  # so that there are as many threads as workers
 
     pool = ThreadPoolExecutor(workers, initializer=begin)

@@ -115,6 +115,10 @@ class Sequencer:
         height, width = self._latent_size(image)
         return height // self.config.latent_stride, width // self.config.latent_stride
 
+    def drawn_shape(self, image: np.ndarray) -> tuple[int, int, int]:
+        """The shape of a map that is drawn of an image."""
+        return (*self._latent_size(image), 3)
+
     def _latent_size(self, image: np.ndarray) -> tuple[int, int]:
         sizes = self.config.latent_sizes
         return resize_to(image, self.config.latent_stride, sizes.longest, sizes.shortest)

@@ -22,7 +22,7 @@ from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_toke
 
 from cooper import Cooper
 from cooper.checkpoints.checkpoint import find
-from cooper.checkpoints.convert import convert
+from cooper.checkpoints.convert import Layout, convert
 from cooper.checkpoints.inspect import described, weight_bytes
 from cooper.checkpoints.native import save_native
 from cooper.checkpoints.released import released_tokenizer
@@ -266,6 +266,90 @@ def test_saved_and_loaded_again(tmp_path: Path, native: Path) -> None:
     assert same(dict(again.model.named_parameters()), dict(cooper.model.named_parameters()))
     with pytest.raises(ValueError, match="quantised weights are not saved"):
         Cooper.load(native, "int8").save_pretrained(tmp_path / "eight")
+
+
+def weights_in(folder: Path) -> dict[str, torch.Tensor]:
+    """Of the model that is found there."""
+    return dict(find(folder).load().named_parameters())
+
+
+def test_a_model_that_lies_in_the_folder_is_replaced(tmp_path: Path, native: Path) -> None:
+    out, other, mine = tmp_path / "out", tmp_path / "other", ("README.md", "adapter_model.safetensors", "model.json")
+    save_native(random_model(1), tokenizer(), other, torch.float32)
+    convert(find(native), out, "native")
+    for name in mine:
+        (out / name).write_bytes(b"mine")
+    ways: list[tuple[Layout, int | None]] = [
+        ("native", 500_000), ("native", 200_000), ("released", None), ("released", 200_000), ("native", None),
+        ("released", 500_000),
+    ]  # fmt: skip
+    for k, (to, shard_bytes) in enumerate(ways):
+        source, new = (other, native)[k % 2], tmp_path / f"new{k}"
+        for folder in (new, out):
+            convert(find(source), folder, to, shard_bytes=shard_bytes)
+        assert find(out).family == to and same(weights_in(out), weights_in(source)), (to, shard_bytes)
+        left = {path.name for path in out.iterdir()} - {path.name for path in new.iterdir()}
+        assert left - {"ae_config.json", "model_args.json"} == set(mine), (to, shard_bytes)
+    assert all((out / name).read_bytes() == b"mine" for name in mine)
+    shutil.copytree(other, out / "older")  # what is converted may lie below
+    convert(find(out / "older"), out, "native", shard_bytes=500_000)
+    assert same(weights_in(out), weights_in(other)) and same(weights_in(out / "older"), weights_in(other))
+
+
+def test_saving_replaces_a_model_too(tmp_path: Path, native: Path) -> None:
+    one, out = Cooper.load(native), tmp_path / "out"
+    other = Cooper(random_model(1), one.sequencer, "other")
+    for shard_bytes in (50_000, None, 90_000):
+        one.save_pretrained(out)
+        other.save_pretrained(out, shard_bytes)
+        assert same(weights_in(out), dict(other.model.named_parameters())), shard_bytes
+    convert(find(native), out, "released")
+    other.save_pretrained(out)
+    assert same(weights_in(out), dict(other.model.named_parameters())) and not list(out.glob("*ema*"))
+
+
+def test_a_model_is_not_lost_to_one_that_fails(native: Path, released: Path) -> None:
+    def full(done: int, total: int) -> None:
+        if done > total / 2:
+            raise OSError("no space left")
+
+    before = {path: path.read_bytes() for path in native.iterdir()}
+    with pytest.raises(OSError, match="no space left"):
+        convert(find(released, special=SPECIAL), native, "released", shard_bytes=200_000, on_progress=full)
+    assert {path: path.read_bytes() for path in native.iterdir()} == before
+
+
+ADAPTED = "base_model.model.decoder.layers.0.und.out."
+PAIR = {ADAPTED + "lora_A.weight": torch.ones(2, 32), ADAPTED + "lora_B.weight": torch.ones(32, 2)}
+
+
+def adapters(folder: Path, held: dict[str, torch.Tensor]) -> Path:
+    folder.mkdir()
+    (folder / "adapter_config.json").write_text('{"peft_type": "LORA", "r": 2, "lora_alpha": 4}')
+    save_file(held, folder / "adapter_model.safetensors")
+    return folder
+
+
+def test_adapters_are_applied_whole_or_not_at_all(tmp_path: Path, native: Path) -> None:
+    name, whole = "decoder.layers.0.und.out.weight", adapters(tmp_path / "whole", PAIR)
+    held, before = (dict(Cooper.load(native, adapter=a).model.named_parameters()) for a in (whole, None))
+    assert torch.allclose(held[name], before[name] + 4, atol=1e-5)
+    a, b = PAIR
+    wrong: tuple[tuple[dict[str, torch.Tensor], str], ...] = (
+        ({}, "missing: all$"),
+        ({k.replace(".weight", ".default.weight"): t for k, t in PAIR.items()}, "out.lora_A.default.weight"),
+        ({k.removeprefix("base_model.model."): t for k, t in PAIR.items()}, "missing: base_model.*lora_A.weight"),
+        ({a: PAIR[a]}, f"missing: {b}$"), ({b: PAIR[b]}, f"missing: {b}$"),
+        (PAIR | {ADAPTED + "bias": torch.ones(32)}, f"missing: {ADAPTED}bias$"),
+        (PAIR | {"base_model.model.decoder.head.weight": torch.ones(3)}, "missing: base_model.model.decoder.head"),
+        (PAIR | {f"base_model.model.embed.lora_embedding_{x}": torch.ones(3) for x in "AB"}, "embed.lora_embedding_A"),
+        (PAIR | {f"{ADAPTED}{k}.bias": torch.ones(3) for k in range(5)}, "0.bias, .* and 2 more$"),
+    )  # fmt: skip
+    for k, (tensors_, why) in enumerate(wrong):
+        with pytest.raises(ValueError, match=why) as caught:
+            Cooper.load(native, adapter=adapters(tmp_path / f"{k}", tensors_))
+        told = str(caught.value)
+        assert "\n" not in told and told.startswith(f"{tmp_path}/{k}/adapter_model.safetensors must hold base_model.")
 
 
 @pytest.mark.parametrize("precision", PRECISIONS)

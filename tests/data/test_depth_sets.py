@@ -12,7 +12,9 @@ from PIL import Image
 
 from cooper.data.hypersim import Hypersim, planar_depth
 from cooper.data.kitti import Kitti, KittiSplit
-from cooper.data.nyu import Nyu, NyuDepths, NyuLabels
+from cooper.data.maps import depth_example, labels_example
+from cooper.data.nyu import INDOORS, Nyu, NyuDepths, NyuLabels
+from cooper.data.palette import label_colours, numbered
 from cooper.data.tables import BadRow
 from cooper.data.virtual_kitti import VirtualKitti
 from cooper.modalities import modality
@@ -70,8 +72,8 @@ def test_hypersim_makes_a_flat_wall_flat(tmp_path: Path) -> None:
     assert example.values.dtype == np.float32 and np.allclose(example.values[11:], 3.0, rtol=1e-3)
     assert not example.valid[:10].any() and not example.valid[10, :5].any()
     assert example.valid[10, 5:].all() and example.valid[11:].all()
-    assert not example.values[~example.valid].any() and not example.target[~example.valid].any()
-    assert (example.target[11:] == grey_of(3.0, 1e-5, 65.0)).all()
+    assert not example.values[~example.valid].any()
+    assert (example.target == grey_of(3.0, 1e-5, 65.0)).all(), "also where it is not known"
 
 
 def test_planar_depth_is_the_distance_in_the_middle_and_less_at_the_edge() -> None:
@@ -93,11 +95,12 @@ def test_virtual_kitti_is_in_centimetres_and_its_sky_unknown(tmp_path: Path) -> 
     write(frames / "depth" / "Camera_1" / "depth_00007.png", stored)
     example = VirtualKitti(tmp_path)[0]
     assert example.picture.shape == (352, 1216, 3) and example.target.shape == (352, 1216, 3)
-    assert not example.valid[:77].any() and example.valid[77:].all() and not example.target[:77].any()
+    assert not example.valid[:77].any() and example.valid[77:].all() and not example.values[:77].any()
     assert np.isclose(example.values[200, 200], 12.34)
     assert [example.values[351, 0], example.values[351, 1215]] == [1.0, 3.0]
     assert (example.target[200, 200] == grey_of(12.34, 1e-5, 80)).all()
     assert np.isclose(example.values[77, 0], 200) and (example.target[77] == 255).all()  # known, and beyond the range
+    assert (example.target[:77] == 255).all(), "the sky is as far as what stands before it"
     whole = np.asarray(Image.open(frames / "rgb" / "Camera_1" / "rgb_00007.jpg"))
     assert np.array_equal(example.picture, whole[23:, 13:1229])
 
@@ -119,7 +122,7 @@ def test_kitti_is_sparse_and_in_256ths(tmp_path: Path) -> None:
     # rows 18.. and columns 4.. of the picture
     assert np.array_equal(example.picture, np.asarray(Image.open(picture))[18:, 4:1220])
     assert not example.valid[:182].any() and example.valid[182:, ::2].all() and not example.valid[:, 1::2].any()
-    assert set(np.unique(example.values)) == {0, 10} and set(np.unique(example.target)) == {0, grey_of(10, 1e-5, 80)}
+    assert set(np.unique(example.values)) == {0, 10} and set(np.unique(example.target)) == {grey_of(10, 1e-5, 80)}
     with pytest.raises(ValueError, match="val/.*/proj_depth"):
         Kitti(tmp_path / "depth", split="val")
     with pytest.raises(BadRow, match="2011_09_26_drive_0001_sync/image_02/data/0000000005.png: does not exist"):
@@ -144,6 +147,25 @@ def test_kitti_from_a_split_file(tmp_path: Path) -> None:
         KittiSplit(tmp_path / "missing.txt")
 
 
+def test_what_is_not_known_is_drawn_as_the_nearest_that_is() -> None:
+    """A drawing token mixes its pixels: dots on black would be learned as black."""
+    metres = np.repeat(np.linspace(1, 9, 40)[None], 24, axis=0)
+    sparse = np.where(np.random.default_rng(0).random(metres.shape) < 0.1, metres, 0)
+    sparse[:4, :8] = np.nan
+    example, whole = (depth_example(noise(24, 40), truth, INDOORS, "a room") for truth in (sparse, metres))
+    assert np.array_equal(example.valid, sparse > 0) and not example.values[~example.valid].any()
+    assert np.array_equal(example.target[example.valid], whole.target[example.valid])
+    assert np.abs(example.target.astype(int) - whole.target).mean() < 15 < whole.target.mean() / 5
+    known, none = np.array([[0, 0, 3], [0, 0, 3]]), np.zeros((2, 3), int)
+
+    def drawn(labels: np.ndarray, zero_known: bool) -> np.ndarray:
+        return labels_example(noise(2, 3), labels, numbered(9), "a room", zero_known).target
+
+    assert (drawn(known, False) == label_colours(known)[0, 2]).all()
+    assert np.array_equal(drawn(known, True), label_colours(known))
+    assert not drawn(none, False).any(), "nothing is known"
+
+
 def test_a_crop_needs_enough_pixels(tmp_path: Path) -> None:
     frames = tmp_path / "Scene01" / "clone" / "frames"
     write(frames / "rgb" / "Camera_0" / "rgb_00000.jpg", noise(352, 1215))
@@ -164,7 +186,9 @@ def test_nyu_pairs_are_in_millimetres(tmp_path: Path) -> None:
     reader = Nyu(tmp_path)
     assert np.allclose(reader[0].values, [[0, 1.5], [2.5, 12.0]]) and np.allclose(reader[1].values[0], [0.1, 1.6])
     assert reader[0].valid.tolist() == [[False, True], [True, True]]
-    assert reader[0].target[..., 0].tolist() == [[0, grey_of(1.5, 1e-3, 10)], [grey_of(2.5, 1e-3, 10), 255]]
+    near, far = grey_of(1.5, 1e-3, 10), grey_of(2.5, 1e-3, 10)
+    assert reader[0].target[1, :, 0].tolist() == [far, 255] and reader[0].target[0, 1, 0] == near
+    assert reader[0].target[0, 0, 0] in (near, far), "the nearest that is known"
 
 
 def test_nyu_labelled_file_is_turned_as_matlab_stores_it(tmp_path: Path) -> None:
@@ -182,6 +206,9 @@ def test_nyu_labelled_file_is_turned_as_matlab_stores_it(tmp_path: Path) -> None
     assert np.array_equal(depths[0].picture, image) and np.array_equal(depths[1].picture, image[::-1])
     assert np.array_equal(depths[0].values, metres) and np.array_equal(depths[1].values, metres[::-1])
     assert np.array_equal(classes[0].values, labels) and classes[0].valid.sum() == 23 and not classes[0].valid[0, 0]
+    colours = label_colours(labels)
+    assert np.array_equal(classes[0].target.reshape(24, 3)[1:], colours.reshape(24, 3)[1:])
+    assert classes[0].target[0, 0].tolist() in colours[[0, 1], [1, 0]].tolist(), "the nearest that is known"
     assert depths[1].name == f"{path}, picture 2"
     with h5py.File(path, "a") as file:
         file["labels"][1, 0, 0] = 895

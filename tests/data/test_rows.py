@@ -14,7 +14,7 @@ from PIL import Image
 
 from cooper.data.map_rows import MapRows
 from cooper.data.question_rows import Fields, QuestionRows
-from cooper.data.sets import open_set
+from cooper.data.sets import open_set, set_in
 from cooper.data.tables import BadRow
 from cooper.data.trace_rows import SavedTraces, TraceRows
 from cooper.modalities import Depth
@@ -264,6 +264,24 @@ def test_traces_that_were_saved(tmp_path: Path) -> None:
 
 
 # ---------------------------------------------------------------- by name
+
+
+@pytest.mark.parametrize(
+    ("row", "name"),
+    [({"image": "a.png", "depth": "a.npy"}, "maps"), ({"image": "a.png", "question": "?", "answer": "so"}, "questions"),
+     ({"interleaved_reason": []}, "traces")],
+)  # fmt: skip
+def test_a_table_is_told_by_its_first_row_that_can_be_read(tmp_path: Path, row: dict[str, Any], name: str) -> None:
+    path = tmp_path / "rows.jsonl"
+    for broken in (0, 1, 99):
+        path.write_text("{cut off\n" * broken + json.dumps(row) + "\n")
+        assert set_in(path) == name
+    path.write_text("{cut off\n" * 100 + json.dumps(row) + "\n")
+    with pytest.raises(BadRow, match="rows.jsonl, row 1: this is not JSON"):
+        set_in(path)
+    path.write_text("")
+    with pytest.raises(ValueError, match="rows.jsonl has no rows"):
+        set_in(path)
 
 
 def test_sets_are_opened_by_name(folder: Path) -> None:

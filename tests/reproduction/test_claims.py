@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 import pytest
 
@@ -86,6 +87,21 @@ def test_claims_that_hold_and_that_do_not() -> None:
     )
     bad["COOPER"] = {s: [{**r, "calls": ["depth"]} for r in rows] for s, rows in bad["COOPER"].items()}
     assert [f.claim for f in findings(bad) if f.holds] == ["COOPER - base, general tasks"]
+
+
+def test_seeds_that_have_come_less_far_are_left_out_where_they_must_be() -> None:
+    """A report is written after every variant, while the next seed has but begun."""
+    begun = variants(base=8, RE=11, COOPER=14)
+    whole = {f.claim: f for f in findings(begun)}
+    seed = next(iter(begun["base"]))
+    found = {f.claim: f for f in findings({**begun, "base": {**begun["base"], 99: begun["base"][seed]}})}
+    assert len(found) == len(whole) > 2
+    seeds = ", ".join(map(str, begun["base"]))
+    gain = "COOPER - base, spatial tasks"
+    assert found[f"{gain} (seeds {seeds})"].found == whole[gain].found
+    assert findings({"base": begun["base"], "COOPER": {99: begun["COOPER"][seed]}, "base, longer": {}}) == [
+        replace(f, claim=f"{f.claim} (seeds 99)") for f in findings({"COOPER": {99: begun["COOPER"][seed]}})
+    ]
 
 
 def test_claims_that_cannot_be_tested_are_left_out() -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -31,7 +31,7 @@ from cooper.training.drawn import DrawnMaps
 from cooper.training.kept import Kept
 from cooper.training.latents import Latents, fingerprint
 from cooper.training.loop import Optimisation, Supervised, Trainer
-from cooper.training.processes import Share
+from cooper.training.processes import Share, run_in
 from cooper.training.rows import Mix, SceneRows
 from cooper.training.unified import StageSettings, UnifiedStage
 from cooper.training.vision import CELL, UNKNOWN, Seer, VisionStage, cells_of, depth_of, settle
@@ -334,6 +334,43 @@ def test_a_run_that_was_stopped_ends_where_it_would_have(tmp_path: Path, dtype: 
     assert steps == list(range(1, 41))
 
 
+def test_what_is_kept_of_an_interrupted_run_belongs_together(tmp_path: Path) -> None:
+    """Interrupted while its weights are their averages, and while an update is half made."""
+    whole = filtered(tmp_path / "whole", 40)
+
+    def interrupted(folder: Path, prepare: Callable[[Trainer], None]) -> None:
+        trainer = Trainer(blank(), Filtering(), whole.optimisation, folder, workers=0, sheet_every=17)
+        prepare(trainer)
+        with pytest.raises(KeyboardInterrupt):
+            trainer.run(quiet=True)
+
+    def in_a_sheet(trainer: Trainer) -> None:
+        trainer.stage.sheet = raising  # type: ignore[method-assign]
+
+    def in_an_update(trainer: Trainer) -> None:
+        step = trainer.optimisers[0].step
+
+        def stepping() -> None:
+            if trainer.step == 8:
+                trainer.save()  # as it is done every two minutes
+            step()
+            if trainer.step == 10:
+                raise KeyboardInterrupt
+
+        trainer.optimisers[0].step = stepping  # type: ignore[method-assign]
+
+    def raising(model: nn.Conv2d) -> Any:
+        raise KeyboardInterrupt
+
+    for prepare in (in_a_sheet, in_an_update):
+        folder = tmp_path / prepare.__name__
+        torch.manual_seed(0)
+        interrupted(folder, prepare)
+        halves = filtered(folder, 40)
+        for a, b in zip(whole.model.parameters(), halves.model.parameters(), strict=True):
+            assert torch.equal(a, b), prepare.__name__
+
+
 def test_training_learns_and_ends_with_the_average(tmp_path: Path) -> None:
     trainer = filtered(tmp_path, 200)
     assert torch.allclose(trainer.model.weight, FILTER, atol=0.05)
@@ -377,6 +414,31 @@ def _together(rank: int, meeting: str, folder: str) -> None:
     torch.save(trainer.model.weight.detach(), f"{folder}-{rank}")
     Numbers(Path(folder), 7, (), int).make("all", batch=2, quiet=True)
     dist.destroy_process_group()
+
+
+def test_what_is_kept_of_a_folder_that_has_grown_is_made_anew(tmp_path: Path) -> None:
+    Numbers(tmp_path, 3, (), int).make("all", batch=2, quiet=True)
+    (tmp_path / "all.npy").rename(tmp_path / "other.part.npy")  # begun when there were three
+    for kind in ("all", "other"):
+        grown = Numbers(tmp_path, 5, (), int)
+        grown.make(kind, batch=2, quiet=True)
+        assert [int(grown.row(i, kind)) for i in range(5)] == [0, 1, 2, 3, 4]
+
+
+def _failing(kind: str, quiet: bool) -> None:
+    if Share.mine().rank == 1:
+        raise {"OSError": OSError(28, "No space left on device"), "ImportError": ModuleNotFoundError("pip install it"),
+               "RuntimeError": RuntimeError("our own")}[kind]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("kind", "why"), [("OSError", "No space left"), ("ImportError", "^pip install it$"), ("RuntimeError", "our own")]
+)
+def test_mistakes_of_other_processes_are_told_as_ones_own(kind: str, why: str, tmp_path: Path) -> None:
+    expected = {"OSError": OSError, "ImportError": ImportError, "RuntimeError": Exception}[kind]
+    with pytest.raises(expected, match=why) as raised:
+        run_in(2, tmp_path, _failing, kind, quiet=True)
+    assert ("Traceback" in str(raised.value)) == (kind == "RuntimeError")
 
 
 def test_two_processes_train_as_one_on_their_batches_together(tmp_path: Path) -> None:

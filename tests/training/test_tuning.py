@@ -21,15 +21,16 @@ from cooper.cli import main
 from cooper.commands.train import Train
 from cooper.data.examples import MapExample, QuestionExample, TraceExample
 from cooper.data.mixture import Mixture, Unbroken
-from cooper.data.sets import named
-from cooper.layout import Noised, Words
+from cooper.data.sets import named, open_set
+from cooper.layout import Clean, Noised, Words
 from cooper.lora import Lora
 from cooper.trace import Drawing, Picture, Text, Trace
 from cooper.training.asked import record_of
 from cooper.training.examples import ExampleRows, Shaping, known
 from cooper.training.recipe import TINY
+from cooper.training.reinforcement import Reinforcement
 from cooper.training.rewards.answer import answer_reward
-from cooper.training.tuning import Part
+from cooper.training.tuning import Part, Tuning
 
 CALL = "<think>I need the depth.</think><depth-estimation>draw the depth</depth-estimation>"
 
@@ -83,6 +84,25 @@ def test_questions_and_traces_are_learned_where_the_model_writes() -> None:
     own = replace(trace, segments=(Text("My own.", "system"), *trace.segments))
     words = [p for n in rows.nodes(TraceExample(own, ""), rng()) if isinstance(p := n.piece, Words)]
     assert rows.sequencer.text(list(words[0].ids)) == "My own." and len(words) == 5, "it keeps the one that it has"
+
+
+def test_traces_of_another_model_are_learned_in_this_ones_tokens_and_latents(tmp_path: Path) -> None:
+    rows = rows_of(a_map())
+    ids, text = rows.sequencer.ids, "<think>So.</think><answer>1 m</answer>"
+    apart = tuple(i for letter in CALL for i in ids(letter))  # as it wrote it, and would not be read
+    image = rng().integers(0, 256, (64, 64, 3), dtype=np.uint8)
+    foreign = np.full((5, 3, 7), 9, dtype=np.float32)
+    Trace((Text("Look.", "system"), Picture(image), Text("How far?", ids=(7, 8, 9)), Text(CALL, "model", apart),
+           Drawing("depth", image[::-1].copy(), foreign, target=True), Text(text, "model", (*ids(text), 151_000)),
+           )).save(tmp_path / "one")  # fmt: skip
+    (example,) = open_set("saved_traces", tmp_path)
+    assert isinstance(example, TraceExample)
+    pieces = [node.piece for node in rows.nodes(example, rng())]
+    words = [piece.ids for piece in pieces if isinstance(piece, Words)]
+    assert words == [ids("Look."), ids("How far?"), apart, ids(text)] and apart != ids(CALL)
+    seen = [piece.tokens for piece in pieces if isinstance(piece, Clean)]
+    assert len(seen) == 2 and all(map(torch.equal, seen, map(rows.encode, (image, image[::-1]))))
+    assert len([piece for piece in pieces if isinstance(piece, Noised)]) == 1
 
 
 def test_parts() -> None:
@@ -184,6 +204,9 @@ def test_checkpointing_changes_nothing_but_memory() -> None:
         (["--data", "traces", "--scenes", "x"], "--data needs --start"),
         (["--data", "traces", "--judge", "x", "--judge-model", "m"], "--judge is for reinforcement"),
         (["--scenes", "x", "--steps", "3"], "--steps goes with --data alone"),
+        (["--scenes", "x", "--strict"], "with --data alone"),
+        (["--data", "traces", "--experts", "und"], "--experts says which experts --lora adapts"),
+        (["--data", "traces", "--n-train", "5"], "--n-train and --n-validation are for scenes"),
         ([], "give --scenes"),
     ],
 )  # fmt: skip
@@ -208,9 +231,31 @@ def test_reinforcement_learns_from_questions(sets: Path, capsys: pytest.CaptureF
     assert Cooper.load("start", adapter="run/reinforcement/adapter")
 
 
+def test_a_run_goes_on_with_what_it_was_begun_with(sets: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """More steps are another matter. Of two processes one would have nothing to do."""
+    argv = ["train", "interleaved", "--start", "start", "--run", "run", "--processes", "2", "--rows", "1", "--steps"]
+    assert main([*argv, "1", "--data", "traces"]) == 0 and main([*argv, "2", "--data", "traces"]) == 0
+    assert len(Path("run/interleaved/log.jsonl").read_text().splitlines()) == 2
+    kept = Path("run/interleaved/model/model.safetensors").read_bytes()
+    for other in (["--data", "questions.jsonl"], ["--data", "traces", "--lr", "0.5"], ["--data", "traces@2"]):
+        assert main([*argv, "3", *other]) == 2
+        assert "run/interleaved was begun with other settings or data" in capsys.readouterr().err
+    assert Path("run/interleaved/model/model.safetensors").read_bytes() == kept
+
+
+def test_rollouts_of_a_model_are_its_own(sets: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A published model writes longer turns than the tiny one, and draws otherwise."""
+    asked: list[Tuning] = []
+    monkeypatch.setattr("cooper.training.tuning.tune", lambda tuning, processes: asked.append(tuning) or Path("x"))
+    Train("reinforcement", Path("run"), start="start", data=("questions.jsonl",), processes=1).run()
+    settings = asked[0].settings
+    assert isinstance(settings, Reinforcement) and settings.flow is None and settings.turn_tokens is None
+
+
 @pytest.mark.parametrize(
     ("argv", "why"), [(["--data", "traces"], "is no question with an answer"), (["--data", "questions.jsonl", "--lora",
-     "2", "--experts", "gen"], "--experts must have und"), (["--data", "questions.jsonl", "--judge", "x"], "together")],
+     "2", "--experts", "gen"], "--experts must have und"), (["--data", "questions.jsonl", "--judge", "x"], "together"),
+     (["--data", "questions.jsonl", "--checkpointing"], "--checkpointing is for supervised stages")],
 )  # fmt: skip
 def test_what_reinforcement_cannot_learn_from(
     sets: Path, capsys: pytest.CaptureFixture[str], argv: list[str], why: str

@@ -60,7 +60,7 @@ def bench_reinforcement(
     made = [r for g in groups for r in g.rollouts]
     return {
         "machine": describe(), "model": cooper.name, "questions": len(batch), "rollouts": number,
-        "time_points": settings.flow.time_points, "step_seconds": round(step, 2),
+        "time_points": (settings.flow or cooper.model.config.flow).time_points, "step_seconds": round(step, 2),
         **{name: round(value, 2) for name, value in together.items()},
         "rollouts_per_second": round(number / together["rollout_seconds"], 2),
         "maps": sum(len(r.trace.drawings) for r in made), "tokens": sum(r.tokens for r in made),

@@ -38,6 +38,14 @@ class Adapters:
         self.modules = {
             name.removeprefix(PREFIX).removesuffix(_A) for name in self.stored if name.endswith(_A)
         }  # fmt: skip
+        pairs = {f"{PREFIX}{name}{end}" for name in self.modules for end in (_A, _B)}
+        odd = sorted(pairs ^ set(self.stored))
+        if odd or not pairs:  # to apply a part of it, or nothing, would be another model without a word
+            names = ", ".join(odd[:3] or ["all"]) + (f" and {len(odd) - 3} more" if len(odd) > 3 else "")
+            raise ValueError(
+                f"{weights} must hold {PREFIX}MATRIX{_A} and {PREFIX}MATRIX{_B} for each matrix, and nothing else; "
+                f"train without bias and modules_to_save, and save with peft. Too much or missing: {names}"
+            )
 
     def check(self, model: UnifiedModel) -> None:
         """Raises ValueError if they are not beside matrices of this model."""

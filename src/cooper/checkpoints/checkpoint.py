@@ -121,22 +121,25 @@ class Checkpoint:
         except Exception as error:  # tokenizers raises nothing more particular
             raise ValueError(f"{path} is damaged: {error}") from None
 
-    def load(self, precision: Precision = "fp32", adapters: Adapters | None = None) -> UnifiedModel:
-        """The model, with the adapters as part of its weights, read module by module: there is never more of it in
-        memory than what it becomes.
+    def load(
+        self, precision: Precision = "fp32", adapters: Adapters | None = None, device: str | torch.device = "cpu"
+    ) -> UnifiedModel:
+        """The model, with the adapters as part of its weights, on a device, read module by module: there is never more
+        of it in memory than what it becomes.
 
         Raises ValueError if it is not whole, or the adapters are another model's.
         """
         self.check()
         with torch.device("meta"):
             model = UnifiedModel(self.config)
+        device = torch.device(device)
         if adapters is None:
-            put_in(model, precision, self.tensor)
+            put_in(model, precision, self.tensor, device)
         else:
             adapters.check(model)
-            put_in(model, precision, lambda name: adapters.applied(name, self.tensor(name)))
-        model.latent_table = sincos_table(self.config.decoder.hidden, self.config.max_latent_side)
-        model.vision_table = sincos_table(self.config.decoder.hidden, self.config.vision.max_side)
+            put_in(model, precision, lambda name: adapters.applied(name, self.tensor(name)), device)
+        model.latent_table = sincos_table(self.config.decoder.hidden, self.config.max_latent_side).to(device)
+        model.vision_table = sincos_table(self.config.decoder.hidden, self.config.vision.max_side).to(device)
         return model
 
 

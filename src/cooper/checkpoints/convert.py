@@ -17,7 +17,7 @@ from cooper.checkpoints.keys import released_names, rows_of_parts
 from cooper.checkpoints.native import write_config
 from cooper.checkpoints.released import config_files
 from cooper.checkpoints.stored import Header
-from cooper.checkpoints.writing import write_tensors
+from cooper.checkpoints.writing import OF_A_MODEL, write_tensors
 from cooper.files import new_folder
 from cooper.prompts import FILE as PROMPTS_FILE
 
@@ -33,7 +33,8 @@ def convert(
     on_progress: OnProgress = lambda *_: None,
 ) -> None:  # fmt: skip
     """Write a checkpoint into a folder in the layout `to`, as it is stored, or in `dtype` (but for the autoencoder,
-    whose errors show in every map). Weights of more than `shard_bytes` are cut into several files.
+    whose errors show in every map). Weights of more than `shard_bytes` are cut into several files. A model that lies in
+    the folder is replaced.
 
     Raises ValueError if the checkpoint is not whole.
     """
@@ -46,7 +47,7 @@ def convert(
             for name, (header, make) in main.items()
         }
     total = sum(header.numbers * header.dtype.itemsize for header, _ in (*main.values(), *ae.values()))
-    with new_folder(folder) as made:
+    with new_folder(folder, OF_A_MODEL) as made:
         written = 0
         for stem, tensors in (("model" if to == "native" else "ema", main), ("ae", ae)):
             if tensors:

@@ -13,6 +13,13 @@ from torch import Tensor
 from cooper.checkpoints.stored import DTYPES, Header
 
 _NAMES = {dtype: name for name, dtype in DTYPES.items()}
+#: what says which model lies in a folder: settings, and weights under all names that they are looked for under. What a
+#: new model does not have of them must go, or the one before it is loaded in its place
+OF_A_MODEL = (
+    "config.json", "llm_config.json", "vit_config.json",
+    *(stem + end for stem in ("model", "ema", "ae")
+      for end in (".safetensors", ".safetensors.index.json", "-*-of-*.safetensors")),
+)  # fmt: skip
 #: makes a tensor when its turn has come
 Make = Callable[[str], Tensor]
 
@@ -44,7 +51,7 @@ def write_tensors(
                 tensor = make(name)
                 assert tuple(tensor.shape) == header.shape, name
                 data = tensor.detach().to(header.dtype).contiguous().flatten().view(torch.uint8)
-                file.write(data.numpy().data)
+                file.write(data.cpu().numpy().data)
                 done += _bytes(header)
                 on_progress(done, total)
         paths.append(path)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -71,7 +72,12 @@ class Ask(WithModel):
         policy(self.mode)
         if self.out is not None:
             check_folder(self.out)
+            picture_at = Path(self.picture)  # which may be part of a chain that was kept there
+            if re.match(r"\d\d-", picture_at.name) and picture_at.absolute().parent == self.out.absolute():
+                raise ValueError(f"--out {self.out} would overwrite the picture; give another folder")
         if self.html is not None:
+            if self.html == self.out:
+                raise ValueError(f"--html {self.html} is the folder of --out; give the page a name of its own")
             check_file(self.html, "--html", self.picture)
         picture = load_image(self.picture)
 

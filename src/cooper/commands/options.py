@@ -44,12 +44,15 @@ class WithModel:
     compat: Literal["consistent", "released"] = "consistent"
     """Whether a published model looks at maps and is guided as it was trained, or as its release does."""
 
+    device: str = "cpu"
+    """Where to compute: cpu, or cuda for a GPU."""
+
     def load(self) -> Cooper:
         from cooper.api import Cooper
 
         return Cooper.load(
             self.model, self.precision, base=self.base, adapter=self.adapter, prompts=self.prompts,
-            compat=self.compat,
+            compat=self.compat, device=self.device,
         )  # fmt: skip
 
 

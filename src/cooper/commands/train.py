@@ -36,7 +36,8 @@ class Train:
     perception, interleaved or reinforcement, whole or by LoRA, from --start to RUN/STAGE/model.
 
     The preset bagel_7b has the paper's numbers for perception, interleaved and reinforcement. It begins with BAGEL's
-    weights (--start), learns from scenes of the synthetic world as the tiny model does, and needs GPUs.
+    weights (--start) and learns from scenes of the synthetic world as the tiny model does. Training runs on CPUs alone
+    so far, where that size needs more patience than anyone has.
     """
 
     stage: Annotated[Literal[STAGES], Positional]  # type: ignore[valid-type]
@@ -52,9 +53,9 @@ class Train:
     start: str | None = None
     """A model to begin with instead of with nothing: a shipped model, or a model's folder."""
     n_train: int = 50_000
-    """Scenes to train on."""
+    """Scenes to render to train on. All that the folder has are trained on."""
     n_validation: int = 1000
-    """Scenes of other seeds, for contact sheets and figures on the way."""
+    """Scenes of other seeds to render, for contact sheets and figures on the way."""
     processes: int = field(default_factory=lambda: min(2, os.cpu_count() or 1))
     """Processes that render scenes, and then train together."""
 
@@ -70,7 +71,9 @@ class Train:
     """With --data: peak learning rate of AdamW."""
     lora: Annotated[int | None, arg(metavar="RANK", help_behavior_hint="(default: train all weights)")] = None
     """Train adapters of this rank, which are kept by themselves and become part of the model."""
-    experts: tuple[Literal["und", "gen"], ...] = ("und", "gen")
+    experts: Annotated[
+        tuple[Literal["und", "gen"], ...] | None, arg(help_behavior_hint="(default: both)")
+    ] = None
     """Which experts have adapters: what reads and writes, what draws."""
     checkpointing: Flag = False
     """Compute layers once more for their gradients, which needs less memory; not in reinforcement."""
@@ -88,8 +91,10 @@ class Train:
                 raise ValueError(f"--{name} must be at least 1, not {value}")
         if self.lora is not None and self.start is None:
             raise ValueError("--lora trains adapters on weights that are there; name them with --start")
+        if self.experts is not None and self.lora is None:
+            raise ValueError("--experts says which experts --lora adapts; give a rank, or leave it out")
         writing = self.stage in ("tiny", *RECIPES[self.preset].reinforced)
-        if self.lora is not None and writing and "und" not in self.experts:
+        if self.experts is not None and writing and "und" not in self.experts:
             raise ValueError("reinforcement trains what writes; --experts must have und among them")
         check_folder(self.run_folder, "--run")
         return self._on_data() if self.data else self._on_scenes()
@@ -103,6 +108,8 @@ class Train:
             raise ValueError(f"--data is for one of the stages {names}, not {self.stage}")
         if self.start is None or self.scenes is not None:
             raise ValueError("--data needs --start, the model to train further, and no --scenes")
+        if (self.n_train, self.n_validation) != (Train.n_train, Train.n_validation):
+            raise ValueError("--n-train and --n-validation are for scenes; --data has as many examples as it has")
         for name, value in (("steps", self.steps), ("rows", self.rows), ("lr", self.lr)):
             if value is not None and not value > 0:
                 raise ValueError(f"--{name} must be above 0, not {value:g}")
@@ -118,14 +125,22 @@ class Train:
         )  # fmt: skip
         if isinstance(settings, StageSettings):
             settings = replace(settings, optimisation=how, rows=self.rows or settings.rows)
+            together = settings.rows
         else:
-            settings = replace(settings, optimisation=how, questions=self.rows or settings.questions)
+            if self.checkpointing:
+                raise ValueError("--checkpointing is for supervised stages, not for reinforcement")
+            # turns as long, and maps drawn, as the model to start with does it
+            settings = replace(
+                settings, optimisation=how, questions=self.rows or settings.questions, turn_tokens=None, flow=None
+            )
+            together = settings.questions
         parts = tuple(map(Part.parse, self.data))
         tuning = Tuning(
             self.run_folder, self.stage, settings, parts, self.start, self.base, self.prompts, strict=self.strict,
             judge=judge,
         )  # fmt: skip
-        path, broken = tune(tuning, self.processes), broken_in(self.run_folder)
+        # a process needs something to do in every step
+        path, broken = tune(tuning, min(self.processes, together)), broken_in(self.run_folder)
         if broken:
             print(f"{len(broken)} rows could not be read: {self.run_folder / 'broken.txt'}", file=sys.stderr)
         print(f"finished: {path}")
@@ -135,7 +150,7 @@ class Train:
         """The recipe whose stages train adapters, or compute layers once more, if they are to."""
         from cooper.lora import Lora
 
-        lora = None if self.lora is None else Lora(self.lora, 2.0 * self.lora, self.experts)
+        lora = None if self.lora is None else Lora(self.lora, 2.0 * self.lora, self.experts or ("und", "gen"))
 
         def whole(o: Optimisation) -> Optimisation:
             # what Muon does to matrices it would do to adapters, which are factors of one
@@ -158,8 +173,8 @@ class Train:
         check_beginning(recipe, last, self.start)
         if self.scenes is None:
             raise ValueError("give --scenes, a folder for scenes to train on, or --data, your own")
-        for name in ("base", "prompts", "steps", "rows", "lr", "judge", "judge_model"):
-            if getattr(self, name) is not None:
+        for name in ("base", "prompts", "steps", "rows", "lr", "judge", "judge_model", "strict"):
+            if getattr(self, name) not in (None, False):
                 raise ValueError(f"--{name.replace('_', '-')} goes with --data alone")
         check_folder(self.scenes, "--scenes")
         folders = {name: self.scenes / name for name in ("train", "validation")}

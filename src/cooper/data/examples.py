@@ -28,7 +28,7 @@ class MapExample:
     valid: np.ndarray
     """bool (height, width): where the truth is known."""
     target: np.ndarray
-    """uint8 RGB (height, width, 3), black wherever the truth is not known."""
+    """uint8 RGB (height, width, 3), as the nearest known truth wherever it is not known."""
     name: str
     """Which file or row this is, for people."""
 

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 from PIL import Image
+from scipy.ndimage import distance_transform_edt
 
 from cooper.data.examples import MapExample
 from cooper.data.reader import Reader
@@ -94,7 +95,7 @@ def depth_example(
     if not valid.any():
         raise BadRow(name, "no pixel has a depth; leave it out")
     values = np.where(valid, metres, 0).astype(np.float32)
-    return MapExample(picture, modality.name, values, valid, modality.to_rgb(values), str(name))
+    return MapExample(picture, modality.name, values, valid, modality.to_rgb(_filled(values, valid)), str(name))
 
 
 def labels_example(
@@ -108,7 +109,7 @@ def labels_example(
         raise BadRow(name, f"it has the label {labels.max()}; the last class is {len(modality.classes)}")
     values = labels.astype(np.int32)
     valid = np.ones(values.shape, dtype=bool) if zero_known else values > 0
-    return MapExample(picture, modality.name, values, valid, modality.to_rgb(values), str(name))
+    return MapExample(picture, modality.name, values, valid, modality.to_rgb(_filled(values, valid)), str(name))
 
 
 def coloured_example(picture: np.ndarray, colours: np.ndarray, name: object) -> MapExample:
@@ -118,6 +119,18 @@ def coloured_example(picture: np.ndarray, colours: np.ndarray, name: object) -> 
     codes = colours.astype(np.int32) @ np.array([1 << 16, 1 << 8, 1], dtype=np.int32)
     values = np.searchsorted(np.unique(np.append(codes, 0)), codes).astype(np.int32)
     return MapExample(picture, "segmentation", values, np.ones(values.shape, dtype=bool), colours, str(name))
+
+
+def _filled(values: np.ndarray, valid: np.ndarray) -> np.ndarray:
+    """Values (height, width) with the nearest known one wherever nothing is known.
+
+    A drawing token stands for many pixels and counts by the share of them that is known: black among them would be
+    learned with the rest, and of sparse truth nearly all is unknown.
+    """
+    if valid.all() or not valid.any():
+        return values
+    rows, columns = distance_transform_edt(~valid, return_distances=False, return_indices=True)
+    return values[rows, columns]
 
 
 def _bottom_centre(array: np.ndarray, height: int, width: int, name: object) -> np.ndarray:

@@ -13,7 +13,7 @@ from cooper.data.kitti import Kitti, KittiSplit
 from cooper.data.map_rows import MapRows
 from cooper.data.nyu import Nyu, NyuDepths, NyuLabels
 from cooper.data.question_rows import QuestionRows
-from cooper.data.tables import open_table
+from cooper.data.tables import BadRow, Row, Table, open_table
 from cooper.data.trace_rows import FIELD as TRACE_FIELD
 from cooper.data.trace_rows import SavedTraces, TraceRows
 from cooper.data.virtual_kitti import VirtualKitti
@@ -36,19 +36,33 @@ _SETS: dict[str, Callable[[Path], Sequence[Example]]] = {
 }
 
 
+#: so many rows are tried for one that tells what a table holds
+_TRIES = 100
+
+
 def set_in(path: str | Path) -> str:
-    """The name of the set that a user's own file or folder is, told by its first row. Raises ValueError if it cannot be
-    told."""
+    """The name of the set that a user's own file or folder is, told by the first row that can be read. Raises
+    ValueError if it cannot be told."""
     path = Path(path)
     if path.is_dir() and next(path.glob("**/trace.json"), None) is not None:
         return "saved_traces"
     table = open_table(path)
     if not len(table):
         raise ValueError(f"{path} has no rows")
-    fields = table[0].keys()
+    fields = _first_readable(table).keys()
     if TRACE_FIELD in fields:
         return "traces"
     return "maps" if {"depth", "segmentation"} & fields else "questions"
+
+
+def _first_readable(table: Table) -> Row:
+    """Raises what is wrong with the first row if none of the first can be read."""
+    for i in range(min(len(table), _TRIES)):
+        try:
+            return table[i]
+        except BadRow:
+            pass
+    return table[0]
 
 
 def named(where: str) -> tuple[str, str]:

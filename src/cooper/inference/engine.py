@@ -6,6 +6,7 @@ a trace becomes depends on its prompt and its seed alone, not on the batch it is
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
@@ -156,13 +157,24 @@ class Engine:
         ends = [len(prompts) * i // lanes for i in range(lanes + 1)]
         together = max(1, self.settings.batch // samples // lanes)
 
-        def finish(part: range) -> dict[int, Rollout]:
-            events = self._batches(prompts, part, together, policy, samples, seeds, shown)
-            return {event.row: event.rollout for event in events if isinstance(event, Finished)}
-
         done: dict[int, Rollout] = {}
-        for of_lane in side_by_side([partial(finish, range(a, b)) for a, b in zip(ends, ends[1:], strict=False)]):
-            done |= of_lane
+        ended = threading.Event()
+
+        def finish(part: range) -> None:
+            try:
+                for event in self._batches(prompts, part, together, policy, samples, seeds, shown):
+                    if isinstance(event, Finished):
+                        done[event.row] = event.rollout
+                    if ended.is_set():
+                        return
+            except BaseException:
+                ended.set()
+                raise
+
+        try:
+            side_by_side([partial(finish, range(a, b)) for a, b in zip(ends, ends[1:], strict=False)])
+        finally:
+            ended.set()  # interrupted: no thread goes on with what nobody waits for
         return [done[i] for i in sorted(done)]
 
     def stream(
@@ -288,8 +300,10 @@ class Engine:
         longest = max([self.turn_tokens, *(len(self.sequencer.ids(text)) for text in policy.given)])
         between = 0
         if policy.max_turns > 1:
-            images = {s.image.shape: s.image for trace in traces for s in trace.pictures[:1]}
-            shown = [self.sequencer.drawing(Drawing("", image), _blank, None) for image in images.values()]
+            # a map has the size that it is drawn at, which may be many times that of a small picture
+            shapes = {self.sequencer.drawn_shape(s.image) for trace in traces for s in trace.pictures[:1]}
+            maps = [Drawing("", np.zeros(shape, dtype=np.uint8)) for shape in shapes]
+            shown = [self.sequencer.drawing(drawing, _blank, None) for drawing in maps]
             for gen in (False, True):
                 streams = ([p for p in pieces if isinstance(p, Clean) == gen] for pieces in shown)
                 between += max((sum(tokens_of(p, self.model.config) + 2 for p in s) for s in streams), default=0)
@@ -326,7 +340,8 @@ class Engine:
         if answer_of(text) is not None:
             return "answered", None
         calls = calls_of(text)
-        called = by_tag(calls[0].tag, policy.calls) if calls else None
+        drawn = [name for name in policy.calls if name in self.model.config.modalities]
+        called = by_tag(calls[0].tag, drawn) if calls else None
         if called is None or not row.trace.pictures:  # without a picture there is nothing to draw a map of
             return "malformed", None
         return ("turns", None) if last else (None, called)

@@ -24,8 +24,11 @@ def check_precision(precision: str) -> None:
         raise ValueError(f"unknown precision {precision!r}; choose one of {', '.join(PRECISIONS)}")
 
 
-def put_in(model: UnifiedModel, precision: Precision, read: Callable[[str], Tensor] | None = None) -> UnifiedModel:
-    """Put a model that is not trained any more into a precision, in place.
+def put_in(
+    model: UnifiedModel, precision: Precision, read: Callable[[str], Tensor] | None = None,
+    device: torch.device | None = None,
+) -> UnifiedModel:  # fmt: skip
+    """Put a model that is not trained any more into a precision, in place, and on a device (None: where values are).
 
     With `read`, which is given the names of parameters, their values come from there, and the model may be on the meta
     device before: then no more of it is ever in memory than what has been put into the precision, and one module.
@@ -34,7 +37,7 @@ def put_in(model: UnifiedModel, precision: Precision, read: Callable[[str], Tens
         module = model.get_submodule(name)
         kind = quantised_as(name, module, precision)
         for key, p in list(module.named_parameters(recurse=False)):
-            value = p.detach() if read is None else read(f"{name}.{key}")
+            value = (p.detach() if read is None else read(f"{name}.{key}")).to(device)
             if kind is None or key != "weight":  # what is rounded is rounded from what is stored
                 value = value.to(dtype_of(name, precision))
             setattr(module, key, nn.Parameter(value, p.requires_grad))

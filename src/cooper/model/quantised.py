@@ -108,4 +108,4 @@ def _pack(levels: Tensor) -> Tensor:
 
 
 def _unpack(packed: Tensor) -> Tensor:
-    return torch.stack([packed & 15, packed >> 4], dim=2).flatten(1)
+    return torch.stack([packed & 15, packed >> 4], dim=2).flatten(1).to(torch.int8)  # levels are subtracted from

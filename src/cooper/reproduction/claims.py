@@ -8,7 +8,7 @@ these seeds' models. How much seeds differ is told beside it, seed by seed.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TypeAlias
 
 import numpy as np
@@ -96,15 +96,19 @@ class Finding:
 
 
 def findings(answers: Mapping[str, Answers]) -> list[Finding]:
-    """Every claim that these variants can tell something about."""
-    made = []
+    """Every claim that these variants can tell something about, each of the seeds that have all it needs."""
+    made: list[Finding] = []
+    seeds = {seed for of in answers.values() for seed in of}
     for needed, make in (
         (("COOPER", *BASES), _gain), (("AMG direct", *BASES), _stage_1), (("COOPER", *BASES), _general),
         (("COOPER", "RE", *BASES), _against_re), (("COOPER", "PE", *BASES), _against_pe), (("COOPER",), _adaptive),
         (("COOPER", "other maps", "asked to think", "true maps"), _map_is_used), (("COOPER", "SFT only"), _reinforced),
     ):  # fmt: skip
-        if all(name in answers for name in needed):
-            made.append(make(answers))
+        shared = sorted(seeds.intersection(*(answers.get(name, {}) for name in needed)))
+        if shared:
+            finding = make({name: {seed: answers[name][seed] for seed in shared} for name in needed})
+            fewer = "" if len(shared) == len(seeds) else f" (seeds {', '.join(map(str, shared))})"
+            made.append(replace(finding, claim=finding.claim + fewer))
     return made
 
 

@@ -10,6 +10,7 @@ import numpy as np
 
 from cooper.evaluation.predictions import Row
 from cooper.files import new_file
+from cooper.reproduction import claims
 from cooper.reproduction.claims import Answers, score, share_calling
 from cooper.scenes.question import SPATIAL, TASKS
 
@@ -26,9 +27,7 @@ def scores(answers: Mapping[str, Answers], names: Sequence[str], path: Path) -> 
     for k, name in enumerate(names):
         found = [score(answers[name], (task,)) for task in asked]
         at = np.arange(len(asked)) + (k - len(names) / 2 + 0.5) * width
-        points = np.array([f.points for f in found])
-        off = [points - [f.low for f in found], [f.high for f in found] - points]
-        axis.bar(at, points, width, yerr=off, label=name, error_kw={"linewidth": 0.7})
+        axis.bar(at, [f.points for f in found], width, yerr=_off(found), label=name, error_kw={"linewidth": 0.7})
     axis.set_xticks(np.arange(len(asked)), [task.replace("_", "\n") for task in asked])
     axis.set_ylabel("score")
     axis.legend(ncols=len(names), loc="upper center", bbox_to_anchor=(0.5, 1.12), frameon=False)
@@ -71,15 +70,20 @@ def beside_the_paper(answers: Mapping[str, Answers], paper: Mapping[str, tuple[f
     figure, axes = plt.subplots(1, 2, figsize=(9, 3.4), layout="constrained")
     for k, (axis, title, tasks) in enumerate(zip(axes, ("spatial", "all"), (SPATIAL, TASKS), strict=True)):
         here = [score(answers[name], tasks) for name in names]
-        at, points = np.arange(len(names)), np.array([f.points for f in here])
-        off = [points - [f.low for f in here], [f.high for f in here] - points] if here else None
+        at = np.arange(len(names))
         axis.bar(at - 0.2, [paper[name][k] for name in names], 0.4, label="paper, 7B, real benchmarks")
-        axis.bar(at + 0.2, points, 0.4, yerr=off, label="here, tiny, synthetic world")
+        axis.bar(at + 0.2, [f.points for f in here], 0.4, yerr=_off(here), label="here, tiny, synthetic world")
         axis.set_xticks(at, names)
         axis.set_title(title)
         axis.set_ylim(0, 100)
     axes[0].legend(frameon=False, fontsize=8)
     _save(figure, path)
+
+
+def _off(found: Sequence[claims.Figure]) -> np.ndarray | None:
+    """How far intervals reach below and above their points (2, n); rounding may put an end on the wrong side."""
+    off = np.array([(f.points - f.low, f.high - f.points) for f in found])
+    return np.maximum(off, 0).T if found else None
 
 
 def _has(answers: Answers, task: str) -> bool:

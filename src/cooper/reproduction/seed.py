@@ -155,4 +155,5 @@ class Seed:
 
 
 def _rows(path: Path) -> list[Row]:
-    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+    # answers may hold what `splitlines` takes for the end of a line
+    return [json.loads(line) for line in path.read_text(encoding="utf-8").split("\n") if line]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -71,13 +71,32 @@ class ExampleRows:
             answer = Text(f"<answer>\\boxed{{{example.answer}}}</answer>", "model")
             traces = [Trace((Picture(example.picture), Text(example.question), answer))]
         else:
-            traces = [self._addressed(example.trace)]
+            traces = [self._addressed(self._own(example.trace))]
 
         def target_of(tokens: Tensor, grid: tuple[int, int]) -> Noised:
             weight = None if valid is None else known(valid, grid)
             return noised(tokens, grid, rng, self.shaping.spread, self.sequencer.config.time_shift, weight)
 
         return merge([self.sequencer.pieces(trace, self.encode, target_of, shared) for trace in traces])
+
+    def _own(self, trace: Trace) -> Trace:
+        """A trace in this model's tokens and latents: another model may have written it. Ids are kept where they say
+        the same here, because a text that is tokenised again need not give what the model wrote; maps are encoded again
+        from their images."""
+
+        def own(segment: Segment) -> Segment:
+            if isinstance(segment, Drawing):
+                return replace(segment, latent=None)
+            if isinstance(segment, Text) and segment.ids is not None and not self._says(segment.ids, segment.text):
+                return replace(segment, ids=None)
+            return segment
+
+        return replace(trace, segments=tuple(map(own, trace.segments)))
+
+    def _says(self, ids: tuple[int, ...], text: str) -> bool:
+        # ids that the tokenizer does not know are nothing in its text
+        known = all(0 <= i < self.sequencer.config.decoder.vocabulary for i in ids)
+        return known and self.sequencer.text(list(ids)) == text
 
     def _addressed(self, trace: Trace) -> Trace:
         system = self.sequencer.prompts.policy(self.shaping.mode).system

@@ -35,12 +35,12 @@ class Kept(ABC):
     def make(self, kind: str, batch: int = 32, quiet: bool = False) -> None:
         """Compute what is missing of a kind; of several processes that train together each does its share. Interrupted,
         it goes on where it stopped."""
-        share, done_already = Share.mine(), self.path(kind).exists()
+        share, done_already = Share.mine(), self._fits(self.path(kind))
         wait()
         if done_already:
             return
         unfinished, done_file = self.folder / f"{kind}.part.npy", self._done(kind, share, batch)
-        if share.rank == 0 and not unfinished.exists():
+        if share.rank == 0 and not self._fits(unfinished):
             self.folder.mkdir(parents=True, exist_ok=True)
             for old in self.folder.glob(f"{kind}.*of*.done"):
                 old.unlink()
@@ -65,6 +65,10 @@ class Kept(ABC):
             for old in self.folder.glob(f"{kind}.*of*.done"):
                 old.unlink()
         wait()
+
+    def _fits(self, path: Path) -> bool:
+        """Whether the file is there, and of as many scenes: a folder may have grown since."""
+        return path.exists() and np.load(path, mmap_mode="r").shape == self.shape
 
     def _done(self, kind: str, share: Share, batch: int) -> Path:
         """Holds how many batches of its share a process has done. Other processes or batches begin anew."""

@@ -1,8 +1,9 @@
 """The training loop all stages share: steps, schedule, EMA, logs, contact sheets, checkpoints, resume.
 
 A stage says what a batch is and what is learned from it (`Stage`). A batch is a pure function of seed and step, so a
-run that was interrupted goes on exactly where its last checkpoint was. Started by `torchrun`, each process takes its
-share of every batch and the gradients are averaged; on a CPU two processes of one thread are faster than one of two.
+run that was interrupted goes on exactly where its last checkpoint was. Of several processes (`processes.run_in`), each
+takes its share of every batch and the gradients are averaged; two processes of one thread are faster than one of two.
+All of this is for CPUs: nothing here puts a model on a GPU.
 Weights are kept in fp32; where the compute dtype is lower, a copy in that dtype does the forward and backward passes
 (autocast costs a cast at every operation).
 """
@@ -158,6 +159,8 @@ class Trainer(Generic[M]):
         self.optimisers = self._optimisers()
         self.share = Share.mine()
         self.step = 0
+        self._whole = True
+        """Whether weights, averages, optimisers and the number of the step belong together: not within an update."""
 
     def _optimisers(self) -> list[torch.optim.Optimizer]:
         o = self.optimisation
@@ -227,7 +230,8 @@ class Trainer(Generic[M]):
                         self.save()
                         saved = time.monotonic()
             finally:
-                self.save()
+                if self._whole:  # or else the last checkpoint is where it goes on
+                    self.save()
                 if board is not None:
                     board.close()
 
@@ -235,6 +239,7 @@ class Trainer(Generic[M]):
         """One step: all updates that the batch is good for. Figures are means over its losses."""
         rows = [self.descend(losses) for losses in self.stage.updates(self.compute, batch)]
         self.step += 1
+        self._whole = True
         return _means([row for part in rows for row in part])
 
     def descend(self, losses: Losses) -> list[dict[str, float]]:
@@ -257,6 +262,7 @@ class Trainer(Generic[M]):
         if self.share.world > 1:
             self._average_gradients()
         norm = float(nn.utils.clip_grad_norm_(list(self.names.values()), self.optimisation.clip))
+        self._whole = False
         if math.isfinite(norm):
             for optimiser in self.optimisers:
                 optimiser.step()
@@ -290,11 +296,14 @@ class Trainer(Generic[M]):
         folder = self.folder / "sheets"
         folder.mkdir(exist_ok=True)
         kept = {k: p.detach().clone() for k, p in self.names.items()}
-        self.use_average()
-        with torch.no_grad():
-            self.stage.sheet(self.model).save(folder / f"{self.step:06d}.png")
-            for name, p in self.names.items():
-                p.copy_(kept[name])
+        try:
+            self.use_average()
+            with torch.no_grad():
+                self.stage.sheet(self.model).save(folder / f"{self.step:06d}.png")
+        finally:  # an interrupted run keeps its weights, not their averages
+            with torch.no_grad():
+                for name, p in self.names.items():
+                    p.copy_(kept[name])
 
     def save(self) -> None:
         """Write weights, averages and the optimisers' state; a half-written file never replaces a whole one."""

@@ -34,7 +34,7 @@ from cooper.training.flags import flag_questions, flagged_questions, task_weight
 from cooper.training.latents import Latents
 from cooper.training.loop import Trainer
 from cooper.training.processes import Share, run_in, wait
-from cooper.training.recipe import SCRATCH_STAGES, TINY, Measured, Recipe, Scratch, check_beginning
+from cooper.training.recipe import SCRATCH_STAGES, TINY, Measured, Recipe, Scratch, StageOfModel, check_beginning
 from cooper.training.reinforcement import Questions, Reinforcement, ReinforcementStage
 from cooper.training.rows import SceneRows
 from cooper.training.unified import StageSettings, UnifiedStage
@@ -164,6 +164,7 @@ def train_stage(
     quiet: bool = False,
 ) -> UnifiedModel:  # fmt: skip
     """One supervised stage on the unified model, in place. `flags`: questions by whose flags it is balanced."""
+    claim(space.stage(name), settings)
     weights = task_weights(flags) if flags else None
     sequencer = Sequencer(tokenizer_of(space, model.config), model.config)
     sets = []
@@ -218,6 +219,7 @@ def train_reinforcement(
     name: str, model: UnifiedModel, space: Workspace, settings: Reinforcement, flags: Path, quiet: bool = False
 ) -> UnifiedModel:
     """One reinforcement stage on flagged questions, in place."""
+    claim(space.stage(name), settings)
     sequencer = Sequencer(tokenizer_of(space, model.config), model.config)
     questions = Mixture([(flagged_questions(flags, SceneImages(space.train)), 1.0)], settings.seed)
     with adapted(model, settings, space.stage(name)):
@@ -235,6 +237,23 @@ def reinforce(
     stage = ReinforcementStage(questions, sequencer, settings, name, judge, reference)
     # in fp32: what is learned from must be as likely as when it was sampled
     Trainer(model, stage, settings.optimisation, folder, sheet_every=10, workers=0).run(quiet)
+
+
+def claim(folder: Path, settings: StageOfModel, *more: object) -> None:
+    """Note in a stage's folder what it is trained with, but for the number of steps, which may grow.
+
+    Raises ValueError if it was begun with something else: going on would mix the two, or just tell what is there.
+    """
+    steps = replace(settings.optimisation, steps=0)
+    what, path = f"{(replace(settings, optimisation=steps), *more)!r}\n", folder / "settings.txt"
+
+    def note() -> None:
+        if path.exists() and path.read_text(encoding="utf-8") != what:
+            raise ValueError(f"{folder} was begun with other settings or data; choose another --run, or delete it")
+        folder.mkdir(parents=True, exist_ok=True)
+        path.write_text(what, encoding="utf-8")
+
+    once(note)
 
 
 @contextmanager

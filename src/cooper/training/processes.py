@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import builtins
 import os
 import re
 import signal
@@ -14,6 +15,7 @@ from typing import Any, TypeVar
 
 import torch
 import torch.distributed as dist
+from torch.multiprocessing import ProcessExitedException
 
 T = TypeVar("T")
 
@@ -49,17 +51,25 @@ def run_in(processes: int, folder: Path, work: Callable[..., object], *args: Any
     """`work(*args, quiet)` in so many processes, of which all but the first are quiet; in this one if that is one.
 
     They meet in `folder`, which is made. If this process is interrupted, they are, too, and may keep what they have.
-    A ValueError of any of them, or of the workers that read their data, is one here.
+    What is wrong with the input, the installation or the disk according to any of them, or to the workers that read
+    their data, is a ValueError, ImportError or OSError here, too. One that is killed had too little memory: it is a
+    MemoryError.
     """
     folder.mkdir(parents=True, exist_ok=True)
     try:
         _run(processes, folder, work, *args, quiet=quiet)
+    except ProcessExitedException as error:
+        if error.signal_name == "SIGKILL":
+            raise MemoryError(str(error)) from None
+        raise
     except Exception as error:
         # what comes from another process comes with the whole of its traceback; the last line says what it was
         *before, last = str(error).strip().splitlines() or [""]
-        mistake = re.fullmatch(r"(?:ValueError|(?:[\w.]+\.)?BadRow): (.+)", last)
-        if before and mistake:
-            raise ValueError(mistake[1]) from None
+        mistake = re.fullmatch(r"(?:[\w.]+\.)?(\w+): (.+)", last)
+        kind = getattr(builtins, mistake[1], ValueError if mistake[1] == "BadRow" else None) if mistake else None
+        for plain in (ValueError, ImportError, OSError):
+            if before and mistake and isinstance(kind, type) and issubclass(kind, plain):
+                raise plain(mistake[2]) from None
         raise
 
 

@@ -52,9 +52,10 @@ class Reinforcement:
     """Questions whose rollouts go through the model at once; more need more memory."""
     mode: str = "interleaved"
     sampling: Sampling = Sampling(1.0)
-    turn_tokens: int = 96
-    """Most tokens of a turn."""
-    flow: FlowSettings = field(default_factory=FlowSettings)
+    turn_tokens: int | None = 96
+    """Most tokens of a turn; None: the model's own."""
+    flow: FlowSettings | None = field(default_factory=FlowSettings)
+    """How maps are drawn; None: the model's own way."""
     objective: Objective = field(default_factory=Objective)
     weights: Weights = field(default_factory=Weights)
     tolerance: float | None = None
@@ -218,6 +219,7 @@ class ReinforcementStage(Stage[UnifiedModel]):
             part = groups[first : first + self.settings.together]
             batch, old, rollout, advantages = self.packed(model, part)
             log_p, entropy = token_log_p(model, batch, self.settings.sampling.temperature)
+            old, rollout, advantages = (one.to(log_p.device) for one in (old, rollout, advantages))
             used = advantages[rollout].isfinite()
             reference = None
             if objective.kl:
@@ -225,7 +227,7 @@ class ReinforcementStage(Stage[UnifiedModel]):
                 with torch.no_grad(), known as left:
                     reference = token_log_p(left, batch, self.settings.sampling.temperature)[0][used]
             outcome = grpo_loss(
-                log_p[used], old[used].to(log_p.device), rollout[used], advantages.nan_to_num(), objective, reference
+                log_p[used], old[used], rollout[used], advantages.nan_to_num(), objective, reference
             )
             share = sum(weights[first : first + len(part)]) / whole
             ratio = float((log_p - old).detach().abs().max()) if len(old) else 0.0

@@ -25,7 +25,7 @@ from cooper.prompts import FILE, Prompts
 from cooper.training.asked import AskedRows
 from cooper.training.examples import ExampleRows, Shaping
 from cooper.training.loop import Trainer
-from cooper.training.pipeline import adapted, once, reinforce
+from cooper.training.pipeline import adapted, claim, once, reinforce
 from cooper.training.processes import run_in
 from cooper.training.reinforcement import Reinforcement
 from cooper.training.unified import StageSettings, UnifiedStage
@@ -95,6 +95,7 @@ def broken_in(run: Path) -> list[str]:
 
 def _train(tuning: Tuning, quiet: bool) -> None:
     folder, settings = tuning.run / tuning.name, tuning.settings
+    claim(folder, settings, tuning.data, tuning.start, tuning.base, tuning.prompts, tuning.shaping, tuning.judge)
     cooper = Cooper.load(tuning.start, base=tuning.base, prompts=tuning.prompts)
     model, sequencer = cooper.model.train().requires_grad_(True), cooper.sequencer
     mixture: Mixture[Example] = Mixture([part.open() for part in tuning.data], settings.seed)

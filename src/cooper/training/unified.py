@@ -78,11 +78,10 @@ class UnifiedStage(Supervised[UnifiedModel]):
         made = [self.rows.row(k, self.settings.seed, rng, point) for k in mine]
         rows, found = [nodes for nodes, _ in made], [points for _, points in made]
         config = self.rows.sequencer.config
-        if not torch.cuda.is_available():
-            starts = np.cumsum([0, *(len(nodes) for nodes in rows)])
-            found = [[p.moved(int(s)) for s, points in zip(starts, found, strict=False) for p in points]]
-            rows = [together(rows)]  # without padding; the blocks of `chunks` keep them apart
-        layouts = [lay_out(row, config) for row in rows]
+        starts = np.cumsum([0, *(len(nodes) for nodes in rows)])
+        found = [[p.moved(int(s)) for s, points in zip(starts, found, strict=False) for p in points]]
+        # without padding; the blocks of `chunks` keep the rows apart
+        layouts = [lay_out(together(rows), config)]
         batch = collate(layouts, config)
         batch.chunks  # noqa: B018  (computed here, in the worker)
         return batch, gather(list(zip(layouts, found, strict=True)), batch.positions.shape[1])
