@@ -259,7 +259,7 @@ MISTAKES: dict[str, tuple[list[str], str]] = {
     "html over the picture": (["ask", "room.png", "q", "--html", "folder/../room.png"], "overwrite the picture"),
     "chain over the picture": (["ask", "01-picture.png", "q", "--out", "."], "overwrite the picture"),
     "page over the folder": (["ask", "room.png", "q", "--out", "new", "--html", "new"], "is the folder of --out"),
-    "no such device": (["ask", "room.png", "q", "--device", "abacus", "--model", "tiny"], "there is no device 'abacus'"),
+    "no such device": (["ask", "room.png", "q", "--device", "abacus", "--model", "tiny"], "no device 'abacus' here"),
     "no graphics card": (["depth", "room.png", "--device", "cuda:99", "--model", "tiny"], "no device 'cuda:99' here"),
     "map over the picture": (["depth", "room.png", "--out", "room.png"], "overwrite the picture"),
     "map of another kind": (["segment", "room.png", "--out", "map.jpg"], "neither .npy"),

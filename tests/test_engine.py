@@ -178,6 +178,22 @@ def test_products_that_keep_all_threads_busy_are_not_dealt_out(monkeypatch: pyte
         assert engine._lanes(6, 1) == 1
 
 
+@pytest.mark.parametrize("drawing", [torch.float32, torch.bfloat16])
+def test_attention_in_parts_is_the_same(drawing: torch.dtype, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Long prompts of large models are gone over some queries at a time."""
+    model = copy.deepcopy(MODEL).draw_in(drawing)
+    whole = Engine(model, SEQUENCER, settings(0.0)).run([PROMPTS[14], PROMPTS[13]], POLICY, seeds=[14, 13])
+    monkeypatch.setattr("cooper.inference.cache.SCORES", 3000)
+    monkeypatch.setattr("cooper.inference.drawing.SCORES", 500)
+    parts = Engine(model, SEQUENCER, settings(0.0)).run([PROMPTS[14], PROMPTS[13]], POLICY, seeds=[14, 13])
+    for a, b in zip(whole, parts, strict=True):
+        if drawing == torch.float32:
+            assert_same(a, b)
+        else:  # rounding to bf16 may fall otherwise
+            first = [rollout.trace.drawings[0].latent for rollout in (a, b)]
+            assert np.abs(first[0] - first[1]).mean() < 0.02 * np.abs(first[0]).mean()
+
+
 def test_guided_drawings_do_not_depend_on_the_batch() -> None:
     flow = FlowSettings(4, 3.0, text_scale=4.0, image_scale=2.0, interval=(0.4, 1.0))
     engine = Engine(MODEL, SEQUENCER, settings(1.0, flow=flow))

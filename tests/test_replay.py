@@ -14,7 +14,7 @@ from cooper.inference.engine import Engine, Rollout, Settings
 from cooper.inference.flow import FlowSettings, guide, schedule
 from cooper.inference.sampler import generator
 from cooper.layout import NO_LABEL, Noised, Piece, Words, chain, collate, lay_out
-from cooper.modalities import modality
+from cooper.modalities import MapCodes, modality
 from cooper.model.autoencoder import patchify
 from cooper.model.packed import forward, losses
 from cooper.model.unified import UnifiedModel
@@ -56,11 +56,16 @@ def pieces_of(steps: Sequencer, model: UnifiedModel, rollout: Rollout) -> list[P
 
 
 @pytest.mark.parametrize("maps_through", ["both", "vision"])
-def test_log_probabilities_are_those_of_the_packed_rollouts(maps_through: str) -> None:
-    model = random_model(maps_through=maps_through)
+@pytest.mark.parametrize("coloured", [False, True])
+def test_log_probabilities_are_those_of_the_packed_rollouts(maps_through: str, coloured: bool) -> None:
+    """Also of a model that looks at depth in colours, which is then encoded again."""
+    model = random_model(maps_through=maps_through, codes=MapCodes(coloured=coloured))
     steps = sequencer(model)
     rollouts = sample(model)
-    batch = collate([lay_out(chain(pieces_of(steps, model, r)), model.config) for r in rollouts], model.config)
+    colours = [d.drawn is not None for r in rollouts for d in r.trace.drawings if d.modality == "depth"]
+    assert set(colours) == {coloured} and all(np.ptp(r.trace.drawings[-1].as_drawn) > 0 for r in rollouts[2:])
+    pieces = [steps.pieces(r.trace, steps.encoder(model)) if coloured else pieces_of(steps, model, r) for r in rollouts]
+    batch = collate([lay_out(chain(of), model.config) for of in pieces], model.config)
     with torch.no_grad():
         replayed = -losses(model, batch).text
     counts = (batch.labels != NO_LABEL).sum(1).tolist()

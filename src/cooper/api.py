@@ -24,7 +24,7 @@ from cooper.images import ImageSource, load_image
 from cooper.inference.engine import Engine, Event, Finished, Rollout, Settings
 from cooper.inference.flow import RELEASED
 from cooper.inference.sampler import Sampling
-from cooper.modalities import MapView, modality
+from cooper.modalities import MapCodes, MapView, Modality
 from cooper.model.config import Precision
 from cooper.model.precision import check_precision, quantised
 from cooper.model.unified import UnifiedModel
@@ -80,6 +80,8 @@ class Answer:
     seconds: float
     votes: dict[str, int] = field(default_factory=dict)
     """Answers and how often they were given, if more than one sample was drawn."""
+    codes: MapCodes = MapCodes()
+    """What the chain's maps stand for."""
 
     def to_dict(self, maps: Sequence[str | None] = ()) -> dict[str, Any]:
         """The answer as JSON values. `maps` are the paths at which the maps were saved, in order."""
@@ -102,11 +104,13 @@ class Map:
 
     modality: str
     values: np.ndarray
-    """Depth: float32 (height, width). Segmentation: int32 (height, width), 0 is background."""
+    """Depth: float32 (height, width), larger is farther. Segmentation: int32 (height, width), 0 is background."""
     unit: str | None
-    """What the values are in: "m" for metric depth, None for labels."""
+    """What the values are in: "m" for metric depth, None for labels and for depth that is only relative."""
     view: MapView
     """The map as a person wants to see it, at the size it was drawn."""
+    kind: Modality
+    """What the values mean."""
 
     @property
     def labels(self) -> np.ndarray:
@@ -194,8 +198,12 @@ class Cooper:
         self, questions: Sequence[tuple[ImageSource, str]], options: Options = Options(), **changes: Any
     ) -> list[Answer]:
         """Answer many (picture, question) pairs, in batches."""
-        options = replace(options, **changes)
         prompts = [prompt_of(load_image(image), question) for image, question in questions]
+        return self.answer_many(prompts, options, **changes)
+
+    def answer_many(self, prompts: Sequence[Trace], options: Options = Options(), **changes: Any) -> list[Answer]:
+        """As `ask_many`, of prompts as they are: a picture, then a question of any length."""
+        options = replace(options, **changes)
         engine, mode, seeds = self._prepared(options, len(prompts))
         began = time.perf_counter()
         rollouts = engine.run(prompts, mode, samples=options.samples, seeds=seeds)
@@ -235,13 +243,13 @@ class Cooper:
         picture = load_image(image)
         engine = Engine(self.model, self.sequencer, self._settings(options))
         drawing = engine.draw([picture], name, seeds=[options.seed])[0]
-        kind = modality(name)
+        kind = self.model.config.codes.modality(name)
         values = kind.to_values(drawing.image)
         height, width = picture.shape[:2]
         # numbers are interpolated, labels must not be
         how = Image.Resampling.NEAREST if np.issubdtype(values.dtype, np.integer) else Image.Resampling.BILINEAR
         resized = np.asarray(Image.fromarray(values).resize((width, height), how))
-        return Map(name, resized, kind.unit, kind.view(drawing.image))
+        return Map(name, resized, kind.unit, kind.view(drawing.image), kind)
 
     def _settings(self, options: Options) -> Settings:
         flow = self.model.config.flow
@@ -277,6 +285,7 @@ class Cooper:
         return Answer(
             answer, value, unit, replace(best.trace, meta={**best.trace.meta, **meta}), best.reason, options.mode,
             self.name, best.seed, sum(r.tokens for r in rollouts), seconds, dict(counts) if len(rollouts) > 1 else {},
+            self.model.config.codes,
         )  # fmt: skip
 
 

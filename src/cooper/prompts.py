@@ -7,6 +7,7 @@ their own copy of the release (`cooper prompts import`), into a `prompts.json` b
 from __future__ import annotations
 
 import ast
+import hashlib
 import json
 import re
 from collections.abc import Mapping
@@ -43,6 +44,11 @@ class Prompts:
     def call(self, kind: Modality) -> str:
         """The text that calls for a map."""
         return f"<{kind.tag}>{self.orders.get(kind.name, kind.instruction)}</{kind.tag}>"
+
+    @property
+    def fingerprint(self) -> str:
+        """A short name of these words: the same for the same words."""
+        return hashlib.blake2b(json.dumps(asdict(self), sort_keys=True).encode(), digest_size=4).hexdigest()
 
     def save(self, path: Path) -> None:
         with new_file(path) as file:

@@ -51,7 +51,8 @@ class Drawing:
     `image` is the map as RGB, uint8 (height, width, 3). `latent` is the autoencoder's latent the model ended with,
     float32 (channels, height / 8, width / 8); where it is present it is what is fed back, so that a replayed rollout
     sees exactly what the rollout saw. A `target` is also drawn from noise in training (flow loss); a target that
-    is not `shown` is drawn and never looked at.
+    is not `shown` is drawn and never looked at. `drawn` is the map as it was drawn, where `image`, which is looked at,
+    is another picture of it, such as a coloured one.
     """
 
     modality: str
@@ -59,9 +60,17 @@ class Drawing:
     latent: np.ndarray | None = None
     target: bool = False
     shown: bool = True
+    drawn: np.ndarray | None = None
+
+    @property
+    def as_drawn(self) -> np.ndarray:
+        """What the map's values are read from."""
+        return self.image if self.drawn is None else self.drawn
 
     def __post_init__(self) -> None:
         _check_image(self.image)
+        if self.drawn is not None:
+            _check_image(self.drawn)
         if not (self.target or self.shown):
             raise ValueError("a Drawing that is neither a target nor shown has no place in a Trace")
 
@@ -76,7 +85,6 @@ def _check_image(image: np.ndarray) -> None:
 
 _CALL = re.compile(r"<([a-z][a-z0-9-]*)>([^<]*)</\1>")
 _ANSWER = re.compile(r"<answer>(.*?)</answer>", re.DOTALL)
-_BOXED = re.compile(r"\\boxed\{([^{}]*)\}")
 _NOT_CALLS = ("think", "answer")
 
 
@@ -131,6 +139,9 @@ class Trace:
             Image.fromarray(segment.image).save(folder / row["image"])
             if isinstance(segment, Drawing):
                 row |= {"type": "drawing", "modality": kind, "target": segment.target, "shown": segment.shown}
+                if segment.drawn is not None:
+                    row["drawn"] = f"{i:02d}-{kind}-drawn.png"
+                    Image.fromarray(segment.drawn).save(folder / row["drawn"])
                 if segment.latent is not None:
                     row["latent"] = f"{i:02d}-{kind}.latent.npy"
                     np.save(folder / row["latent"], segment.latent)
@@ -168,7 +179,10 @@ def _segment(folder: Path, row: dict[str, Any]) -> Segment:
         return Picture(image)
     path = row.get("latent")
     latent = np.load(_inside(folder, path), allow_pickle=False) if path else None
-    return Drawing(row["modality"], image, latent, row["target"], row["shown"])
+    drawn = None
+    if "drawn" in row:
+        drawn = np.asarray(Image.open(_inside(folder, row["drawn"]), formats=("PNG",)).convert("RGB"))
+    return Drawing(row["modality"], image, latent, row["target"], row["shown"], drawn)
 
 
 def _inside(folder: Path, name: str) -> Path:
@@ -198,8 +212,21 @@ def answer_of(text: str) -> str | None:
     found = _ANSWER.findall(text)
     if not found:
         return None
-    boxed = _BOXED.findall(found[-1])
-    return (boxed[-1] if boxed else found[-1]).strip()
+    boxed = boxed_in(found[-1])
+    return (found[-1] if boxed is None else boxed).strip()
+
+
+def boxed_in(text: str) -> str | None:
+    """The inside of the last `\\boxed{}`, which may hold braces, or all that follows if it is never closed."""
+    start = text.rfind("\\boxed{")
+    if start < 0:
+        return None
+    start, depth = start + len("\\boxed{"), 1
+    for end in range(start, len(text)):
+        depth += {"{": 1, "}": -1}.get(text[end], 0)
+        if not depth:
+            return text[start:end]
+    return text[start:]
 
 
 def thought_of(text: str) -> str:

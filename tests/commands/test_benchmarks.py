@@ -85,16 +85,29 @@ def test_an_interrupted_evaluation_goes_on(ask: Ask) -> None:
     assert fewer["answers"] == 1, "of those in the file, only what was asked for counts"
 
 
+@pytest.mark.parametrize("changed", [{"answer": "no"}, {"question": "Is there a blue ball?"}])
+def test_answers_to_what_has_changed_since_are_refused(changed: dict[str, str], ask: Ask, place: Path) -> None:
+    """A table whose answers were corrected in place has the same name and the same number of questions."""
+    assert ask("--out", "a.jsonl").code == 0
+    before = Path("a.jsonl").read_bytes()
+    row = {"question": "Is there a red ball?", "answer": "yes", "type": "YN", "category": "existence", **changed}
+    write_table(place / "four.tsv", [{"index": str(k), "image": coded(0), **row} for k in range(4)])
+    ran = ask("--out", "a.jsonl")
+    assert ran.code == 2 and "a.jsonl answers another question 0 than this" in ran.err
+    assert Path("a.jsonl").read_bytes() == before
+
+
 @pytest.mark.parametrize(
     ("argv", "mode", "why"),
     [
         ((), "text", "is of mode 'direct', not 'text'"), (("--seed", "1"), "direct", "is of settings 'seed 0, "),
-        (("--precision", "mixed"), "direct", "is of "),
+        (("--precision", "mixed"), "direct", "is of "), (("--prompts", "words.json"), "direct", "is of settings"),
     ],
 )  # fmt: skip
 def test_predictions_of_another_run_are_refused(
     argv: Sequence[str], mode: str, why: str, ask: Ask
 ) -> None:
+    Path("words.json").write_text('{"reflection": "Look."}')
     assert ask("--out", "a.jsonl", "--limit", "1").code == 0
     before = Path("a.jsonl").read_bytes()
     ran = ask("--out", "a.jsonl", *argv, mode=mode)

@@ -19,6 +19,8 @@ THINGS = ("the red ball", "box", "left", "front left")
         (["first", "<answer>B"], "B"),
         (["It is B."], "It is B."),
         (["<think>It must be B"], ""),
+        (["<think>It must be B <answer>\\boxed{B}</answer>"], "B"),
+        (["<think>Not <answer>A</answer>.</think> It is B."], "It is B."),
         (["<think>Far.</think><depth-estimation>draw the depth</depth-estimation>"], ""),
         (["<answer>A</answer>", ""], ""),
         ([], ""),
@@ -36,6 +38,11 @@ def test_what_is_said_in_the_end(turns: list[str], text: str) -> None:
         ("The answer is B", "B"), ("answer: (b)", "B"), ("Answer: b.", "B"), ("The correct option is B.", "B"),
         ("Option B: box", "B"), ("So I pick D!", "D"), ("B is right", "B"), ("A because of that", "A"),
         ("It must be (B), I think", "B"), ("the answer is A, the red ball", "A"),
+        ("A, because it is closer.", "A"), ("A; it is closer.", "A"), ("A, the box's left leg", "A"), ("A, not B", "A"),
+        ("The answer is clearly B", "B"), ("The answer is most likely (b).", "B"), ("Answer: clearly, B", "B"),
+        ("I think B", "B"), ("I'm not sure, but I think it is B.", "B"), ("I'd say D", "D"),
+        ("It is not visible, so the answer is B", "B"), ("The answer is B, C is too far", "B"),
+        ("I don't think it is A. The answer is B.", "B"), ("It is not (A) but (B)", "B"),
         # a later choice counts, a later mention does not
         ("The answer is A. No, the answer is C.", "C"), ("The answer is B, because option C is far", "B"),
         ("Option A is wrong, so the answer is C.", "C"),
@@ -55,11 +62,28 @@ def test_letters(text: str, found: str) -> None:
         "the red ball, or the box", "It is not the box", "I don't know whether it is the box",
         "either option A or option B",
         "A. the red ball\nB. box\nC. left", "(A) or (B)", "A, B and C", "The answer is not B", "E", "H.", "answer: G",
+        "The answer is A or B", "The answer is (A) or (B), the box", "Option A or B", "A, B", "A; B", "A/B", "A, or B",
+        "The answer is A, B or C", "The answer is unlikely B", "I don't think B", "I would not pick B", "B is wrong",
+        "I do not think the answer is B", "It is not option B", "I think A table is in the way", "I think C is too far",
         "The boxes", "Vitamin C", "B-ball",
     ],
 )  # fmt: skip
 def test_no_letter(text: str) -> None:
     assert letter(text, THINGS) is None
+
+
+@pytest.mark.parametrize(
+    ("text", "options", "found"),
+    [
+        ("Yes, the dog is wearing a hat.", "Yes/No", "A"), ("No, the dog is not wearing a hat.", "Yes/No", "B"),
+        ("No, it isn't.", "Yes/No", "B"), ("No, there is not.", "No/Yes", "A"), ("False, it's not.", "True/False", "B"),
+        ("No", "Yes/No", "B"), ("B", "Yes/No", "B"), ("Yes or no", "Yes/No", None), ("I can't tell", "Yes/No", None),
+        ("It is not open.", "open/not open", "B"), ("It is open.", "open/not open", "A"),
+        ("It is not clear whether it is open", "open/not open", None), ("I can't tell.", "left/can't tell", "B"),
+    ],
+)  # fmt: skip
+def test_options_that_deny(text: str, options: str, found: str | None) -> None:
+    assert letter(text, options.split("/")) == found
 
 
 def test_letters_of_numbers_and_of_unknown_options() -> None:
@@ -78,6 +102,13 @@ def test_letters_of_numbers_and_of_unknown_options() -> None:
         ("I think so, yes.", "yes"), ("That is not true.", None), ("Is it false?", None),
         ("No idea", None), ("No balls are there", None), ("There is no ball", None), ("I can't tell", None),
         ("", None), ("yesterday", None), ("not sure", None),
+        ("The answer is yes, because the ball is closer.", "yes"), ("Answer: No, the ball is behind", "no"),
+        ("Based on the image, yes, it is.", "yes"), ("The answer is clearly no.", "no"), ("I would say yes", "yes"),
+        ("It is not closer, no.", "no"), ("I'm not sure but no", "no"), ("It is not visible so I say no", "no"),
+        ("Yes or no? Yes.", "yes"), ("Yes, it may be. But the answer is no.", "no"),
+        ("I cannot say yes", None), ("The answer isn't yes", None), ("It is unclear whether yes or no", None),
+        ("Yes or no", None), ("yes/no", None), ("The answer is neither yes nor no", None), ("Is it yes?", None),
+        ("Options: yes, no", None), ("The answer is no ball", None),
     ],
 )  # fmt: skip
 def test_yes_or_no(text: str, found: str | None) -> None:
@@ -95,7 +126,16 @@ def test_yes_or_no(text: str, found: str | None) -> None:
         ("3 - 2 = 1 m", (1.0, "m")), ("1.5 m; the box is 2 to 3 m away", (1.5, "m")),
         ("next to three balls", (3.0, None)), ("between the ball and the box: 2 m", (2.0, "m")), ("-2 m", (-2.0, "m")),
         ("The ball is at 4 m. The answer is 3 m.", (3.0, "m")), ("The answer is above: 2 m", (2.0, "m")),
-        ("I can't tell", None), ("", None), ("far", None),
+        # what a sum comes to
+        ("2 + 3 = 5", (5.0, None)), ("5 = 2 + 3", (5.0, None)), ("The answer is 2 + 3 = 5.", (5.0, None)),
+        ("There are 2 red and 3 blue, so 5", (5.0, None)), ("two red and three blue, so there are five", (5.0, None)),
+        ("2 red, 3 blue, 5 in total", (5.0, None)), ("5 in total: 2 red, 3 blue", (5.0, None)),
+        ("2 red, 3 blue, a total of 5, of which 1 is far", (5.0, None)), ("2 red, 3 blue; altogether 5", (5.0, None)),
+        ("2 m + 1 m = 3 m", (3.0, "m")), ("It is 2 m away, so it is the nearest one", (2.0, "m")),
+        ("The answer is 3, so I am sure", (3.0, None)), ('I see a "stop" sign, 3 in total', (3.0, None)),
+        ("There are no chairs", (0.0, None)), ("There are no more than 3", (3.0, None)),
+        ("1.5 to 2 km", (1.75, "km")), ("2' to 3'", (2.5, "ft")), ("2-3 in", (2.5, "in")),
+        ("I can't tell", None), ("", None), ("far", None), ("that one", None), ("no", None),
     ],
 )  # fmt: skip
 def test_quantities(text: str, found: tuple[float, str | None] | None) -> None:

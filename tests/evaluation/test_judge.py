@@ -22,6 +22,10 @@ REPLIES: dict[str, list[tuple[int, str, float]]] = {
     "silent": [(200, "", 0.0)],
     "forbidden": [(401, "", 0.0)],
     "no JSON": [(RAW, "<html>busy", 0.0)],
+    "too long": [(400, "", 0.0)],
+    "an error": [(RAW, '{"error": "x"}', 0.0)],
+    "a page": [(RAW, '"a page"', 0.0)],
+    "thoughtful": [(200, "<think>No?\nno\n</think>\n\nYes", 0.0)],
     "half": [(200, "0.5", 0.0)],
     "all": [(429, "", 0.0), (200, "**1.0**", 0.0)],
 }
@@ -80,10 +84,37 @@ def test_a_refusal_is_an_error(server: Server) -> None:
     assert "\n" not in str(error.value)
 
 
+def test_what_is_refused_alone_has_no_verdict(server: Server, tmp_path: Path) -> None:
+    cache = tmp_path / "verdicts.jsonl"
+    several = claims("too long", "two metres", "an error", "a page", "three metres")
+    for _ in range(2):  # the second time, the others are known and only refusals are asked for
+        assert judge(server, cache=cache).verdicts(several) == [None, True, None, None, False]
+    with pytest.raises(ValueError, match=r"the judge m at http://127\S+ refuses: .*400"):
+        judge(server).verdicts(claims("too long"))
+
+
+@pytest.mark.parametrize("said", ["an error", "a page", "no JSON"])
+def test_a_wrong_address_is_an_error(server: Server, said: str) -> None:
+    with pytest.raises(ValueError, match=r"what answers at http://127\S+ is no judge: .* ends in /v1") as error:
+        judge(server).grades(claims(said))
+    assert "\n" not in str(error.value)
+
+
+def test_there_is_room_for_thoughts(server: Server) -> None:
+    assert judge(server).verdicts(claims("thoughtful")) == [True]
+    assert judge(server, tokens=8).verdicts(claims("two metres")) == [True]
+    assert [body["max_tokens"] for body in server.asked] == [1024, 8]
+
+
 @pytest.mark.parametrize(
     ("reply", "verdict"),
-    [("yes", True), (" **No**.", False), ("Yes, they agree", True), ("yesterday", None), ("", None), (None, None)],
-)
+    [
+        ("yes", True), (" **No**.", False), ("Yes, they agree", True), ("yesterday", None), ("", None), (None, None),
+        ("<think>no</think>yes", True), ("it is no\n</think>\n**Yes**", True), ("2 m is 200 cm.\n\nYes.", True),
+        ("<think>yes", None), ("<think>so\nyes", None), ("yes</think>", None), ("I think\nno doubt", None),
+        ("Yes.\n\nBoth say two metres.", True),
+    ],
+)  # fmt: skip
 def test_only_a_yes_or_a_no_is_a_verdict(reply: str | None, verdict: bool | None) -> None:
     assert parse_verdict(reply) is verdict
 
@@ -93,7 +124,8 @@ def test_only_a_yes_or_a_no_is_a_verdict(reply: str | None, verdict: bool | None
     [
         ("0.5", 0.5), ("1", 1.0), (" **0.0** ", 0.0), (".7", 0.7), ("1.0.", 1.0), ("1.1", None), ("10", None),
         ("-0.5", None), ("0.5 of 1", None), ("yes", None), ("nan", None), ("0.5 or 0.6", None), ("", None),
-        (None, None),
+        (None, None), ("<think>0.1</think>\n0.5", 0.5), ("Half of it.\n**0.5**", 0.5), ("<think>\n0.5", None),
+        ("0.5\nas it is half", None),
     ],
 )  # fmt: skip
 def test_only_a_number_up_to_one_is_a_grade(reply: str | None, grade: float | None) -> None:

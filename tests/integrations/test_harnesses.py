@@ -40,6 +40,8 @@ def test_what_harnesses_ask_is_answered_as_usual(model: str) -> None:
     given = {"model": model, "mode": "text", "seed": "0", "device": "cpu", "batch_size": 1}
     answerer = Answerer(**known_options(given))
     assert answerer.answers([([picture(k)], q) for k, q in enumerate(QUESTIONS)]) == own_answers(model)
+    long = " ".join(["Look.", *["It may be longer than a person would ask."] * 60, QUESTIONS[0]])
+    assert len(answerer.answers([([picture(0)], long), ([picture(1)], QUESTIONS[1])])) == 2 and len(long) > 2000
     with pytest.raises(ValueError, match="'How many[?]' has 2 pictures; only questions about one"):
         answerer.answers([([picture(0), picture(1)], "How many?")])
 

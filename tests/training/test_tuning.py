@@ -146,6 +146,9 @@ def test_whole_models_are_tuned(sets: Path, capsys: pytest.CaptureFixture[str]) 
     moved = {k for k in after if not torch.equal(after[k].float(), before[k].to(after[k].dtype).float())}
     assert any(".und." in k for k in moved) and not any(k.startswith("autoencoder.") for k in moved)
     assert Cooper.load("run/interleaved/model").ask("a.png", "How many?", mode="direct").tokens
+    near, far = Cooper.load("run/interleaved/model").model.config.codes.depth or (0, 0)
+    drawn = Cooper.load("run/interleaved/model").depth("a.png")
+    assert (near, far) == (1e-3, 10) and drawn.unit == "m" and drawn.values.max() <= 10, "in that set's metres"
     done = Path("run/interleaved/log.jsonl").read_bytes()
     assert main(argv) == 0 and Path("run/interleaved/log.jsonl").read_bytes() == done, "what is finished stays"
 

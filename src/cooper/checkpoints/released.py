@@ -20,6 +20,7 @@ from typing import Any
 from tokenizers import AddedToken, Regex, Tokenizer, decoders, normalizers, pre_tokenizers
 from tokenizers.models import BPE
 
+from cooper.modalities.codes import RELEASED as RELEASED_CODES
 from cooper.model.config import AutoencoderConfig, DecoderConfig, ModelConfig, SpecialTokens, VisionConfig
 from cooper.model.presets import BAGEL_AUTOENCODER, BAGEL_FLOW, BAGEL_SPECIAL, BAGEL_TOKENS
 
@@ -59,6 +60,7 @@ def released_config(folders: Sequence[Path], special: SpecialTokens = BAGEL_SPEC
             args.get("latent_patch_size", 2),
             args.get("max_latent_size", 64),
             time_shift=args.get("timestep_shift", 1.0),
+            codes=RELEASED_CODES,
             flow=BAGEL_FLOW,
             turn_tokens=BAGEL_TOKENS[0],
             trace_tokens=BAGEL_TOKENS[1],

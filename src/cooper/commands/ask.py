@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from cooper.api import Answer, Cooper, Options
+    from cooper.modalities import MapCodes
     from cooper.trace import Trace
 
 
@@ -85,7 +86,7 @@ class Ask(WithModel):
         maps: list[str | None] = []
         if self.out is not None:
             with new_folder(self.out) as folder:
-                maps += [str(self.out / name) for name in save_chain(answer.trace, folder)]
+                maps += [str(self.out / name) for name in save_chain(answer.trace, answer.codes, folder)]
         if self.html is not None:
             with new_file(self.html) as file:
                 file.write_text(self._page(answer), encoding="utf-8")
@@ -117,7 +118,7 @@ class Ask(WithModel):
         from cooper.api import Answer
         from cooper.commands.chain import ChainView
 
-        view = ChainView(console, model.sequencer.text)
+        view = ChainView(console, model.sequencer)
         try:
             for event in model.stream(picture, self.question, self._options()):
                 if isinstance(event, Answer):
@@ -142,37 +143,36 @@ class Ask(WithModel):
                 doing = f"drawing {event.modality}" if isinstance(event, Drew) else "thinking"
                 progress.update(bar, advance=isinstance(event, Finished), description=doing)
         assert isinstance(event, Answer), "a stream ends with its answer"
-        view = ChainView(console, model.sequencer.text)
+        view = ChainView(console, model.sequencer)
         view.replay(event.trace)
         view.answer(event)
         return event
 
     def _page(self, answer: Answer) -> str:
-        from cooper.modalities import modality
         from cooper.page import trace_page
 
         title = "standard input" if self.picture == "-" else Path(self.picture).name
-        return trace_page(answer.trace, title=title, maps=lambda d: modality(d.modality).view(d.image))
+        return trace_page(answer.trace, title=title, maps=answer.codes.view)
 
 
-def save_chain(trace: Trace, folder: Path) -> list[str]:
+def save_chain(trace: Trace, codes: MapCodes, folder: Path) -> list[str]:
     """Write a trace and, per map, its coloured view and its values; returns the names of the views.
 
     `Trace.save` writes trace.json and NN-depth.png, the map as it was drawn; beside it come NN-depth-view.png, coloured
-    for people, and NN-depth.npy: float32 metres for depth, int32 labels for segmentation.
+    for people, and NN-depth.npy: float32 metres for depth (relative, 0 to 1, if the model draws no metres), int32
+    labels for segmentation.
     """
     import numpy as np
     from PIL import Image
 
-    from cooper.modalities import modality
     from cooper.trace import Drawing
 
     trace.save(folder)
     names = []
     for i, segment in enumerate(trace.segments):
         if isinstance(segment, Drawing):
-            kind, stem = modality(segment.modality), f"{i:02d}-{segment.modality}"
-            Image.fromarray(kind.view(segment.image).image).save(folder / f"{stem}-view.png")
-            np.save(folder / f"{stem}.npy", kind.to_values(segment.image))
+            kind, stem = codes.modality(segment.modality), f"{i:02d}-{segment.modality}"
+            Image.fromarray(kind.view(segment.as_drawn).image).save(folder / f"{stem}-view.png")
+            np.save(folder / f"{stem}.npy", kind.to_values(segment.as_drawn))
             names.append(f"{stem}-view.png")
     return names

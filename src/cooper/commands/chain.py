@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TaskID, TextColumn
 from rich.text import Text as Styled
@@ -12,7 +10,7 @@ from cooper.api import Answer
 from cooper.commands.terminal import INDENT, Prose, printable, show_map
 from cooper.commands.turn import TurnReader
 from cooper.inference.engine import Drew, Event, Finished, Looked, Wrote
-from cooper.modalities import modality
+from cooper.sequence import Sequencer
 from cooper.trace import Drawing, Text, Trace
 
 #: why there is no answer, by `Answer.reason`
@@ -25,10 +23,10 @@ _NO_ANSWER = {
 
 
 class ChainView:
-    """Shows one trace, event by event or all at once. `detokenise` is token ids to text."""
+    """Shows one trace, event by event or all at once."""
 
-    def __init__(self, console: Console, detokenise: Callable[[list[int]], str]):
-        self.console, self.detokenise = console, detokenise
+    def __init__(self, console: Console, sequencer: Sequencer):
+        self.console, self.detokenise, self.codes = console, sequencer.text, sequencer.config.codes
         self._prose = Prose(console)
         self._begin_turn()
         self._bar: tuple[Progress, TaskID] | None = None
@@ -117,7 +115,7 @@ class ChainView:
 
     def _looked(self, drawing: Drawing) -> None:
         self.close()
-        show_map(self.console, modality(drawing.modality).view(drawing.image))
+        show_map(self.console, self.codes.view(drawing))
 
 
 def waiting(console: Console) -> Progress:

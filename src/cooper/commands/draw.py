@@ -89,7 +89,8 @@ class _Draw(WithModel, ABC):
 
 @dataclass(frozen=True)
 class Depth(_Draw):
-    """Draw the depth of a picture: metres along the optical axis (float32 in a .npy file)."""
+    """Draw the depth of a picture: metres along the optical axis (float32 in a .npy file). Published models draw
+    relative depth, 0 to 1."""
 
     modality: ClassVar[str] = "depth"
 
@@ -101,8 +102,10 @@ class Depth(_Draw):
 
     def _summary(self, made: Map) -> str:
         figures = self._figures(made)
-        low, middle, high = (f"{figures[key]:.2f} {made.unit}" for key in ("min", "median", "max"))
-        return f"depth from {low} to {high}, median {middle}"
+        unit = f" {made.unit}" if made.unit else ""
+        low, middle, high = (f"{figures[key]:.2f}{unit}" for key in ("min", "median", "max"))
+        relative = "" if made.unit else " (relative: 0 is the nearest that it draws, 1 the farthest)"
+        return f"depth from {low} to {high}, median {middle}{relative}"
 
 
 @dataclass(frozen=True)
@@ -114,12 +117,9 @@ class Segment(_Draw):
     def _figures(self, made: Map) -> dict[str, Any]:
         import numpy as np
 
-        from cooper.modalities import modality
-
-        names = [name for name, _ in modality("segmentation").classes]  # type: ignore[attr-defined]
         labels, pixels = np.unique(made.labels[made.labels > 0], return_counts=True)
         found = zip(labels.tolist(), pixels.tolist(), strict=True)
-        return {"objects": [{"name": names[label - 1], "label": label, "pixels": n} for label, n in found]}
+        return {"objects": [{"name": made.kind.name_of(label), "label": label, "pixels": n} for label, n in found]}
 
     def _summary(self, made: Map) -> str:
         objects = self._figures(made)["objects"]

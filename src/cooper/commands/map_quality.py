@@ -128,9 +128,9 @@ class EvalDepth(_EvalMaps):
     """Compare the part of NYU's pictures that is usual, rows 45 to 470 and columns 41 to 600."""
     linear: Annotated[
         tuple[float, float] | None,
-        arg(metavar="NEAR FAR", help_behavior_hint="(default: the shipped model's code)"),
+        arg(metavar="NEAR FAR", help_behavior_hint="(default: what the model's config says)"),
     ] = None
-    """Metres that the model draws black and white, for one that draws depth linear: 0 1 if nobody knows them."""
+    """Metres that the model draws black and white, linear between them: 0 1 if nobody knows them."""
 
     def scoring(self) -> MapScoring:
         from cooper.checkpoints.checkpoint import find
@@ -141,12 +141,14 @@ class EvalDepth(_EvalMaps):
             raise ValueError(f"--clamp takes two lengths above 0, the lower first, not {_two(self.clamp)}")
         if self.linear is not None and not 0 <= self.linear[0] < self.linear[1] < inf:
             raise ValueError(f"--linear takes two lengths, the lower first, not {_two(self.linear)}")
-        if self.linear is None and find(self.model, self.base).family == "released":
+        codes = find(self.model, self.base).config.codes
+        if self.linear is None and codes.depth is None:
             raise ValueError(
-                f"{self.model} draws depth linear over a range that its files do not tell; give it with --linear, or "
+                f"{self.model} draws depth over a range that its files do not tell; give it with --linear, or "
                 "--linear 0 1 --align scale_shift for figures that do not depend on it"
             )
-        code = Depth() if self.linear is None else Depth(*self.linear, code="linear")
+        code = codes.modality("depth") if self.linear is None else Depth(*self.linear, code="linear")
+        assert isinstance(code, Depth)
         return DepthScoring(code, self.align, self.clamp, self.crop)
 
 

@@ -49,13 +49,13 @@ def set_in(path: str | Path) -> str:
     table = open_table(path)
     if not len(table):
         raise ValueError(f"{path} has no rows")
-    fields = _first_readable(table).keys()
+    fields = first_readable(table).keys()
     if TRACE_FIELD in fields:
         return "traces"
     return "maps" if {"depth", "segmentation"} & fields else "questions"
 
 
-def _first_readable(table: Table) -> Row:
+def first_readable(table: Table) -> Row:
     """Raises what is wrong with the first row if none of the first can be read."""
     for i in range(min(len(table), _TRIES)):
         try:

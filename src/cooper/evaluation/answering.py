@@ -16,10 +16,11 @@ from cooper.trace import Picture, Text, Trace
 
 def run_of(engine: Engine, questions: Questions, mode: str, model: str, precision: str, seed: int) -> dict[str, str]:
     """What answers come from: a file of predictions holds those of one run. `model` and `precision` are told."""
-    flow = engine.flow
+    flow, words = engine.flow, engine.sequencer.prompts
     settings = (
         f"seed {seed}, {precision}, at most {engine.turn_tokens} tokens a turn and {engine.trace_tokens} in all, "
-        f"maps of {flow.time_points} time points with guidance {flow.text_scale:g} and {flow.image_scale:g}"
+        f"maps of {flow.time_points} time points with guidance {flow.text_scale:g} and {flow.image_scale:g}, "
+        f"looked at through {engine.model.config.maps_through}, asked in words {words.fingerprint}"
     )
     return {
         "benchmark": questions.benchmark.name, "data": questions.path.name, "questions": str(questions.total),
@@ -34,8 +35,13 @@ def answer_all(
     """The rows that answer the questions, in their order; only those that `answers` does not hold yet are asked.
 
     The noise of a question's maps comes from `seed` and its number. Questions whose picture cannot be read have no row,
-    and are counted in `questions.broken`.
+    and are counted in `questions.broken`. Raises ValueError if `answers` holds answers to other questions of the same
+    numbers.
     """
+    for item in questions.items:
+        row = answers.rows.get(item.index)
+        if row and (row["prompt"], row["truth"], row["options"]) != (item.prompt, item.truth, list(item.options)):
+            raise ValueError(f"{answers.path} answers another question {item.index} than this; choose another file")
     way, batch = engine.sequencer.prompts.policy(mode), engine.settings.batch
     missing = [(k, item) for k, item in enumerate(questions.items) if item.index not in answers.rows]
     done = len(questions.items) - len(missing)

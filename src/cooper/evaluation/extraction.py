@@ -9,9 +9,11 @@ import re
 from collections.abc import Sequence
 
 from cooper.evaluation.items import LETTERS, Kind
-from cooper.evaluation.quantities import parse_number, plain_text, to_metres
+from cooper.evaluation.quantities import parse_number, plain_text, quantity
+from cooper.trace import boxed_in
 
-_THOUGHT = re.compile(r"<think>.*?(?:</think>|$)", re.DOTALL)
+# a thought that is never ended ends where the answer begins
+_THOUGHT = re.compile(r"<think>(?:.*?</think>|.*?(?=<answer>)|.*)", re.DOTALL)
 _ANSWER = re.compile(r"<answer>(.*?)(?:</answer>|$)", re.DOTALL)
 _CALL = re.compile(r"<([a-z][a-z0-9-]*)>[^<]*</\1>")
 _MARKS = re.compile(r"\\(?:text|mathrm|mathbf|textbf)\b|[*_`$]")
@@ -23,21 +25,8 @@ def final_text(turns: Sequence[str]) -> str:
     visible = _THOUGHT.sub("", turns[-1]) if turns else ""
     answers = _ANSWER.findall(visible)
     text = answers[-1] if answers else _CALL.sub("", visible)
-    boxed = _boxed(text)
+    boxed = boxed_in(text)
     return (text if boxed is None else boxed).strip()
-
-
-def _boxed(text: str) -> str | None:
-    """The inside of the last box, which may hold braces."""
-    start = text.rfind("\\boxed{")
-    if start < 0:
-        return None
-    start, depth = start + len("\\boxed{"), 1
-    for end in range(start, len(text)):
-        depth += {"{": 1, "}": -1}.get(text[end], 0)
-        if not depth:
-            return text[start:end]
-    return text[start:]
 
 
 def answer_in(kind: Kind, text: str, options: Sequence[str] = ()) -> str | None:
@@ -52,21 +41,34 @@ def answer_in(kind: Kind, text: str, options: Sequence[str] = ()) -> str | None:
     return text or None
 
 
+_DOUBT = re.compile(r"\b(?:not|cannot|unable|unsure|neither|nor|unclear|unknown)\b|n['\u2019]t\b", re.IGNORECASE)
+# Up to what is named: "I don't think" B, "I cannot say" yes.
+_DENIED = re.compile(rf"(?:{_DOUBT.pattern})(?:[ ]+(?!(?:and|but|so)\b)[\w'\u2019]+){{0,3}}[ ]*$", re.IGNORECASE)
+
 # An option's letter where it can be nothing else: not the A of "A ball" or "A-frame", nor the E of "E.g.".
 _AFTER = r"(?=\s*(?:$|[):\n]|\.(?!\w\.))|\s+[-\u2013]\s|\s+(?:is|because|since|as)\b%s)"
 _NAMED = rf"\(?(?P<letter>[A-H]){_AFTER}|\((?P<small>[a-h])\)"
-_FIRST = re.compile(r"[\s\"']*(?:" + _NAMED % "" + r")(?!\W{1,3}(?:or|and)\b)")
+_FIRST = re.compile(r"[\s\"']*(?:" + _NAMED % r"|\s*[,;]" + r")(?!\W{1,3}(?:or|and)\b)")
 _OF_CUE = _NAMED % r"|\s*[,;!?\"']|\s+(?:or|and)\b|(?<!A)\s" + r"|(?P<last>[a-h])\W*$"
-_IS = r"(?i:\s+(?:is|was|would be|should be|must be)\b)?\s*[:=]?\s*"
+_SURELY = r"(?i:(?:(?:most|very)\s+)?(?!unlikely\b|hardly\b)[a-z]+ly\b[\s,]*)?"
+_IS = rf"(?i:\s+(?:is|was|would be|should be|must be)\b)?\s*[:=]?\s*{_SURELY}"
 _CHOSEN = re.compile(
-    rf"(?i:\b(?:answer|choose|chose|pick|select|go with)\b){_IS}(?i:(?:the\s+)?(?:option|choice|letter)\b)?"
-    rf"[\s\"']*(?:{_OF_CUE})"
+    rf"(?i:\b(?:answer|choose|chose|pick|select|go with|(?:think|believe|guess|say)(?:\s+(?:it|that))?)\b){_IS}"
+    rf"(?i:(?:the\s+)?(?:option|choice|letter)\b)?[\s\"']*(?:{_OF_CUE})"
 )
 _MENTIONED = re.compile(rf"(?i:\b(?:option|choice)\b){_IS}[\s\"']*(?:{_OF_CUE})")
 _ALONE = re.compile(r"[\W_]*([A-Ha-h])[\W_]*")
 _LISTED = re.compile(r"^\s*\(?([A-H])[.):]", re.MULTILINE)
-_BRACKETED = re.compile(r"\(([A-Ha-h])\)")
-_DOUBT = re.compile(r"\b(?:not|cannot|unable|unsure|neither|nor|unclear|unknown)\b|n['\u2019]t\b", re.IGNORECASE)
+_BRACKETED = re.compile(r"\((?P<letter>[A-Ha-h])\)")
+# After a letter: "A or B", "A, B and C"; and what says that it is not the one.
+_ANOTHER = re.compile(
+    r"[\s)\"']*(?:[,;/&]|[,;]?\s*\b(?:or|and)\b)\s*(?i:(?:option|choice)\s+)?"
+    r"(?:[\"'(]*[A-H]\b(?!\s+(?:is|was)\b)|\([a-h]\))"
+)
+_REFUSED = re.compile(
+    r"[)\"']*\s+(?:(?:is|was|seems|looks)\s+(?:not|wrong|incorrect|false|too)\b|cannot\b|\w+n['\u2019]t\b)"
+)
+_UNCLEAR = "?"
 
 
 def letter(text: str, options: Sequence[str] = ()) -> str | None:
@@ -83,23 +85,31 @@ def letter(text: str, options: Sequence[str] = ()) -> str | None:
 
 
 def _letter_named(text: str) -> str | None:
+    """The letter that is chosen; `_UNCLEAR` if letters are named and none is, None if none is named."""
     if alone := _ALONE.fullmatch(text):
         return alone[1].upper()
-    if chosen := [_name(match) for match in _CHOSEN.finditer(text)]:
-        return chosen[-1]  # models change their minds
+    if chosen := list(_CHOSEN.finditer(text)):
+        return (_names(chosen) or [_UNCLEAR])[-1]  # models change their minds
     first = _FIRST.match(text)
     if first and len(set(_LISTED.findall(text))) < 2:  # several at the starts of lines repeat the question
-        return _name(first)
-    for found in (
-        {_name(match) for match in _MENTIONED.finditer(text)}, {found.upper() for found in _BRACKETED.findall(text)}
-    ):  # fmt: skip
-        if found:
-            return found.pop() if len(found) == 1 else None
+        if found := _names([first]):
+            return found[0]
+    for pattern in (_MENTIONED, _BRACKETED):
+        if mentioned := list(pattern.finditer(text)):
+            names = set(_names(mentioned))
+            return names.pop() if len(names) == 1 else _UNCLEAR if not names else None
     return None
 
 
-def _name(match: re.Match[str]) -> str:
-    return next(name for name in match.groupdict().values() if name).upper()
+def _names(matches: Sequence[re.Match[str]]) -> list[str]:
+    """The letters of matches, `_UNCLEAR` where it goes on with another one; without those that are denied."""
+    names = []
+    for match in matches:
+        text, end = match.string, match.end()
+        if not _DENIED.search(text[: match.start()]) and not _REFUSED.match(text, end):
+            name = next(name for name in match.groupdict().values() if name).upper()
+            names.append(_UNCLEAR if _ANOTHER.match(text, end) else name)
+    return names
 
 
 def _letter_of_words(text: str, options: Sequence[str]) -> str | None:
@@ -107,11 +117,16 @@ def _letter_of_words(text: str, options: Sequence[str]) -> str | None:
     said, names = _words(text), [_words(option) for option in options]
     if names.count(said) == 1:
         return LETTERS[names.index(said)]
-    if _DOUBT.search(text):
-        return None
-    inside = [k for k, name in enumerate(names) if name and f" {name} " in f" {said} "]
+    if len(names) == 2 and {"yes", "no"} == {_YES_NO.get(name) for name in names}:
+        answer = yes_no(text)
+        return None if answer is None else LETTERS[[_YES_NO[name] for name in names].index(answer)]
+    said = f" {said} "
+    inside = [k for k, name in enumerate(names) if name and f" {name} " in said]
     # "left" is not meant where "front left" is said
     inside = [k for k in inside if not any(k != j and f" {names[k]} " in f" {names[j]} " for j in inside)]
+    # the doubt of the option "not open" is none
+    if _DOUBT.search(said.replace(f" {names[inside[0]]} ", " ") if inside else said):
+        return None
     if not inside:
         quantities, found = [parse_number(option) for option in options], quantity(text)
         inside = [k for k, option in enumerate(quantities) if option == found] if None not in quantities else []
@@ -125,57 +140,22 @@ def _words(text: str) -> str:
 
 
 _YES_NO = {"yes": "yes", "true": "yes", "no": "no", "false": "no"}
-_OPENS = re.compile(
-    r"\W*(?:(yes|true)\b|(no|false)\b(?=\s*(?:$|[^\w\s])|[ \t]*\n|\s+(?:it|there|they|the|this|that|he|she)\b))"
+# "no idea" and "no balls are there" are no answers
+_PLAINLY = (
+    r"(?:(yes|true)\b|(no|false)\b"
+    r"(?=\s*(?:$|[^\w\s])|[ \t]*\n|\s+(?:it|there|they|the|this|that|he|she|because|since|as)\b))"
 )
-_ENDS = re.compile(r"(?:[\s:,](yes|no)|\banswer\s*(?:is|:)\s*(true|false))\W*$")
+_EITHER = re.compile(r"\b(?:yes|no|true|false)\s*(?:/|,?\s*\b(?:or|and|nor)\b)\s*(?:yes|no|true|false)\b")
+_ANSWERED = re.compile(rf"\banswer\b{_IS}[\s\"']*{_PLAINLY}")
+_OPENS = re.compile(rf"\W*{_PLAINLY}")
+_ASIDE = re.compile(r"(?<=[,.;:!?\n])\s*(yes|no)(?=\s*(?:$|[,.;:!\n]))|\s(yes|no)(?=[^\w?]*$)")
 
 
 def yes_no(text: str) -> str | None:
-    """ "yes" or "no", from a text that begins or ends with it; "no idea" and "no balls are there" are neither."""
-    text = _MARKS.sub(" ", text).strip().lower()
-    if opens := _OPENS.match(text):
+    """ "yes" or "no", from a text that says what the answer is, or begins or ends with it, or has it between commas."""
+    text = _EITHER.sub(" ", _MARKS.sub(" ", text).lower()).strip()
+    answers = [match for match in _ANSWERED.finditer(text) if not _DENIED.search(text[: match.start()])]
+    if opens := answers[-1] if answers else _OPENS.match(text):
         return _YES_NO[opens[1] or opens[2]]
-    ends = _ENDS.search(text)
-    return _YES_NO[ends[1] or ends[2]] if ends else None
-
-
-_AMOUNT = r"(?:\d+(?:[.,]\d+)?(?![.,]?\d)|[a-z]+\b)"
-_UNIT = r"(?:mm|cm|m|ft|feet|foot|inch(?:es)?|(?:centi|milli)?met(?:er|re)s?)\b\.?"
-_SIDES = rf"(?P<low>\b{_AMOUNT})\s*(?P<first>{_UNIT})?\s*(?:%s)\s*(?P<high>{_AMOUNT})\s*(?P<second>{_UNIT})?(?!\s*=)"
-_RANGES = (
-    re.compile(r"\bbetween\s+" + _SIDES % "and"),
-    re.compile(_SIDES % "to\\b|-|\u2013|\u2014"),
-)
-_SAID = re.compile(r"\banswer\b\s*(?:is|:|=)\s*", re.IGNORECASE)
-
-
-def quantity(text: str) -> tuple[float, str | None] | None:
-    """The (value, unit) that a text gives, as `parse_number` reads it; of a range ("2 to 3 m") its middle.
-
-    What stands after the last "answer is" counts, if a number does.
-    """
-    *_, said = _SAID.split(text)
-    for part in (said, text):
-        lower = plain_text(part).lower()
-        found = _range(lower) or parse_number(lower)
-        if found is not None:
-            return found
-    return None
-
-
-def _range(text: str) -> tuple[float, str | None] | None:
-    """The middle of a range, if that is the first quantity of the text."""
-    for pattern in _RANGES:
-        for match in pattern.finditer(text):
-            low, high = parse_number(match["low"]), parse_number(match["high"])
-            if low is None or high is None or parse_number(text[: match.start()]) is not None:
-                continue
-            first, second = match["first"] or match["second"] or "", match["second"] or match["first"] or ""
-            ends = parse_number(f"{match['low']} {first}"), parse_number(f"{match['high']} {second}")
-            (a, unit), (b, other) = (end for end in ends if end is not None)
-            if unit != other:
-                a, b, unit = to_metres(a, unit), to_metres(b, other), "m"
-            if a < b:
-                return (a + b) / 2, unit
-    return None
+    said = {match[1] or match[2] for match in _ASIDE.finditer(text) if not _DENIED.search(text[: match.start()])}
+    return said.pop() if len(said) == 1 else None

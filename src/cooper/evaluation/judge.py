@@ -43,17 +43,22 @@ class Claim:
         return f"Question: {self.question}\nTrue answer: {self.truth}\nAnswer: {self.answer}"
 
 
+class _Unjudged(Exception):
+    """This claim was refused, or what answered is no judge: why, in one line. So it may be with every claim."""
+
+
 class Judge:
     """`model` on the server at `url` (such as http://localhost:8000/v1). Needs the extra `judge`.
 
     `timeout` is in seconds for one try, of which there are up to 1 + `retries` a claim, further and further apart,
-    when the server is busy or away; `workers` claims are judged at once. `cache` is a JSON Lines file of verdicts. The
-    key is read from the environment variable OPENAI_API_KEY unless it is given; local servers need none.
+    when the server is busy or away; `workers` claims are judged at once. A reply has up to `tokens`, which leaves room
+    for models that think first. `cache` is a JSON Lines file of verdicts. The key is read from the environment variable
+    OPENAI_API_KEY unless it is given; local servers need none.
     """
 
     def __init__(
-        self, url: str, model: str, *, key: str | None = None, timeout: float = 30.0, retries: int = 3,
-        workers: int = 8, cache: Path | None = None,
+        self, url: str, model: str, *, key: str | None = None, timeout: float = 120.0, retries: int = 3,
+        workers: int = 8, cache: Path | None = None, tokens: int = 1024,
     ):  # fmt: skip
         try:
             import openai
@@ -62,15 +67,17 @@ class Judge:
         self._openai: Any = openai
         key = key or os.environ.get("OPENAI_API_KEY") or "none"
         self.client: Any = openai.OpenAI(base_url=url, api_key=key, timeout=timeout, max_retries=retries)
-        self.url, self.model, self.workers = url, model, workers
+        self.url, self.model, self.workers, self.tokens = url, model, workers, tokens
         self.cache = cache
         self._known: dict[str, bool | float] = {} if cache is None else _read(cache)
         self._lock = threading.Lock()
+        self._heard = False
 
     def verdicts(self, claims: Sequence[Claim]) -> list[bool | None]:
         """For each claim whether it is right, or None if there is no verdict: no reply, or neither a yes nor a no.
 
-        Raises ValueError if the server refuses to judge at all: an unknown model, a wrong key.
+        Raises ValueError if the server refuses to judge at all: an unknown model, a wrong key, or nothing but refusals.
+        One claim that it refuses, such as one that is too long for it, has no verdict.
         """
         return self._all(claims, INSTRUCTION, parse_verdict)
 
@@ -82,14 +89,25 @@ class Judge:
         self, claims: Sequence[Claim], instruction: str, parse: Callable[[str | None], T | None]
     ) -> list[T | None]:
         different = list(dict.fromkeys(claims))
+        refusals: list[_Unjudged] = []
+
+        def one(claim: Claim) -> T | None:
+            try:
+                return self._one(claim, instruction, parse)
+            except _Unjudged as refusal:
+                refusals.append(refusal)
+                return None
+
         with ThreadPoolExecutor(self.workers) as pool:
-            results = pool.map(lambda claim: self._one(claim, instruction, parse), different)
-            found = dict(zip(different, results, strict=True))
+            found = dict(zip(different, pool.map(one, different), strict=True))
+        if refusals and not self._heard:
+            raise ValueError(str(refusals[0]))
         return [found[claim] for claim in claims]
 
     def _one(self, claim: Claim, instruction: str, parse: Callable[[str | None], Any]) -> Any:
         key = hashlib.sha256(repr((self.model, instruction, claim.text)).encode()).hexdigest()
         if key in self._known:
+            self._heard = True
             return self._known[key]
         right = parse(self._reply(claim, instruction))
         if right is not None:
@@ -105,29 +123,49 @@ class Judge:
         messages = [{"role": "system", "content": instruction}, {"role": "user", "content": claim.text}]
         refusals = (
             self._openai.AuthenticationError, self._openai.PermissionDeniedError, self._openai.NotFoundError,
-            self._openai.BadRequestError,
         )  # fmt: skip
+        who = f"the judge {self.model} at {self.url} refuses"
         try:
             reply = self.client.chat.completions.create(
-                model=self.model, messages=messages, temperature=0, max_tokens=8
+                model=self.model, messages=messages, temperature=0, max_tokens=self.tokens
             )
+            content = reply.choices[0].message.content if reply.choices != [] else None
         except refusals as error:
-            raise ValueError(f"the judge {self.model} at {self.url} refuses: {' '.join(str(error).split())}") from None
-        except (self._openai.OpenAIError, json.JSONDecodeError):
+            raise ValueError(f"{who}: {_line(error)}") from None
+        except self._openai.BadRequestError as error:
+            raise _Unjudged(f"{who}: {_line(error)}") from None
+        except self._openai.OpenAIError:
             return None
-        return reply.choices[0].message.content if reply.choices else None
+        except (json.JSONDecodeError, AttributeError, TypeError):
+            why = "its reply has no choices; is the address right? It often ends in /v1"
+            raise _Unjudged(f"what answers at {self.url} is no judge: {why}") from None
+        self._heard = True
+        return content if isinstance(content, str) else None
+
+
+def _line(error: Exception) -> str:
+    return " ".join(str(error).split())
 
 
 def parse_verdict(reply: str | None) -> bool | None:
-    """The first word of a reply, if it is a yes or a no."""
-    first = re.match(r"\W*(yes|no)\b", reply or "", re.IGNORECASE)
-    return None if first is None else first[1].lower() == "yes"
+    """A yes or a no that is the last line of a reply, or its first word."""
+    said = _said(reply)
+    found = re.search(r"^\W*(yes|no)\W*\Z", said, _FLAGS) or re.match(r"\W*(yes|no)\b", said, _FLAGS)
+    return None if found is None else found[1].lower() == "yes"
 
 
 def parse_grade(reply: str | None) -> float | None:
-    """A reply that is one number in 0..1, if it is."""
-    number = re.fullmatch(r"[\s*]*(0(?:\.\d+)?|1(?:\.0+)?|\.\d+)[\s*.]*", reply or "")
+    """A reply whose last line is one number in 0..1, if it is."""
+    number = re.search(r"^[\s*]*(0(?:\.\d+)?|1(?:\.0+)?|\.\d+)[\s*.]*\Z", _said(reply), _FLAGS)
     return None if number is None else float(number[1])
+
+
+_FLAGS = re.IGNORECASE | re.MULTILINE
+
+
+def _said(reply: str | None) -> str:
+    """A reply after its thoughts; nothing if they were cut off. Some servers leave out where they begin."""
+    return re.sub(r"\A.*</think>|<think>.*", "", reply or "", flags=re.DOTALL)
 
 
 def _read(path: Path) -> dict[str, bool | float]:

@@ -74,7 +74,10 @@ def evaluate_scenes(
         raise ValueError(f"n, batch and questions are at least 1; got {n}, {batch} and {questions}")
     control = control or Control()
     changed = f"maps {control.maps}, calls {control.calls}"
-    run = {"mode": mode, "model": cooper.name, "weights": fingerprint(cooper.model), "control": changed}
+    run = {
+        "mode": mode, "model": cooper.name, "weights": fingerprint(cooper.model), "control": changed,
+        "size": str(size),
+    }  # fmt: skip
     answers = Predictions(None if predictions is None else Path(predictions), run)
     scenes = load_scenes(seeds_of(split, start, n), size, shards, on_progress)
     asked = choose_questions(scenes, questions)

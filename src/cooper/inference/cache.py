@@ -20,6 +20,10 @@ from torch import Tensor
 
 from cooper.model.config import DecoderConfig
 
+#: Most scores (of a query and a key) that are in memory at once, some three times over: long prompts of large models
+#: would need many gigabytes.
+SCORES = 1 << 26
+
 
 class Block:
     """Keys (rotated) and values: (layers, rows, kv heads, capacity, head dim), written up to `used`."""
@@ -179,21 +183,30 @@ class CachedAttention:
         self.bias = bias[:, None, None].to(self.last.block.k.dtype)  # rows, 1, 1, N, columns
 
     def __call__(self, layer: int, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-        b, n, h, d = q.shape
-        heads = k.shape[2]
-        groups = h // heads
+        b, n, h, _ = q.shape
         block, begin, end = self.last.block, self.last.length, self.last.length + n
         if end > block.capacity:
             raise ValueError(f"the cache was allocated for {block.capacity} tokens and {n} more do not fit")
         block.k[layer, :, :, begin:end] = k.transpose(1, 2)
         block.v[layer, :, :, begin:end] = v.transpose(1, 2)
+        step = max(1, SCORES // (b * h * sum(link.length for link in self.links)))
+        parts = [self._seen(layer, q[:, i : i + step], i) for i in range(0, n, step)]
+        return parts[0] if len(parts) == 1 else torch.cat(parts, dim=1)
+
+    def _seen(self, layer: int, q: Tensor, first: int) -> Tensor:
+        """What queries (rows, N, heads, D) see, the first of them being number `first` of the new tokens: (rows, N,
+        heads * D)."""
+        b, n, h, d = q.shape
+        block, heads = self.last.block, self.last.block.k.shape[2]
+        groups = h // heads
         q = q.to(block.k.dtype) * d**-0.5
         # rows, k, g * n, D: queries that share keys are one matrix
         q = q.view(b, n, heads, groups, d).permute(0, 2, 3, 1, 4).reshape(b, heads, groups * n, d)
         scores = [_over_block(q, link.block.k[layer, :, :, : link.length].mT) for link in self.links]
         weights = torch.cat(scores, dim=-1)
         if self.bias is not None:
-            weights = (weights.view(b, heads, groups, n, -1) + self.bias).view(b, heads, groups * n, -1)
+            bias = self.bias[..., first : first + n, :]
+            weights = (weights.view(b, heads, groups, n, -1) + bias).view(b, heads, groups * n, -1)
         parts = torch.softmax(weights, dim=-1).split([link.length for link in self.links], dim=-1)
         attended = (
             _over_block(part, link.block.v[layer, :, :, : link.length])

@@ -278,9 +278,10 @@ class Engine:
             for i in going:
                 *before, drawing = rows[i].trace.segments
                 assert isinstance(drawing, Drawing)
+                drawing = self.model.config.codes.looked_at(drawing)
                 if shown is not None:
                     drawing = shown(rows[i].number, drawing)
-                    rows[i].trace = Trace((*before, drawing), rows[i].trace.meta)
+                rows[i].trace = Trace((*before, drawing), rows[i].trace.meta)
                 looked = self.sequencer.pieces(Trace((drawing,)), encode)
                 pieces[i] = [*looked, Words(self.sequencer.ids(policy.reflection), blind=session.blind)]
                 rows[i].trace += reflection

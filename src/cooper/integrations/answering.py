@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from cooper.api import Answer, Cooper, Options
-from cooper.images import ImageSource
+from cooper.images import ImageSource, load_image
+from cooper.trace import Picture, Text, Trace
 
 
 class Answerer:
@@ -31,7 +32,9 @@ class Answerer:
         for pictures, prompt in asked:
             if len(pictures) != 1:
                 raise ValueError(f"{prompt[:60]!r} has {len(pictures)} pictures; only questions about one can be asked")
-        return [text_of(a) for a in self.cooper.ask_many([(p[0], prompt) for p, prompt in asked], self.options)]
+        # benchmarks' prompts may be far longer than what a person asks
+        prompts = [Trace((Picture(load_image(p[0])), Text(prompt.strip()))) for p, prompt in asked]
+        return [text_of(answer) for answer in self.cooper.answer_many(prompts, self.options)]
 
 
 def text_of(answer: Answer) -> str:

@@ -48,6 +48,10 @@ class Modality(ABC):
     def to_values(self, rgb: np.ndarray) -> np.ndarray:
         """The inverse of `to_rgb`, for a drawn picture: uint8, or float in 0..1, (height, width, 3)."""
 
+    def name_of(self, value: int) -> str:
+        """What a value is called, for maps of things."""
+        raise ValueError(f"values of {self.name} are numbers, not names")
+
     @abstractmethod
     def view(self, rgb: np.ndarray) -> MapView:
         """A drawn picture as a person wants to see it."""

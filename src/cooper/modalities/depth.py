@@ -45,6 +45,10 @@ class Depth(Modality):
             return (self.near * np.exp(unit * math.log(self.far / self.near))).astype(np.float32)
         return (self.near + unit * (self.far - self.near)).astype(np.float32)
 
+    def coloured(self, rgb: np.ndarray) -> np.ndarray:
+        """A drawn picture in colours, black red and white blue: uint8 (height, width, 3)."""
+        return spectral(as_float(rgb).mean(axis=-1))
+
     def view(self, rgb: np.ndarray) -> MapView:
         """Coloured from near (red) to far (blue) over the range that occurs, as the paper shows depth."""
         metres = self.to_values(rgb)

@@ -69,6 +69,9 @@ class Segmentation(Modality):
                 return k
         raise ValueError(f"no class is called {name!r}")
 
+    def name_of(self, value: int) -> str:
+        return self.classes[value - 1][0]
+
     def to_rgb(self, values: np.ndarray) -> np.ndarray:
         return self.palette[values]
 

@@ -7,6 +7,8 @@ from typing import Any, Literal, TypeAlias, get_args
 
 import numpy as np
 
+from cooper.modalities import MapCodes
+
 #: What a model computes in. "mixed" is fp32 with the `gen` expert, which draws, in bf16. "int8" and "int4" are "mixed"
 #: with the decoder's matrices, most of a model, kept in 8 or 4 bits.
 Precision: TypeAlias = Literal["fp32", "bf16", "mixed", "int8", "int4"]
@@ -155,6 +157,8 @@ class ModelConfig:
     """Shift of the noise time in training."""
     modalities: tuple[str, ...] = field(default=("depth", "segmentation"))
     """Names of the modalities, as registered, that this model draws."""
+    codes: MapCodes = MapCodes()
+    """What these maps stand for, and how they are looked at."""
     maps_through: Literal["both", "vision"] = "both"
     """Branches through which a drawn map is looked at: autoencoder and vision transformer, or the latter alone. One
     setting for training, rollouts and answers."""
@@ -184,6 +188,7 @@ class ModelConfig:
         parts: dict[str, Any] = {
             "decoder": DecoderConfig, "vision": VisionConfig, "autoencoder": AutoencoderConfig,
             "special": SpecialTokens, "latent_sizes": ImageSizes, "vision_sizes": ImageSizes, "flow": FlowSettings,
+            "codes": MapCodes,
         }  # fmt: skip
         try:
             values = {k: parts[k](**_tuples(v)) if k in parts else v for k, v in data.items()}

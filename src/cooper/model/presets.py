@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from cooper.modalities.codes import RELEASED as RELEASED_CODES
 from cooper.model.config import (
     AutoencoderConfig,
     DecoderConfig,
@@ -33,6 +34,7 @@ def bagel_7b() -> ModelConfig:
         VisionConfig(hidden=1152, layers=26, heads=16, ffn=4304, patch=14, max_side=70),
         BAGEL_AUTOENCODER,
         BAGEL_SPECIAL,
+        codes=RELEASED_CODES,
         flow=BAGEL_FLOW,
         turn_tokens=BAGEL_TOKENS[0],
         trace_tokens=BAGEL_TOKENS[1],

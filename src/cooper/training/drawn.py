@@ -34,4 +34,5 @@ class DrawnMaps(Kept):
 
     def compute(self, kind: str, rows: range) -> np.ndarray:
         pictures, seeds = [self.images.image(i, "picture") for i in rows], self.images.shards.seeds[list(rows)]
-        return np.stack([d.image for d in self.engine.draw(pictures, kind, seeds=[int(s) for s in seeds])])
+        drawings = self.engine.draw(pictures, kind, seeds=[int(s) for s in seeds])
+        return np.stack([self.engine.model.config.codes.looked_at(d).image for d in drawings])

@@ -22,6 +22,7 @@ from cooper.evaluation.judge import Judge
 from cooper.evaluation.scenes import choose_questions
 from cooper.hardware import fast_dtype
 from cooper.lora import add_adapters, merge_adapters, save_adapters
+from cooper.modalities import MapCodes
 from cooper.model.autoencoder import Autoencoder
 from cooper.model.config import ModelConfig
 from cooper.model.unified import UnifiedModel
@@ -83,6 +84,7 @@ def _stages(space: Workspace, recipe: Recipe, last: str, quiet: bool) -> None:
         begun = Cooper.load(space.start)
         once(lambda: begun.sequencer.tokenizer.save(str(_tokenizer(space))))
         model = begun.model.requires_grad_(True)
+        model.config = replace(model.config, codes=MapCodes())  # the maps of scenes, whatever it has drawn before
     else:
         assert recipe.scratch is not None
         autoencoder = train_autoencoder(space, recipe.scratch, quiet)

@@ -297,7 +297,7 @@ class ReinforcementStage(Stage[UnifiedModel]):
             for r, reward in zip(group.rollouts, group.rewards, strict=True):
                 meta = {"truth": group.asked.record.answer, "reward": round(reward.total, 3), "seed": r.seed}
                 traces.append(Trace(r.trace.segments, {**r.trace.meta, **meta}))
-        html = traces_page(((t, lambda d: modality(d.modality).view(d.image)) for t in traces), f"step {step}")
+        html = traces_page(((t, self.sequencer.config.codes.view) for t in traces), f"step {step}")
         (pages / f"{step:06d}.html").write_text(html, encoding="utf-8")
 
 

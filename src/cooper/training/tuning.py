@@ -15,6 +15,7 @@ import torch
 
 from cooper.api import Cooper
 from cooper.checkpoints.native import save_native
+from cooper.data.codes import codes_after
 from cooper.data.examples import Example
 from cooper.data.mixture import Mixture, Unbroken
 from cooper.data.sets import named, open_set
@@ -97,8 +98,11 @@ def _train(tuning: Tuning, quiet: bool) -> None:
     folder, settings = tuning.run / tuning.name, tuning.settings
     claim(folder, settings, tuning.data, tuning.start, tuning.base, tuning.prompts, tuning.shaping, tuning.judge)
     cooper = Cooper.load(tuning.start, base=tuning.base, prompts=tuning.prompts)
-    model, sequencer = cooper.model.train().requires_grad_(True), cooper.sequencer
-    mixture: Mixture[Example] = Mixture([part.open() for part in tuning.data], settings.seed)
+    parts = [part.open() for part in tuning.data]
+    model = cooper.model.train().requires_grad_(True)
+    model.config = replace(model.config, codes=codes_after((examples for examples, _ in parts), model.config.codes))
+    sequencer = replace(cooper.sequencer, config=model.config)
+    mixture: Mixture[Example] = Mixture(parts, settings.seed)
     unbroken = Unbroken(mixture, Noting(tuning.run / BROKEN, quiet), tuning.strict)
     with adapted(model, settings, folder):
         if isinstance(settings, StageSettings):

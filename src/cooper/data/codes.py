@@ -1,0 +1,34 @@
+"""What maps mean to a model that was trained on sets of a user's own."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+
+from cooper.data.ade20k import AdeColours
+from cooper.data.examples import Example
+from cooper.data.map_rows import MapRows
+from cooper.data.sets import first_readable
+from cooper.modalities import Depth, MapCodes, Modality, Segmentation
+
+
+def codes_after(sets: Iterable[Sequence[Example]], before: MapCodes) -> MapCodes:
+    """The codes of a model that had those `before` and has learned these sets' maps.
+
+    Depth of one range and scale is in metres; if there are several, nobody can tell which a drawing is in. Colours of
+    segmentations are not the synthetic world's.
+    """
+    drawn = [kind for one in sets if (kind := _drawn(one)) is not None]
+    depths = {(kind.near, kind.far, kind.code) for kind in drawn if isinstance(kind, Depth)}
+    codes = before
+    if depths:
+        near, far, code = min(depths)
+        codes = replace(codes, depth=(near, far) if len(depths) == 1 else None, linear=code == "linear")
+    return replace(codes, named=False) if any(isinstance(kind, Segmentation) for kind in drawn) else codes
+
+
+def _drawn(examples: Sequence[Example]) -> Modality | None:
+    """What a set has maps of, if it has any."""
+    if isinstance(examples, MapRows):
+        return examples.depth if first_readable(examples.table).get("depth") else Segmentation()
+    return Segmentation() if isinstance(examples, AdeColours) else getattr(examples, "modality", None)
