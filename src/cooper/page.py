@@ -15,7 +15,7 @@ from PIL import Image
 
 from cooper.modalities.base import MapView
 from cooper.page_style import whole_page
-from cooper.trace import Drawing, Picture, Text, Trace, answer_of, calls_of, thought_of
+from cooper.trace import Drawing, Picture, Text, Trace, answer_of, boxed_in, calls_of, thought_of
 
 RGB: TypeAlias = tuple[int, int, int]
 
@@ -102,7 +102,9 @@ def _turn(text: str) -> str:
 
 def _answer(block: str) -> str:
     answer = answer_of(block) or ""
-    sentence = re.sub(r"\\boxed\{([^{}]*)\}", r"\1", re.sub(r"</?answer>", "", block)).strip()
+    sentence = re.sub(r"</?answer>", "", block).strip()
+    boxed = boxed_in(sentence)
+    sentence = sentence if boxed is None else sentence.replace(f"\\boxed{{{boxed}}}", boxed)
     said = _prose(sentence, "said") if sentence.rstrip(".") != answer.rstrip(".") else ""
     return f'<div class="answer"><span>Answer</span><strong>{escape(answer)}</strong>{said}</div>'
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+from cooper.checkpoints.writing import OF_A_MODEL
+
 #: What of a repository is a model: weights, settings, tokenizer, card. Nothing that would have to be executed.
 PATTERNS = ("*.safetensors", "*.json", "*.txt", "*.md")
 
@@ -41,7 +43,10 @@ def push(folder: Path, name: str, private: bool = False) -> str:
     api = HfApi()
     try:
         api.create_repo(name, private=private, exist_ok=True)
-        api.upload_folder(repo_id=name, folder_path=folder, allow_patterns=list(PATTERNS))
+        # as in a folder, what is left of an earlier model there would be loaded in the place of this one
+        api.upload_folder(
+            repo_id=name, folder_path=folder, allow_patterns=list(PATTERNS), delete_patterns=list(OF_A_MODEL)
+        )
     except (HfHubHTTPError, HFValidationError, OSError) as error:
         raise ValueError(f"{name} cannot be pushed to the hub: {_first_line(error)}") from None
     return f"{api.endpoint}/{name}"

@@ -47,7 +47,7 @@ class Settings:
     trace_tokens: int | None = None
     """Most tokens the model may write in a trace, all turns together; None: as the model's config has it."""
     batch: int = 32
-    """Most traces that are advanced together."""
+    """Most traces that are advanced together, by all threads; at least the samples of one prompt."""
     banned: tuple[tuple[int, ...], ...] = ()
     """Tokens that may not be written in the first turn, the second, ...; the last of these holds for all that follow.
     For experiments: what does a model say that may not, or must, call for a map?"""

@@ -16,11 +16,12 @@ class Answerer:
 
     def __init__(
         self, model: str = "tiny", mode: str = "interleaved", precision: str = "fp32", base: str | None = None,
-        prompts: str | None = None, compat: str = "consistent", seed: int | str = 0,
+        prompts: str | None = None, compat: str = "consistent", seed: int | str = 0, device: str | None = None,
     ):  # fmt: skip
         self.cooper = Cooper.load(
             model, precision, base=base, prompts=None if prompts is None else Path(prompts),  # type: ignore[arg-type]
             compat=compat,  # type: ignore[arg-type]
+            device=device or "cpu",
         )  # fmt: skip
         self.options = Options(mode=mode, seed=int(seed))
 
@@ -44,4 +45,4 @@ def text_of(answer: Answer) -> str:
 
 def known_options(given: dict[str, Any]) -> dict[str, Any]:
     """A harness's options without those that it always passes and that mean nothing here."""
-    return {name: value for name, value in given.items() if name not in ("batch_size", "device", "max_batch_size")}
+    return {name: value for name, value in given.items() if name not in ("batch_size", "max_batch_size")}
