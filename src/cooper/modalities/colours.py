@@ -7,7 +7,6 @@ from dataclasses import dataclass
 import numpy as np
 
 from cooper.modalities.base import MapView, as_float
-from cooper.modalities.metrics import segmentation_iou
 from cooper.modalities.segmentation import Colour, Segmentation
 
 #: Colours (0..1) that are no further apart than this, all three channels together, are one.
@@ -36,11 +35,6 @@ class Colours(Segmentation):
 
     def name_of(self, value: int) -> str:
         return f"colour {value}"
-
-    def score(self, predicted: np.ndarray, true: np.ndarray, valid: np.ndarray | None = None) -> dict[str, float]:
-        if valid is not None:
-            predicted, true = np.where(valid, predicted, 0), np.where(valid, true, 0)
-        return {"miou": segmentation_iou(predicted, true)}
 
     def _found(self, rgb: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Labels (height, width), and the colour of each label, 0..1 (labels, 3)."""
