@@ -52,11 +52,12 @@ def _text(
     logs: Mapping[str, Sequence[Sequence[Row]]], command: str,
 ) -> list[str]:  # fmt: skip
     drawing = [v for v in variants if v.mode == "interleaved"]
+    numbered = f"seed{'s' if len(seeds) > 1 else ''} {', '.join(str(s.seed) for s in seeds)}"
     drawn = [stage for stage in plan.drawing if all(stage in s.figures.maps for s in seeds)]
     lines = [
         "# The paper's claims, in the synthetic world", "",
-        f"Written by `{command}`, seed{'s' if len(seeds) > 1 else ''} {', '.join(str(s.seed) for s in seeds)}. For each seed all models are trained "
-        f"from nothing on {plan.n_train} scenes and asked about {plan.n_test} test scenes of its own. Scores are means "
+        f"Written by `{command}`, {numbered}. For each seed all models are trained from nothing on"
+        f" {plan.n_train} scenes and asked about {plan.n_test} test scenes of its own. Scores are means "
         "over tasks, times 100; lengths are scored by MRA, all else exactly. Brackets: 95 % bootstrap intervals over "
         "questions, for the models of these seeds.", "",
         "## Claims", "",
