@@ -68,25 +68,33 @@ def variants(**scores: float) -> dict[str, Answers]:
     return {"base, longer": made["base"], **made}
 
 
+def sampled(before: float, after: float) -> dict[str, Answers]:
+    """Sampled answers before and after reinforcement, right in so many of 20 questions."""
+    return {f"{name}, sampled": answers(lambda _, k, s=s: k < s)  # type: ignore[misc]
+            for name, s in (("SFT only", before), ("COOPER", after))}  # fmt: skip
+
+
 def test_claims_that_hold_and_that_do_not() -> None:
     good = variants(
         base=8, AMG_direct=10, PE=12, RE=11, SFT_only=12, COOPER=14, other_maps=8, asked_to_think=10, true_maps=15
-    )
+    ) | sampled(11, 13)
     good["PE"] = {s: [{**r, "score": float(r["score"]) * (r["task"] in SPATIAL)} for r in rows]
                   for s, rows in good["PE"].items()}  # fmt: skip
     found = {f.claim: f for f in findings(good)}
     assert len(found) == 8 and all(f.holds for f in found.values()), found
     late = findings({**good, "base, longer": good["COOPER"]})
-    assert [f.claim for f in late if not f.holds] == [
+    assert all(f.holds for f in late), "what is over the base is told by itself"
+    assert [f.claim for f in late if f.over_longer is False] == [
         "COOPER - base, spatial tasks",
         "AMG direct - base, distances and sizes",
-    ], "both bases count"
+    ]
     assert found["COOPER - base, spatial tasks"].found.startswith("+30.0 (")
     bad = variants(
-        base=14, AMG_direct=14, PE=15, RE=14, SFT_only=14, COOPER=14, other_maps=14, asked_to_think=10, true_maps=15
-    )
+        base=14, AMG_direct=14, PE=15, RE=14, SFT_only=12, COOPER=14, other_maps=14, asked_to_think=10, true_maps=15
+    ) | sampled(14, 14)
     bad["COOPER"] = {s: [{**r, "calls": ["depth"]} for r in rows] for s, rows in bad["COOPER"].items()}
     assert [f.claim for f in findings(bad) if f.holds] == ["COOPER - base, general tasks"]
+    assert "+0.0 (+0.0 to +0.0; by seed +0.0, +0.0) sampled" in findings(bad)[-1].found, "as in rollouts, not greedily"
 
 
 def test_seeds_that_have_come_less_far_are_left_out_where_they_must_be() -> None:

@@ -9,15 +9,18 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import load_file
+from tests.helpers import tokenizer
 
+from cooper.checkpoints.native import save_native
 from cooper.commands.terminal import progress_bars
 from cooper.evaluation.predictions import Predictions
 from cooper.inference.flow import FlowSettings
 from cooper.model.presets import dummy
+from cooper.model.unified import UnifiedModel
 from cooper.reproduction import seed as seed_module
 from cooper.reproduction.results import SeedFigures, SeedResults, load_results
 from cooper.reproduction.run import reproduce
-from cooper.reproduction.variants import ABLATIONS, CONTROLS, FULL, QUICK, VARIANTS, Plan
+from cooper.reproduction.variants import ABLATIONS, CONTROLS, FULL, QUICK, VARIANTS, Plan, seeing_as
 from cooper.training import pipeline
 from cooper.training.loop import Optimisation
 from cooper.training.recipe import TINY, Scratch
@@ -121,6 +124,20 @@ def test_seeds_come_together(tmp_path: Path) -> None:
     assert sees and sees <= same < weights[0].keys()
 
 
+def test_seeing_as_another_model(tmp_path: Path) -> None:
+    """Its autoencoder and its vision transformer are not trained again; nothing else is taken from it."""
+    model = UnifiedModel(dummy()).initialise(5)
+    save_native(model, tokenizer(), tmp_path / "eyes", torch.float32)
+    plan = seeing_as(replace(MINIATURE, variants=VARIANTS[:1], ablations=()), str(tmp_path / "eyes"))
+    report = run(tmp_path, [0], plan).read_text()
+    assert f"the vision transformer of `{tmp_path / 'eyes'}`" in report and "from nothing on" not in report
+    assert not (tmp_path / "run/scratch").exists()
+    before, after = model.state_dict(), load_file(tmp_path / "run/seed-0/base/model/model.safetensors")
+    same = {name for name in after if torch.equal(before[name].bfloat16(), after[name].bfloat16())}
+    assert {name for name in after if name.startswith(("autoencoder.", "vision."))} <= same
+    assert not any(name.startswith("decoder.layers") and before[name].ndim == 2 for name in same)
+
+
 def test_results_that_cannot_be_read(tmp_path: Path) -> None:
     figures = SeedFigures(0, "p", {}, {}, {"base": 0.5}, {"cpu": "one", "cores": 2})
     whole = SeedResults(figures, {"base": [{"seed": 3, "score": 1.0}]})
@@ -142,6 +159,7 @@ def test_plans_train_all_that_they_ask() -> None:
     for plan in (FULL, QUICK):
         for variant in plan.variants + plan.ablations:
             assert plan.recipe.path(variant.stage)[:2] == ("autoencoder", "vision")
+            assert seeing_as(plan, "tiny").recipe.path(variant.stage) == plan.recipe.path(variant.stage)[2:]
         assert plan.drawing == ("perception", "interleaved", "reinforcement")
         # of every variant that is not a control, the model has been trained to be asked in its way
         for variant in VARIANTS:

@@ -267,6 +267,31 @@ def test_arithmetic_adds_up(asked: Asked) -> None:
     assert judged > 10
 
 
+def test_comparisons_name_the_right_one(asked: Asked) -> None:
+    """The first of a question is compared with the second, and the one that it is said to be is the answer."""
+    for task in ("closer", "taller"):
+        for scene, view, q in of(asked, task):
+            text = worked_turns(scene, view, q, "interleaved", np.random.default_rng(2))[-1].text
+            a, word, b, number, name = re.findall(
+                rf"([\d.]+) is (less|more) than ([\d.]+), so the (first|second), (the \w+ \w+), is {task}", text
+            )[0]
+            assert name == q.answer == f"the {scene.thing(q.things[number == 'second']).name}"
+            assert (float(a) < float(b)) == (word == "less")
+            assert (number == "first") == ((word == "less") == (task == "closer"))
+
+
+def test_counting_goes_from_left_to_right(asked: Asked) -> None:
+    for scene, view, q in of(asked, "counting"):
+        text = worked_turns(scene, view, q, "interleaved", np.random.default_rng(2))[-1].text
+        listed = re.findall(r"(\d) (\w+ \w+) (\d+),", text)
+        assert [int(i) for i, *_ in listed] == list(range(1, int(q.answer) + 1)) and f"so {q.answer}." in text
+        columns = [int(column) for *_, column in listed]
+        assert columns == sorted(columns) and {name for _, name, _ in listed} == {scene.thing(i).name for i in q.things}
+        for _, name, column in listed:
+            at = column_of(view, next(t for t in scene.things if t.name == name))
+            assert int(column) == min(GRID - 1, int((at + 0.5) * GRID / view.labels.shape[1]))
+
+
 def test_what_is_said_to_cover_is_in_front(asked: Asked) -> None:
     told = 0
     for scene, view, q in of(asked, "occlusion"):

@@ -17,6 +17,7 @@ from cooper.evaluation.maps import OnProgress, evaluate_maps
 from cooper.evaluation.predictions import Predictions, Row, fingerprint, key_of
 from cooper.evaluation.scores import bootstrap_interval, score_answer
 from cooper.inference.engine import Engine, Rollout, Settings
+from cooper.inference.sampler import Sampling
 from cooper.modalities import modality
 from cooper.policy import policy
 from cooper.scenes.question import GENERAL, SPATIAL, TASKS, Question
@@ -57,14 +58,15 @@ def evaluate_scenes(
     shards: str | Path | None = None,
     predictions: str | Path | None = None,
     control: Control | None = None,
+    temperature: float = 0.0,
 ) -> dict[str, Any]:
     """Answer questions about the scenes of `n` seeds from `start` (default: the first of the split), and draw them.
 
     At most `questions` questions a scene, of different tasks, so that all tasks are asked about equally often as far as
-    the scenes allow. Answers are greedy; the noise of maps comes from the scene's seed. A `control` changes what is
-    answered, not the maps that are measured. Scenes are rendered at `size` pixels, or read from a folder of `shards`.
-    With a file of `predictions`, every answer is kept in it, and those that it already holds are not asked for again.
-    Scores are in 0..1; "seconds" is the time of this call.
+    the scenes allow. Answers are greedy, or sampled at a `temperature`; all random numbers, those of maps' noise among
+    them, come from the scene's seed. A `control` changes what is answered, not the maps that are measured. Scenes are
+    rendered at `size` pixels, or read from a folder of `shards`. With a file of `predictions`, every answer is kept in
+    it, and those that it already holds are not asked for again. Scores are in 0..1; "seconds" is the time of this call.
 
     Raises ValueError for an unknown mode or split, seeds outside of the split, and shards that lack a scene.
     """
@@ -76,14 +78,15 @@ def evaluate_scenes(
     changed = f"maps {control.maps}, calls {control.calls}"
     run = {
         "mode": mode, "model": cooper.name, "weights": fingerprint(cooper.model), "control": changed,
-        "size": str(size),
+        "size": str(size), "temperature": f"{temperature:g}",
     }  # fmt: skip
     answers = Predictions(None if predictions is None else Path(predictions), run)
     scenes = load_scenes(seeds_of(split, start, n), size, shards, on_progress)
     asked = choose_questions(scenes, questions)
     open_questions = [a for a in asked if (a.seed, a.question.task, a.question.text) not in answers.rows]
     done = len(asked) - len(open_questions)
-    engine = Engine(cooper.model, cooper.sequencer, Settings(batch=batch, banned=control.banned(cooper.sequencer)))
+    settings = Settings(Sampling(temperature), batch=batch, banned=control.banned(cooper.sequencer))
+    engine = Engine(cooper.model, cooper.sequencer, settings)
     for first in range(0, len(open_questions), batch):
         part = open_questions[first : first + batch]
         prompts = [Trace((Picture(scenes[a.index][1].rgb), Text(a.question.text))) for a in part]

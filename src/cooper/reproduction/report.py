@@ -10,7 +10,7 @@ import numpy as np
 from cooper.evaluation.predictions import Row
 from cooper.files import new_file
 from cooper.reproduction import plots
-from cooper.reproduction.claims import Answers, Figure, findings, score, share_calling
+from cooper.reproduction.claims import Answers, Figure, Finding, findings, score, share_calling
 from cooper.reproduction.results import SeedResults
 from cooper.reproduction.variants import VARIANTS, Plan, Variant
 from cooper.scenes.question import GENERAL, SPATIAL, TASKS
@@ -56,14 +56,14 @@ def _text(
     drawn = [stage for stage in plan.drawing if all(stage in s.figures.maps for s in seeds)]
     lines = [
         "# The paper's claims, in the synthetic world", "",
-        f"Written by `{command}`, {numbered}. For each seed all models are trained from nothing on"
+        f"Written by `{command}`, {numbered}. For each seed all models are trained {_begun(plan)} on"
         f" {plan.n_train} scenes and asked about {plan.n_test} test scenes of its own. Scores are means "
         "over tasks, times 100; lengths are scored by MRA, all else exactly. Brackets: 95 % bootstrap intervals over "
         "questions, for the models of these seeds.", "",
         "## Claims", "",
         *_table(
             ("claim", "paper", "wanted", "here", "holds"),
-            [(f.claim, f.paper, f.wanted, f.found, "yes" if f.holds else "**no**") for f in findings(answers)],
+            [(f.claim, f.paper, f.wanted, f.found, _holds(f)) for f in findings(answers)],
         ),
         "", "![scores beside the paper's](results/paper.png)", "", "## Variants and controls", "",
         *_table(
@@ -115,13 +115,25 @@ def _text(
         ]  # fmt: skip
     return [
         *lines, "", "## Time", "",
-        "Hours of training, by stage and seed, beside whatever else ran there. The first three stages are shared by "
-        "all seeds. By the clock: everything, rendering, drawing, flagging and asking, too; what seeds share counts "
-        "for the seed that made it.", "",
+        "Hours of training, by stage and seed, beside whatever else ran there. By the clock: everything, rendering, "
+        "drawing, flagging and asking, too; what seeds share (scenes, autoencoder, decoder, vision) counts for the "
+        "seed that made it.", "",
         *(f"- Seed {s.seed}: {s.figures.machine['cpu']}, {s.figures.machine['cores']} cores" for s in seeds), "",
         *_hours(seeds), "",
         "Every answer, and the logs of reinforcement: the folders seed-K in [results](results).",
     ]  # fmt: skip
+
+
+def _holds(finding: Finding) -> str:
+    told = ["yes" if holds else "**no**" for holds in (finding.holds, finding.over_longer) if holds is not None]
+    return told[0] if len(told) == 1 else f"{told[0]}; over base, longer: {told[1]}"
+
+
+def _begun(plan: Plan) -> str:
+    eyes = plan.recipe.scratch and plan.recipe.scratch.eyes
+    return f"around the autoencoder and the vision transformer of `{eyes}`, all else from nothing," if eyes else (
+        "from nothing"
+    )  # fmt: skip
 
 
 def _fewer(answers: Answers, seeds: Sequence[SeedResults]) -> str:

@@ -119,7 +119,7 @@ class Seed:
         evaluate_scenes(
             cooper, variant.mode, self.plan.n_test, "test", self.first, on_progress=on_progress,
             questions=self.plan.questions, maps=False, size=self.plan.size, shards=self.test, predictions=part,
-            control=variant.control,
+            control=variant.control, temperature=variant.temperature,
         )  # fmt: skip
         part.rename(path)
 

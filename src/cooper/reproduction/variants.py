@@ -21,6 +21,8 @@ class Variant:
     mode: str
     about: str
     control: Control = Control()
+    temperature: float = 0.0
+    """Of what is written; 0 is greedy. Rollouts in reinforcement have 1."""
 
 
 VARIANTS = (
@@ -38,6 +40,8 @@ CONTROLS = (
     Variant("true maps", "reinforcement", "interleaved", "shown the true maps", Control(maps="truth")),
     Variant("calls forbidden", "reinforcement", "interleaved", "may not call", Control(calls="never")),
     Variant("calls forced", "reinforcement", "interleaved", "must call before it answers", Control(calls="always")),
+    Variant("SFT only, sampled", "interleaved", "interleaved", "as in rollouts: temperature 1", temperature=1.0),
+    Variant("COOPER, sampled", "reinforcement", "interleaved", "as in rollouts: temperature 1", temperature=1.0),
     Variant("asked to think", "reinforcement", "text", "asked as RE is, so that it does not draw"),
 )
 #: Trained otherwise. They take hours and no claim of the paper rests on them, so they come last.
@@ -98,13 +102,19 @@ def shortened(recipe: Recipe, steps: dict[str, int], scenes: int) -> Recipe:
     )  # fmt: skip
 
 
+def seeing_as(plan: Plan, model: str) -> Plan:
+    """The plan with that model's autoencoder and vision transformer, which are not trained then."""
+    assert plan.recipe.scratch is not None
+    return replace(plan, recipe=replace(plan.recipe, scratch=replace(plan.recipe.scratch, eyes=model)))
+
+
 _SUPERVISED = ("interleaved", "text", "true_maps", "view_dropout")
 #: By the times of its steps, some three hours for a seed on two cores, and an hour for what seeds share.
 FULL = Plan(
     replace(
         shortened(TINY, {
-            "autoencoder": 2500, "decoder": 1200, "vision": 2000, "base": 2000, "perception": 800, "direct": 800,
-            **dict.fromkeys(_SUPERVISED, 700), **dict.fromkeys(TINY.reinforced, 30),
+            "autoencoder": 2500, "decoder": 1200, "vision": 2000, "base": 1500, "perception": 600, "direct": 600,
+            **dict.fromkeys(_SUPERVISED, 800), **dict.fromkeys(TINY.reinforced, 40),
         }, scenes=4000), balance=replace(TINY.balance, scenes=60), reinforced_on=Measured("interleaved", 150),
     )
 )  # fmt: skip

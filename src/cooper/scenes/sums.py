@@ -1,4 +1,5 @@
-"""The last steps of worked traces by themselves, with made-up numbers: how far places are apart, how many of a list.
+"""The last steps of worked traces by themselves, with made-up numbers: how far places are apart, how many of a list,
+which of two is closer or taller.
 
 A worked trace holds one such step among sixty tokens, and questions of other kinds have none: some thousands of traces
 were not enough to learn a table of differences from. These steps cost a row without a picture.
@@ -10,14 +11,16 @@ from math import hypot
 
 import numpy as np
 
-from cooper.scenes.questions import metres, pick, plural
-from cooper.scenes.worked import apart, how_many, on_plan
+from cooper.scenes.questions import metres, pick
+from cooper.scenes.seen import GRID
+from cooper.scenes.worked import apart, closer, counted, on_plan, taller, tally
 from cooper.scenes.world import COLORS, SHAPES
 
 
 def some_sum(rng: np.random.Generator) -> tuple[str, str]:
     """What is known, and what follows. A pure function of the generator."""
-    return _distance(rng) if rng.random() < 0.75 else _count(rng)
+    dice = rng.random()
+    return _distance(rng) if dice < 0.5 else _count(rng) if dice < 0.75 else _comparison(rng)
 
 
 def _distance(rng: np.random.Generator) -> tuple[str, str]:
@@ -32,14 +35,27 @@ def _distance(rng: np.random.Generator) -> tuple[str, str]:
 
 
 def _count(rng: np.random.Generator) -> tuple[str, str]:
-    things = [(pick(rng, tuple(COLORS)), pick(rng, tuple(SHAPES))) for _ in range(rng.integers(2, 8))]
+    n = int(rng.integers(2, 8))
+    things = [(pick(rng, tuple(COLORS)), pick(rng, tuple(SHAPES))) for _ in range(n)]
+    columns = sorted(int(c) for c in rng.permutation(GRID)[:n])
     # of the list's own colours and shapes, or of any
     color, shape = pick(rng, things) if rng.random() < 0.8 else (pick(rng, tuple(COLORS)), pick(rng, tuple(SHAPES)))
     wanted = (color, None) if rng.random() < 0.5 else (None, shape)
-    n = sum(color == wanted[0] or shape == wanted[1] for color, shape in things)
-    asked = f"{wanted[0]} objects" if wanted[0] else plural(shape)
-    listed = ", ".join(f"{color} {shape}" for color, shape in things)
-    return f"How many {asked}? From left to right: {listed}.", how_many(n, *wanted)
+    what = counted(*wanted)
+    listed = [(f"{color} {shape}", column) for (color, shape), column in zip(things, columns, strict=True)]
+    found = [one for thing, one in zip(things, listed, strict=True) if wanted[0] == thing[0] or wanted[1] == thing[1]]
+    return f"How many {what}? {', '.join(f'{name} {column}' for name, column in listed)}.", tally(found, what)
+
+
+def _comparison(rng: np.random.Generator) -> tuple[str, str]:
+    """Both numbers are in what follows, as in traces, where they are read from the picture; so they are told before."""
+    a, b = _name(rng), _name(rng)
+    far, deep = (int(x) / 10 for x in rng.choice(np.arange(9, 80), 2, replace=False))
+    if rng.random() < 0.5:
+        return f"Which is closer? {a} {far:.1f}, {b} {deep:.1f}.", closer((a, far), (b, deep))
+    low, high = (int(x) / 10 for x in rng.choice(np.arange(2, 12), 2, replace=False))
+    known = f"Which is taller? {a} {far:.1f} and {low:.1f}, {b} {deep:.1f} and {high:.1f}."
+    return known, taller((a, far, low), (b, deep, high))
 
 
 def _name(rng: np.random.Generator) -> str:

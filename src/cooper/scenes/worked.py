@@ -24,7 +24,7 @@ from cooper.scenes.world import Scene
 Mode: TypeAlias = Literal["direct", "text", "perception", "interleaved"]
 MODES: tuple[Mode, ...] = get_args(Mode)
 #: Words, digits, punctuation marks and tags that a turn may have.
-MAX_TOKENS = 60
+MAX_TOKENS = 80
 #: The call that asks for a map, by modality.
 CALLS = {
     "depth": "<depth-estimation>draw the depth</depth-estimation>",
@@ -212,30 +212,42 @@ def _extent(length: str, side: str) -> Callable[[Looked, Question, np.random.Gen
 
 def _closer(looked: Looked, question: Question, rng: np.random.Generator) -> Story:
     a, b = (looked[i] for i in question.things)
-    near, far = sorted((a, b), key=lambda s: s.depth)
-    end = pick(rng, (f"{near.depth:.1f} is less than {far.depth:.1f}, so the {near.name} is closer.",
-                     f"{near.depth:.1f} is less, so the {near.name} is nearer."))  # fmt: skip
-    return _where_both(a, b, rng), f"{_two_depths(a, b)} {end}"
+    return _where_both(a, b, rng), closer((a.name, a.depth), (b.name, b.depth))
 
 
-def _two_depths(a: Seen, b: Seen) -> str:
-    return f"the {a.name} is {metres(a.depth)} away, the {b.name} {metres(b.depth)}."
+def closer(a: tuple[str, float], b: tuple[str, float]) -> str:
+    """Which of two named things is closer, from their depths."""
+    return f"{_two_depths(a, b)} {_compared(a, b, a[1] < b[1], 'closer')}"
+
+
+def _two_depths(a: tuple[str, float], b: tuple[str, float]) -> str:
+    return f"the {a[0]} is {metres(a[1])} away, the {b[0]} {metres(b[1])}."
+
+
+def _compared(a: tuple[str, float], b: tuple[str, float], first: bool, what: str) -> str:
+    """Which of two named numbers it is: always the first compared with the second, then which of the two in order, then
+    its name. From the larger number told first, a model often went on to the wrong name: it had to find out whose that
+    number was."""
+    word, number, name = ("less" if a[1] < b[1] else "more"), *(("first", a[0]) if first else ("second", b[0]))
+    return f"{a[1]:.1f} is {word} than {b[1]:.1f}, so the {number}, the {name}, is {what}."
 
 
 def _taller(looked: Looked, question: Question, rng: np.random.Generator) -> Story:
     a, b = (looked[i] for i in question.things)
-    low, high = sorted((a, b), key=lambda s: s.height)
-    both = ", ".join(f"the {s.name} {s.depth:.1f} away and {s.height:.1f} tall" for s in (a, b))
-    end = pick(rng, (f"{high.height:.1f} is more, so the {high.name}.",
-                     f"{high.height:.1f} is more than {low.height:.1f}, so the {high.name} is taller."))  # fmt: skip
-    return _where_both(a, b, rng), f"{both}. {end}"
+    return _where_both(a, b, rng), taller((a.name, a.depth, a.height), (b.name, b.depth, b.height))
+
+
+def taller(a: tuple[str, float, float], b: tuple[str, float, float]) -> str:
+    """Which of two named things is taller, from their depths and heights."""
+    both = ", ".join(f"the {name} {depth:.1f} away and {height:.1f} tall" for name, depth, height in (a, b))
+    return f"{both}. {_compared((a[0], a[2]), (b[0], b[2]), a[2] > b[2], 'taller')}"
 
 
 def _relative_position(looked: Looked, question: Question, rng: np.random.Generator) -> Story:
     a, b = (looked[i] for i in question.things)
     if "depth" in question.maps:
         order = _order(question, f"{a.depth:.1f}", f"{b.depth:.1f}", a.depth < b.depth, ("in front", "behind"))
-        return _where_both(a, b, rng), f"{_two_depths(a, b)} {order}"
+        return _where_both(a, b, rng), f"{_two_depths((a.name, a.depth), (b.name, b.depth))} {order}"
     columns = f"the {a.name} is at column {a.column}, the {b.name} at column {b.column}."
     return "", f"{columns} {_order(question, str(a.column), str(b.column), a.u < b.u, ('on the left', 'on the right'))}"
 
@@ -256,34 +268,25 @@ def _order(question: Question, a: str, b: str, less: bool, sides: tuple[str, str
 
 def _counting(looked: Looked, question: Question, rng: np.random.Generator) -> Story:
     color, shape = mentioned(question.text)
-    everything = sorted(looked.seen, key=lambda s: s.u)
-    found = [s for s in everything if matches(s, color, shape)]
-    what = plural(shape) if shape else f"{color} objects" if color else "objects"
+    what = counted(color, shape)
+    found = [s for s in sorted(looked.seen, key=lambda s: s.u) if matches(s, color, shape)]
     begin = pick(rng, (f"I count the {what}.", f"I go over the {what}."))
-    n = len(found)
-    if not found:
-        return begin, f"from left to right: {_list(everything)}. {how_many(0, color, shape)}"
-    if color is None and shape is None:
-        return begin, f"from left to right: {_numbered(found)}. That makes {n}."
-    if rng.random() < 0.5:
-        return begin, f"from left to right: {_numbered(found)}. No more {what}, so {n}."
-    return begin, f"from left to right: {_list(everything)}. {how_many(n, color, shape)}"
+    return begin, f"from left to right: {tally([(s.name, s.column) for s in found], what)}"
 
 
-def how_many(n: int, color: str | None, shape: str | None) -> str:
-    """That so many of some things are of that colour, or shape if there is one."""
-    if n == 0:
-        return f"None of them is {article(shape) if shape else color}, so 0."
-    noun = (shape if n == 1 else plural(shape)) if shape else color
-    return f"{n} of them {'is' if n == 1 else 'are'} {noun}."
+def counted(color: str | None, shape: str | None) -> str:
+    """What is counted, in the plural: "balls", "red objects", "objects"."""
+    return plural(shape) if shape else f"{color} objects" if color else "objects"
 
 
-def _list(seen: list[Seen]) -> str:
-    return ", ".join(s.name for s in seen)
+def tally(found: Sequence[tuple[str, int]], what: str) -> str:
+    """Names and columns of what counts, numbered, and how many that makes.
 
-
-def _numbered(seen: list[Seen]) -> str:
-    return ", ".join(f"{i} {s.name}" for i, s in enumerate(seen, 1))
+    There is one way of counting: with a second one, which lists everything, a model lists everything in the first, too.
+    The column says what "the next one" is. Whether there is one is asked in the same place each time, none or many.
+    """
+    items = [f"{i} {name} {column}" for i, (name, column) in enumerate(found, 1)]
+    return f"{', '.join([*items, f'no more {what}'])}, so {len(items)}."
 
 
 def _occlusion(looked: Looked, question: Question, rng: np.random.Generator) -> Story:

@@ -2,7 +2,7 @@
 
 PyTorch's makes every matrix's update orthogonal by itself, in every process, and in bf16, which processors without such
 instructions imitate: on those it takes as long as everything else in a step of the tiny model. Here matrices of one
-shape go together, in fp32 on a processor, and each process makes its share of them.
+shape go together, in bf16 only where that is quick, and each process makes its share of them.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
+from cooper.hardware import fast_dtype
 from cooper.training.processes import Share
 
 
@@ -51,7 +52,7 @@ def _shared(matrices: list[Tensor], group: dict[str, Any]) -> list[Tensor]:
         same = [i for i in mine if matrices[i].shape == shape]
         stack = orthogonal(torch.stack([matrices[i] for i in same]), group["ns_coefficients"], group["ns_steps"])
         for i, matrix in zip(same, stack, strict=True):
-            found[i] = matrix.to(matrices[i].dtype)
+            found[i] = matrix
     if share.world > 1:
         flat = torch.cat([m.flatten() for m in found])
         dist.all_reduce(flat)  # of each, all but one are zero
@@ -65,10 +66,10 @@ def orthogonal(matrices: Tensor, coefficients: tuple[float, float, float], steps
     """Matrices (K, M, N) to ones whose singular values are near 1 (Newton-Schulz, as many iterations as `steps`)."""
     a, b, c = coefficients
     tall = matrices.shape[-2] > matrices.shape[-1]
-    x = matrices.to(torch.bfloat16 if matrices.is_cuda else torch.float32)
+    x = matrices.to(torch.bfloat16 if matrices.is_cuda else fast_dtype())
     x = x.mT if tall else x
     x = x / x.norm(dim=(-2, -1), keepdim=True).clamp(min=1e-7)
     for _ in range(steps):
         gram = x @ x.mT
         x = torch.baddbmm(x, torch.baddbmm(gram, gram, gram, beta=b, alpha=c), x, beta=a)
-    return x.mT if tall else x
+    return (x.mT if tall else x).to(matrices.dtype)

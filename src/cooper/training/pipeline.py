@@ -85,6 +85,10 @@ def _stages(space: Workspace, recipe: Recipe, last: str, quiet: bool) -> None:
         once(lambda: begun.sequencer.tokenizer.save(str(_tokenizer(space))))
         model = begun.model.requires_grad_(True)
         model.config = replace(model.config, codes=MapCodes())  # the maps of scenes, whatever it has drawn before
+    elif recipe.scratch is not None and recipe.scratch.eyes is not None:
+        seeing = Cooper.load(recipe.scratch.eyes).model
+        settle(seeing, SceneImages(space.train))
+        model = begun_again(seeing, recipe.seed)
     else:
         assert recipe.scratch is not None
         autoencoder = train_autoencoder(space, recipe.scratch, quiet)

@@ -32,6 +32,9 @@ class Scratch:
     """The analogue of SigLIP."""
     vision_batch: int = 128
     seed: int = 0
+    eyes: str | None = None
+    """A model, as `Cooper.load` takes it, whose autoencoder and vision transformer are taken, as the paper takes FLUX's
+    and SigLIP; None: they are trained."""
 
 
 @dataclass(frozen=True)
@@ -66,7 +69,12 @@ class Recipe:
     @property
     def stages(self) -> tuple[str, ...]:
         """The names of all stages; none comes before one that it needs."""
-        return (*(("autoencoder", "vision") if self.scratch else ()), *self.unified, *self.reinforced)
+        return (*(("autoencoder", "vision") if self.learns_to_see else ()), *self.unified, *self.reinforced)
+
+    @property
+    def learns_to_see(self) -> bool:
+        """Whether a model begins with the stages "autoencoder" and "vision"."""
+        return self.scratch is not None and self.scratch.eyes is None
 
     def stage(self, name: str) -> StageOfModel:
         """The settings of a stage of the whole model, with this recipe's seed in them."""
@@ -79,7 +87,7 @@ class Recipe:
             raise ValueError(f"no stage is called {last!r}; choose from {', '.join(self.stages)}")
         if last in SCRATCH_STAGES:
             return self.stages[: self.stages.index(last) + 1]
-        after = self.stage(last).after or ("vision" if self.scratch else "")
+        after = self.stage(last).after or ("vision" if self.learns_to_see else "")
         return (*(self.path(after) if after else ()), last)
 
 
@@ -133,7 +141,8 @@ TINY = Recipe(
         "interleaved": replace(_SUPERVISED, mix=_INTERLEAVED, after="perception"),
         # RE: the same traces without maps, from a model that never drew one
         "text": replace(
-            _SUPERVISED, mix=replace(_TRACES, modes=(("text", 0.66), ("direct", 0.34))), drawn=False, after="direct"
+            _SUPERVISED, mix=replace(_TRACES, modes=(("text", 0.66), ("direct", 0.34)), tokens=740), drawn=False,
+            after="direct",
         ),
         "true_maps": replace(_SUPERVISED, mix=_INTERLEAVED, drawn=False, after="perception"),
         "view_dropout": replace(_SUPERVISED, mix=replace(_INTERLEAVED, view_dropout=0.5), after="perception"),
