@@ -54,6 +54,7 @@ class Reproduce:
         except ImportError:
             raise ImportError("this needs two extras: pip install 'cooper-spatial[train,scenes]'") from None
 
+        from cooper.checkpoints.checkpoint import find
         from cooper.reproduction.run import reproduce
         from cooper.reproduction.variants import FULL, QUICK, seeing_as
 
@@ -61,6 +62,7 @@ class Reproduce:
         wanted = range(seeds) if self.seed is None else (self.seed,)
         plan, command = (QUICK, "cooper reproduce --quick") if self.quick else (FULL, "cooper reproduce")
         if self.eyes is not None:
+            find(self.eyes).check()  # before hours are spent
             plan, command = seeing_as(plan, self.eyes), f"{command} --eyes {self.eyes}"
         path = reproduce(run, out, plan, wanted, self.processes, console.print, progress_bars, command)
         print(path)
