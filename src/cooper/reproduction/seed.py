@@ -44,7 +44,7 @@ class Seed:
     @property
     def first(self) -> int:
         """The first of this seed's test scenes."""
-        return SPLITS["test"].start + self.seed * self.plan.n_test
+        return SPLITS["test"].start + self.plan.first_test + self.seed * self.plan.n_test
 
     def predictions(self, variant: Variant) -> Path:
         """The file of its answers, which is there when all have been given."""
