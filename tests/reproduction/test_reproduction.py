@@ -125,7 +125,7 @@ def test_seeds_come_together(tmp_path: Path) -> None:
 
 
 def test_seeing_as_another_model(tmp_path: Path) -> None:
-    """Its autoencoder and its vision transformer are not trained again; nothing else is taken from it."""
+    """Its autoencoder and its vision transformer are not trained again; the decoder is another one."""
     model = UnifiedModel(dummy()).initialise(5)
     save_native(model, tokenizer(), tmp_path / "eyes", torch.float32)
     plan = seeing_as(replace(MINIATURE, variants=VARIANTS[:1], ablations=()), str(tmp_path / "eyes"))

@@ -131,7 +131,7 @@ def _holds(finding: Finding) -> str:
 
 def _begun(plan: Plan) -> str:
     eyes = plan.recipe.scratch and plan.recipe.scratch.eyes
-    return f"around the autoencoder and the vision transformer of `{eyes}`, all else from nothing," if eyes else (
+    return f"around the autoencoder and the vision transformer of `{eyes}` (its connectors included), all else from nothing," if eyes else (
         "from nothing"
     )  # fmt: skip
 

@@ -33,8 +33,8 @@ class Scratch:
     vision_batch: int = 128
     seed: int = 0
     eyes: str | None = None
-    """A model, as `Cooper.load` takes it, whose autoencoder and vision transformer are taken, as the paper takes FLUX's
-    and SigLIP; None: they are trained."""
+    """A model, as `Cooper.load` takes it, whose autoencoder and vision transformer, connectors included, are taken, as
+    the paper takes FLUX's and SigLIP; None: they are trained."""
 
 
 @dataclass(frozen=True)
