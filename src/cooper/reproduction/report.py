@@ -131,9 +131,10 @@ def _holds(finding: Finding) -> str:
 
 def _begun(plan: Plan) -> str:
     eyes = plan.recipe.scratch and plan.recipe.scratch.eyes
-    return f"around the autoencoder and the vision transformer of `{eyes}` (its connectors included), all else from nothing," if eyes else (
-        "from nothing"
-    )  # fmt: skip
+    if not eyes:
+        return "from nothing"
+    taken = f"the autoencoder and the vision transformer of `{eyes}` (its connectors included)"
+    return f"around {taken}, all else from nothing,"
 
 
 def _fewer(answers: Answers, seeds: Sequence[SeedResults]) -> str:
