@@ -19,6 +19,7 @@ from cooper.inference.sampler import Sampling, generator
 from cooper.layout import Batch
 from cooper.model.presets import OWN_SPECIAL, dummy
 from cooper.model.unified import UnifiedModel
+from cooper.scenes.questions import plural
 from cooper.scenes.tokenizer import train_tokenizer
 from cooper.scenes.world import COLORS, SHAPES
 from cooper.sequence import Sequencer
@@ -32,7 +33,8 @@ def tokenizer() -> Tokenizer:
     Colours and shapes are tokens, as they are where scenes were seen.
     """
     made = train_tokenizer([], 512, ("depth", "segmentation"), number=0)  # type: ignore[arg-type]
-    words = (*COLORS, *SHAPES, "object")
+    nouns = (*SHAPES, "object")
+    words = (*COLORS, *nouns, *map(plural, nouns), "no", "more")
     made.add_tokens([AddedToken(space + word, normalized=False) for space in (" ", "") for word in words])
     return made
 

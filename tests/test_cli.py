@@ -288,7 +288,7 @@ MISTAKES: dict[str, tuple[list[str], str]] = {
     ),
     "report in a file": (["reproduce", "--out", "text.png"], "text.png is a file; --out"),
     "no seeds": (["reproduce", "--seeds", "0"], "--seeds"),
-    "eyes of nobody": (["reproduce", "--eyes", "nobody"], "nobody"),
+    "autoencoder of nobody": (["reproduce", "--autoencoder", "nobody"], "nobody"),
 }
 
 
@@ -479,8 +479,9 @@ def test_reproduce_runs_the_seeds_that_are_asked_for(cooper: Cooper, monkeypatch
     assert list(one[3]) == [0] and list(three[3]) == [0, 1, 2]
     assert full[0] == Path("runs/reproduce") and list(full[3]) == [0, 1] and list(quick[3]) == [3]
     assert quick[2].n_test < full[2].n_test
-    assert cooper("reproduce", "--eyes", "tiny").code == 0 and asked[-1][2].recipe.scratch.eyes == "tiny"
-    assert asked[-1][-1] == "cooper reproduce --eyes tiny"
+    assert cooper("reproduce", "--autoencoder", "tiny").code == 0
+    assert asked[-1][2].recipe.scratch.autoencoder_of == "tiny"
+    assert asked[-1][-1] == "cooper reproduce --autoencoder tiny"
 
 
 @needs_mujoco

@@ -20,7 +20,7 @@ from cooper.model.unified import UnifiedModel
 from cooper.reproduction import seed as seed_module
 from cooper.reproduction.results import SeedFigures, SeedResults, load_results
 from cooper.reproduction.run import reproduce
-from cooper.reproduction.variants import ABLATIONS, CONTROLS, FULL, QUICK, VARIANTS, Plan, seeing_as
+from cooper.reproduction.variants import ABLATIONS, CONTROLS, FULL, QUICK, VARIANTS, Plan, with_autoencoder
 from cooper.training import pipeline
 from cooper.training.loop import Optimisation
 from cooper.training.recipe import TINY, Scratch
@@ -124,18 +124,17 @@ def test_seeds_come_together(tmp_path: Path) -> None:
     assert sees and sees <= same < weights[0].keys()
 
 
-def test_seeing_as_another_model(tmp_path: Path) -> None:
-    """Its autoencoder and its vision transformer are not trained again; the decoder is another one."""
+def test_with_the_autoencoder_of_another_model(tmp_path: Path) -> None:
     model = UnifiedModel(dummy()).initialise(5)
-    save_native(model, tokenizer(), tmp_path / "eyes", torch.float32)
-    plan = seeing_as(replace(MINIATURE, variants=VARIANTS[:1], ablations=()), str(tmp_path / "eyes"))
+    save_native(model, tokenizer(), tmp_path / "other", torch.float32)
+    plan = with_autoencoder(replace(MINIATURE, variants=VARIANTS[:1], ablations=()), str(tmp_path / "other"))
     report = run(tmp_path, [0], plan).read_text()
-    assert f"the vision transformer of `{tmp_path / 'eyes'}`" in report and "from nothing on" not in report
-    assert not (tmp_path / "run/scratch").exists()
+    assert f"the autoencoder of `{tmp_path / 'other'}`" in report and "from nothing on" not in report
+    assert [path.name for path in (tmp_path / "run/scratch").iterdir()] == ["vision"]
     before, after = model.state_dict(), load_file(tmp_path / "run/seed-0/base/model/model.safetensors")
     same = {name for name in after if torch.equal(before[name].bfloat16(), after[name].bfloat16())}
-    assert {name for name in after if name.startswith(("autoencoder.", "vision."))} <= same
-    assert not any(name.startswith("decoder.layers") and before[name].ndim == 2 for name in same)
+    assert {name for name in after if name.startswith("autoencoder.")} <= same
+    assert not any(name.startswith(("decoder.layers", "vision.")) and before[name].ndim == 2 for name in same)
 
 
 def test_results_that_cannot_be_read(tmp_path: Path) -> None:
@@ -159,12 +158,15 @@ def test_plans_train_all_that_they_ask() -> None:
     for plan in (FULL, QUICK):
         for variant in plan.variants + plan.ablations:
             assert plan.recipe.path(variant.stage)[:2] == ("autoencoder", "vision")
-            assert seeing_as(plan, "tiny").recipe.path(variant.stage) == plan.recipe.path(variant.stage)[2:]
+            taken = with_autoencoder(plan, "tiny").recipe
+            assert taken.path(variant.stage) == plan.recipe.path(variant.stage)[1:]
         assert plan.drawing == ("perception", "interleaved", "reinforcement")
         # of every variant that is not a control, the model has been trained to be asked in its way
         for variant in VARIANTS:
             supervised = [s for s in plan.recipe.path(variant.stage) if s in plan.recipe.unified]
             assert variant.mode in {mode for s in supervised for mode, _ in plan.recipe.unified[s].mix.modes}
+        # none is told more than another
+        assert len({s.mix.answered for s in plan.recipe.unified.values()}) == 1
     # every variant is trained alike (method section 6)
     steps = {name: s.optimisation.steps for name, s in FULL.recipe.unified.items()}
     assert steps["interleaved"] == steps["text"] == steps["view_dropout"] == steps["true_maps"]

@@ -10,9 +10,9 @@ import pytest
 
 from cooper.scenes.captions import caption, grounded, listed, told
 from cooper.scenes.question import SPATIAL, TASKS, Question
-from cooper.scenes.questions import ask_all
+from cooper.scenes.questions import ask_all, matches, mentioned
 from cooper.scenes.render import View
-from cooper.scenes.seen import GRID
+from cooper.scenes.seen import GRID, look
 from cooper.scenes.worked import MAX_TOKENS, MODES, count_tokens, worked_turns
 from cooper.scenes.world import COLORS, SHAPES, Camera, Scene, Thing, sample_scene
 from cooper.trace import answer_of, calls_of
@@ -383,6 +383,8 @@ def test_lists_tell_of_the_named_thing(views: list[tuple[Scene, View]]) -> None:
     orders = set()
     for scene, view in views:
         for one in listed(scene, view, np.random.default_rng(scene.seed)):
+            if one.question.startswith("List"):
+                continue
             kinds[one.question] += 1
             parts = one.answer.removesuffix(".").split("; ")
             mentions = [re.match(r"((?:[a-z]+ )?(?:[a-z]+))(?= is| \d)", part) for part in parts]
@@ -407,6 +409,36 @@ def test_lists_tell_of_the_named_thing(views: list[tuple[Scene, View]]) -> None:
                     assert part.endswith(thing.name)
     assert len(kinds) == 7 and min(kinds.values()) > 50
     assert len(orders) > 50, "neither from left to right nor in any other order"
+
+
+def test_lists_of_a_kind_have_all_of_it_from_left_to_right(views: list[tuple[Scene, View]]) -> None:
+    numbers: Counter[int] = Counter()
+    for scene, view in views:
+        made = [one for one in listed(scene, view, np.random.default_rng(0)) if one.question.startswith("List")]
+        assert len(made) == len({one.question for one in made}) <= 2
+        for one in made:
+            what = re.fullmatch("List the (.+) from left to right.", one.question)
+            assert what and one.answer.endswith(f"no more {what[1]}.") and one.maps == ("segmentation",)
+            color, shape = mentioned(one.question)
+            found = [s for s in look(scene, view).seen if matches(s, color, shape)]
+            names = re.findall(r"\d (\w+ \w+) \d+,", one.answer)
+            assert names == [s.name for s in sorted(found, key=lambda s: s.u)] and all(s.counted for s in found)
+            numbers[len(names)] += 1
+    assert min(numbers[n] for n in range(3)) > 10 and max(numbers) > 3
+
+
+def test_without_geometry_nothing_is_told_that_a_flat_picture_does_not_show(views: list[tuple[Scene, View]]) -> None:
+    lists = set()
+    for scene, view in views:
+        for seed in range(3):
+            rng = np.random.default_rng(seed)
+            told = [caption(scene, view, rng, geometry=False)]
+            told += [text for pair in grounded(scene, view, rng, geometry=False) for text in pair]
+            for one in listed(scene, view, rng, geometry=False):
+                told += [one.question, one.answer]
+                lists.add(one.question.split()[0])
+            assert not any(re.search(r"\d\.\d|away|tall|near|far from|plan", text) for text in told), told
+    assert lists == {"Where", "What", "Which", "List"}
 
 
 def flat_view(scene: Scene, boxes: dict[int, tuple[slice, slice]], visible: dict[int, float]) -> View:

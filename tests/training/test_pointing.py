@@ -47,18 +47,29 @@ def words(text: str, loss: bool = False) -> Words:
 @pytest.mark.parametrize(
     ("text", "things"),
     [
-        ("Where is the red ball?", [1]), ("red box 3, 5; blue ball 1, 2.", [2, 3]),
-        ("the box and the red ball", [2, 1]), ("the red object", []), ("the ball", []),
-        ("the blue object", [3]), ("a green ball", [None]), ("a blue box", [None]), ("green", []),
-        ("How many balls?", []), ("the object", []), ("red", []),
+        ("Where is the red ball?", [{1}]), ("red box 3, 5; blue ball 1, 2.", [{2}, {3}]),
+        ("the box and the red ball", [{2}, {1}]), ("the red object", []), ("the ball", []),
+        ("the blue object", [{3}]), ("a green ball", [set()]), ("a blue box", [set()]), ("green", []),
+        ("How many balls?", [{1, 3}]), ("red objects", [{1, 2}]), ("the objects", [{1, 2, 3}]),
+        ("cones", [set()]), ("the object", []), ("red", []),
     ],
 )  # fmt: skip
-def test_mentions_mean_one_thing_or_none(text: str, things: list[int | None]) -> None:
+def test_mentions_mean_one_thing_or_none_or_all_of_a_kind(text: str, things: list[set[int]]) -> None:
     ids = TOKENS.ids(text)
     found = list(Mentions(TOKENS.tokenizer).find(ids, SCENE))
-    assert [label for _, label in found] == things
+    assert [set(label) for _, label in found] == things
     for place, _ in found:
-        assert re.search(rf"({'|'.join(SHAPES)}|object)$", TOKENS.text(list(ids[: place + 1])))
+        assert re.search(rf"({'|'.join(SHAPES)}|object)e?s?$", TOKENS.text(list(ids[: place + 1])))
+
+
+def test_who_counts_looks_before_it_names() -> None:
+    ids = TOKENS.ids("so: 1 red ball 3, 2 blue ball 12, no more balls, so 2.")
+    seen: dict[tuple[int, ...], list[str]] = {}
+    for place, things in Mentions(TOKENS.tokenizer).find(ids, SCENE):
+        seen.setdefault(things, []).append(TOKENS.text([ids[place]]).strip())
+    assert {k: sorted(v) for k, v in seen.items()} == {
+        (1,): ["", "1", ":", "ball"], (3,): ["", ",", "2", "ball"], (): [",", "balls"]
+    }  # fmt: skip
 
 
 def test_a_pointer_leads_to_the_patches_of_the_thing() -> None:
@@ -88,6 +99,15 @@ def test_a_pointer_leads_to_the_patches_of_the_thing() -> None:
     assert {int(und[row[0]]) for row in seen} == {dummy().special.image_begin}
     assert seen[3] != seen[4] and seen[3] == seen[5]
     assert gather([(layouts[0], [])], 99) is None
+
+
+def test_several_things_are_looked_at_alike_however_large() -> None:
+    nodes = merge([[PICTURE, words("red objects, balls, no more balls")]])
+    both, ball, nothing = (
+        {k: round(float(s), 4) for k, s in enumerate(p.shares) if s}
+        for p in pointers(nodes, SCENE, VIEW, PATCH, Mentions(TOKENS.tokenizer))[:3]
+    )
+    assert both == {1: 0.1667, 2: 0.3333, 12: 0.5} and ball == {1: 0.3333, 2: 0.6667} and nothing == {0: 1.0}
 
 
 def test_what_is_measured_is_the_distance_from_pointing_well() -> None:

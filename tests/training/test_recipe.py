@@ -1,7 +1,9 @@
-"""What the recipe's rows teach: maps take much room, and must not take it from what is written."""
+"""What the recipe's rows teach, whether all scenes come with spatial answers or only some, as in `cooper reproduce`:
+maps take much room, and must not take it from what is written."""
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -18,8 +20,10 @@ from cooper.training.rows import SceneRows
 pytest.importorskip("mujoco")
 
 
-@pytest.fixture(scope="module")
-def written(tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[float, float]]:
+@pytest.fixture(scope="module", params=[None, 6])
+def written(
+    tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest
+) -> dict[str, tuple[float, float]]:
     """Of each supervised stage, answers in a row and tokens that are learned to be written."""
     folder: Path = tmp_path_factory.mktemp("shards")
     make_shards(folder, 0, 12, size=128, workers=1, quiet=True)
@@ -29,7 +33,8 @@ def written(tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[float, 
         latents.make(kind, quiet=True)
     found = {}
     for name, settings in TINY.unified.items():
-        rows = SceneRows(images, latents, cooper.sequencer, settings.mix)
+        answered = None if settings.scenes else request.param  # traces are of such scenes alone
+        rows = SceneRows(images, latents, cooper.sequencer, replace(settings.mix, answered=answered))
         rng = np.random.default_rng(0)
         learned = [
             [n.piece for n in rows.nodes(i % 12, rng) if isinstance(n.piece, Words) and n.piece.loss] for i in range(96)

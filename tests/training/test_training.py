@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -200,19 +201,40 @@ def test_a_row_of_sums_is_full_of_them(images: SceneImages, latents: Latents) ->
     assert len([n for n in nodes if n.parent < 0]) == 1, "they share the system's words and nothing else"
 
 
+def test_only_some_scenes_come_with_spatial_answers(images: SceneImages, latents: Latents) -> None:
+    some = rows_of(
+        images, latents, tokens=9000, caption=1.0, grounded=4, listed=9, maps=1.0, answered=2, answered_share=0.7
+    )  # fmt: skip
+    whole = rows_of(images, latents, tokens=9000, caption=1.0, grounded=4, listed=9, maps=1.0)
+    spatial = r"\d\.\d|closer|taller|How many|hid|behind|left or"
+    for i in range(len(some)):
+        rows = [
+            (nodes, " ".join(rows.sequencer.text(n.piece.ids) for n in nodes if isinstance(n.piece, Words)))
+            for rows in (some, whole) for nodes in [rows.nodes(i, np.random.default_rng(i))]
+        ]  # fmt: skip
+        (told, text), (_, full) = rows
+        assert bool(re.search(spatial, text)) == (i < 2) and re.search(spatial, full)
+        assert sum(isinstance(n.piece, Noised) for n in told) == 2 and "List the" in text and "Where is" in text
+    drawn = Counter(some.scene(k, 3) for k in range(600))
+    assert drawn.keys() == set(range(len(some))) and 0.6 < (drawn[0] + drawn[1]) / 600 < 0.85
+    assert abs(drawn[0] - drawn[1]) < 80
+    assert [some.scene(k, 3) for k in range(40)] == [some.scene(k, 3) for k in range(40)]
+
+
 def test_lists_of_a_drawing_policy_are_read_from_maps(images: SceneImages, latents: Latents) -> None:
     drawn = 0
     for mode, policy in POLICIES.items():
-        rows = rows_of(images, latents, tokens=9000, modes=((mode, 1.0),), listed=7)
+        rows = rows_of(images, latents, tokens=9000, modes=((mode, 1.0),), listed=9)
         for seed in range(20):
             nodes = rows.nodes(seed % len(rows), np.random.default_rng(seed))
             texts = [rows.sequencer.text(n.piece.ids) if isinstance(n.piece, Words) else "" for n in nodes]
-            asked = [k for k, text in enumerate(texts) if text.endswith("everything?")]
-            assert len({texts[k] for k in asked}) == {"direct": 7, "text": 0}.get(mode, 1)
+            asked = [k for k, text in enumerate(texts) if re.search(r"everything\?|^List the", text)]
+            assert len({texts[k] for k in asked}) == {"direct": 9, "text": 0}.get(mode, 1)
             for k in asked:
                 turn = texts[next(j for j, n in enumerate(nodes) if n.parent == k)]
                 measured = texts[k].startswith(("How far", "How tall", "How wide", "Where on"))
                 assert ("<depth" in turn) == (measured and bool(policy.calls))
+                assert ("<segmentation" in turn) == (texts[k].startswith("List") and bool(policy.calls))
                 drawn += "<depth" in turn
     assert drawn > 10
 
@@ -522,6 +544,19 @@ def test_the_vision_transformer_learns_what_a_cell_shows(images: SceneImages, tm
         assert np.mean([r[figure] for r in log[-5:]]) < 0.8 * np.mean([r[figure] for r in log[:3]])
     changed = {k.split(".")[0] for k, p in model.named_parameters() if not torch.equal(p, before[k])}
     assert changed == {"vision", "connector_in", "connector_out"}
+
+
+def test_eyes_without_geometry_are_told_distances_of_maps_alone(images: SceneImages) -> None:
+    stage = VisionStage(images, images, batch_size=40, geometry=False)
+    whole = VisionStage(images, images, batch_size=40).batch(0, Share())
+    pixels, cells, depths, cameras = stage.batch(0, Share())
+    told = whole[3][:, 0].isfinite()  # of pictures
+    assert torch.equal(pixels, whole[0]) and torch.equal(cells, whole[1]) and told.any() and not told.all()
+    assert depths[told].isnan().all() and cameras.isnan().all()
+    assert torch.equal(depths[~told].isnan(), whole[2][~told].isnan()) and depths[~told].isfinite().any()
+    seer = Seer(random_model())
+    assert "camera" not in stage.loss(seer, (pixels, cells, depths, cameras))[1]
+    assert {name.split(".")[0] for name in stage.trained(seer)} == {"head", "model"}
 
 
 def test_pictures_come_in_the_size_of_the_position_table(images: SceneImages) -> None:

@@ -31,9 +31,9 @@ class Reproduce:
     """Seeds: 0, 1, ... By default 3, and 1 if it is to be quick."""
     seed: int | None = None
     """Run only this seed; the report is of all whose results are in the folder."""
-    eyes: Annotated[str | None, arg(metavar="MODEL")] = None
-    """A model, such as tiny, whose autoencoder and vision transformer all variants begin with, as the paper's begin
-    with FLUX's and SigLIP: an hour less than training both from nothing."""
+    autoencoder: Annotated[str | None, arg(metavar="MODEL")] = None
+    """A model, such as tiny, whose autoencoder all variants have, as the paper's have FLUX's: half an hour less than
+    training one."""
     quick: bool = False
     """A few minutes of each stage: shows that everything runs, and no claim."""
     processes: int = field(default_factory=lambda: min(2, os.cpu_count() or 1))
@@ -56,14 +56,15 @@ class Reproduce:
 
         from cooper.checkpoints.checkpoint import find
         from cooper.reproduction.run import reproduce
-        from cooper.reproduction.variants import FULL, QUICK, seeing_as
+        from cooper.reproduction.variants import FULL, QUICK, with_autoencoder
 
         console = Console(stderr=True)
         wanted = range(seeds) if self.seed is None else (self.seed,)
         plan, command = (QUICK, "cooper reproduce --quick") if self.quick else (FULL, "cooper reproduce")
-        if self.eyes is not None:
-            find(self.eyes).check()  # before hours are spent
-            plan, command = seeing_as(plan, self.eyes), f"{command} --eyes {self.eyes}"
+        if self.autoencoder is not None:
+            find(self.autoencoder).check()  # before hours are spent
+            plan = with_autoencoder(plan, self.autoencoder)
+            command = f"{command} --autoencoder {self.autoencoder}"
         path = reproduce(run, out, plan, wanted, self.processes, console.print, progress_bars, command)
         print(path)
         return 0

@@ -57,7 +57,7 @@ def _text(
     lines = [
         "# The paper's claims, in the synthetic world", "",
         f"Written by `{command}`, {numbered}. For each seed all models are trained {_begun(plan)} on"
-        f" {plan.n_train} scenes and asked about {plan.n_test} test scenes of its own. Scores are means "
+        f" {plan.n_train} scenes{_told(plan)} and asked about {plan.n_test} test scenes of its own. Scores are means "
         "over tasks, times 100; lengths are scored by MRA, all else exactly. Brackets: 95 % bootstrap intervals over "
         "questions, for the models of these seeds.", "",
         "## Claims", "",
@@ -129,12 +129,16 @@ def _holds(finding: Finding) -> str:
     return told[0] if len(told) == 1 else f"{told[0]}; over base, longer: {told[1]}"
 
 
+def _told(plan: Plan) -> str:
+    answered = min({s.mix.answered or plan.n_train for s in plan.recipe.unified.values()})
+    if answered == plan.n_train:
+        return ""
+    return f" (spatial answers and traces of the first {answered} of them; the vision transformer is taught no depth)"
+
+
 def _begun(plan: Plan) -> str:
-    eyes = plan.recipe.scratch and plan.recipe.scratch.eyes
-    if not eyes:
-        return "from nothing"
-    taken = f"the autoencoder and the vision transformer of `{eyes}` (its connectors included)"
-    return f"around {taken}, all else from nothing,"
+    taken = plan.recipe.scratch and plan.recipe.scratch.autoencoder_of
+    return f"around the autoencoder of `{taken}`, all else from nothing," if taken else "from nothing"
 
 
 def _fewer(answers: Answers, seeds: Sequence[SeedResults]) -> str:

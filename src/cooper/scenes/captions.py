@@ -7,27 +7,27 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from cooper.scenes.questions import metres, pick
+from cooper.scenes.questions import KINDS, matches, metres, pick
 from cooper.scenes.render import View
 from cooper.scenes.seen import GRID, Seen, look
-from cooper.scenes.worked import MAX_TOKENS, cell, count_tokens, on_plan, place
+from cooper.scenes.worked import MAX_TOKENS, cell, count_tokens, counted, on_plan, place, tally
 from cooper.scenes.world import Scene
 
 #: A cell's depth is asked only if the depth within the cell varies by less than this ratio.
 _FLAT = 1.15
 
 
-def caption(scene: Scene, view: View, rng: np.random.Generator) -> str:
+def caption(scene: Scene, view: View, rng: np.random.Generator, geometry: bool = True) -> str:
     """Every object that can be recognised, in one of several styles and orders, under `MAX_TOKENS` tokens.
 
-    Where that is too long, the objects that show least are left out. Numbers are metres. A pure function of its
-    arguments.
+    Where that is too long, the objects that show least are left out. Numbers are metres. Without `geometry` nothing is
+    told that a flat picture does not show as it is: names and places in it only. A pure function of its arguments.
     """
     seen = [s for s in look(scene, view).seen if s.counted]
     if not seen:
         return "an empty room."
-    phrase = pick(rng, _STYLES)
-    begin, key = pick(rng, _ORDERS)
+    phrase = pick(rng, _STYLES if geometry else _FLAT_STYLES)
+    begin, key = pick(rng, _ORDERS if geometry else _ORDERS[:1])
     chosen: list[Seen] = []
     text = ""
     for s in sorted(seen, key=lambda s: -s.area):
@@ -43,11 +43,14 @@ def _numbers(s: Seen) -> str:
 
 
 #: What is said of each object.
-_STYLES: tuple[Callable[[Seen], str], ...] = (
-    _numbers,
-    lambda s: f"{s.name} at {cell(s)}, {metres(s.depth)} away",
+_FLAT_STYLES: tuple[Callable[[Seen], str], ...] = (
     lambda s: f"{s.name} at {cell(s)}",
     lambda s: f"{s.name} {place(s)}",
+)
+_STYLES: tuple[Callable[[Seen], str], ...] = (
+    *_FLAT_STYLES,
+    _numbers,
+    lambda s: f"{s.name} at {cell(s)}, {metres(s.depth)} away",
     lambda s: f"{s.name} {metres(s.depth)} away",
     lambda s: f"{s.name} {s.height:.1f} tall, {s.width:.1f} wide",
     lambda s: f"{s.name} at {on_plan(s.across, s.ahead)}",
@@ -82,15 +85,21 @@ class Listed:
     maps: tuple[str, ...]
 
 
-def listed(scene: Scene, view: View, rng: np.random.Generator) -> list[Listed]:
-    """One thing about every object, in any order, for each thing that can be told; the lists in random order too.
+def listed(scene: Scene, view: View, rng: np.random.Generator, geometry: bool = True) -> list[Listed]:
+    """One thing about every object, in any order, for each thing that can be told, and what there is of some kinds,
+    from left to right; the lists in random order too.
 
-    Nothing but its name says which object comes next, so each number has to be looked up by a name: the skill that
-    answers need, in many times as many examples as questions give. A pure function of its arguments.
+    In the former nothing but its name says which object comes next, so each number has to be looked up by a name: the
+    skill that answers need, in many times as many examples as questions give. In the latter the next one has to be
+    found, which counting needs. Without `geometry`, no list for which a depth map would have to be read. A pure
+    function of its arguments.
     """
-    named = look(scene, view).named
+    looked = look(scene, view)
+    named = looked.named
     made: list[tuple[str, list[str], tuple[str, ...]]] = []
     for question, tell, measured, maps in _LISTS:
+        if "depth" in maps and not geometry:
+            continue
         lines = [f"{_mention(scene, s, rng)} {tell(s)}" for s in named if s.measured or not measured]
         made.append((question, lines, maps))
     known = [(s, mentions) for s in named if (mentions := _partly(scene, s))]
@@ -100,9 +109,17 @@ def listed(scene: Scene, view: View, rng: np.random.Generator) -> list[Listed]:
         for question, lines, maps in made
         if lines
     ]
+    kinds = [kind for kind in KINDS if not any(matches(s, *kind) for s in looked.unclear)]
+    for k in rng.permutation(len(kinds))[:_TALLIES] if looked.seen else []:
+        what = counted(*kinds[k])
+        found = sorted((s for s in looked.seen if matches(s, *kinds[k])), key=lambda s: s.u)
+        told_of = tally([(s.name, s.column) for s in found], what)
+        lists.append(Listed(f"List the {what} from left to right.", f"{told_of}.", ("segmentation",)))
     return [lists[i] for i in rng.permutation(len(lists)).tolist()]
 
 
+#: Of so many kinds of objects it is listed what there is.
+_TALLIES = 2
 #: Question, what is told of each object, whether only of those that can be measured, and the maps it is read from.
 _LISTS: tuple[tuple[str, Callable[[Seen], str], bool, tuple[str, ...]], ...] = (
     ("Where is everything?", lambda s: f"{s.column}, {s.row}", False, ()),
@@ -130,11 +147,13 @@ def _share(s: Seen) -> str:
     return f"{round(100 * (s.bottom - s.top))} by {round(100 * (s.right - s.left))} percent"
 
 
-def grounded(scene: Scene, view: View, rng: np.random.Generator) -> list[tuple[str, str]]:
+def grounded(
+    scene: Scene, view: View, rng: np.random.Generator, geometry: bool = True
+) -> list[tuple[str, str]]:  # fmt: skip
     """Small questions and answers that tie words to places: where an object is, what is at a place, how far it is.
 
     Places are cells of a 16 x 16 grid over the picture, columns from the left and rows from the top, from 0. Up to six
-    questions, in random order. A pure function of its arguments.
+    questions, in random order; without `geometry`, none about distances. A pure function of its arguments.
     """
     looked = look(scene, view)
     height, width = view.labels.shape
@@ -154,7 +173,7 @@ def grounded(scene: Scene, view: View, rng: np.random.Generator) -> list[tuple[s
         if share > 0.8 and (thing or label == 0):
             ask = pick(rng, ("What is at column {}, row {}?", "Which object is at column {}, row {}?"))
             pairs.append((ask.format(column, row), thing.name if thing else "nothing"))
-    for _ in range(2):
+    for _ in range(2 if geometry else 0):
         column, row = _place(rng, named)
         depth = _block(view.depth, column, row)
         if depth.max() < _FLAT * depth.min():

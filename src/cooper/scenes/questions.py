@@ -275,14 +275,18 @@ _COUNT = (
 )
 
 
+#: What is counted: objects of any colour (None) and shape, of a shape, of a colour.
+KINDS: tuple[tuple[str | None, str | None], ...] = (
+    (None, None), *((None, shape) for shape in SHAPES), *((color, None) for color in COLORS)
+)  # fmt: skip
+
+
 def _counting(looked: Looked, rng: np.random.Generator) -> Iterator[Question]:
     """Objects of a shape, of a colour, or all. The number is chosen first, so that small numbers do not crowd."""
     if not looked.seen:
         return
-    kinds: list[tuple[str | None, str | None]] = [(None, None)]
-    kinds += [(None, shape) for shape in SHAPES] + [(color, None) for color in COLORS]
     by_number: dict[int, list[tuple[str | None, str | None]]] = {}
-    for kind in kinds:
+    for kind in KINDS:
         if not any(matches(s, *kind) for s in looked.unclear):
             by_number.setdefault(sum(matches(s, *kind) for s in looked.seen), []).append(kind)
     numbers = list(by_number)

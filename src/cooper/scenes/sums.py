@@ -44,7 +44,8 @@ def _count(rng: np.random.Generator) -> tuple[str, str]:
     what = counted(*wanted)
     listed = [(f"{color} {shape}", column) for (color, shape), column in zip(things, columns, strict=True)]
     found = [one for thing, one in zip(things, listed, strict=True) if wanted[0] == thing[0] or wanted[1] == thing[1]]
-    return f"How many {what}? {', '.join(f'{name} {column}' for name, column in listed)}.", tally(found, what)
+    known = f"How many {what}? {', '.join(f'{name} {column}' for name, column in listed)}."
+    return known, f"{tally(found, what)}, so {len(found)}."
 
 
 def _comparison(rng: np.random.Generator) -> tuple[str, str]:

@@ -85,13 +85,10 @@ def _stages(space: Workspace, recipe: Recipe, last: str, quiet: bool) -> None:
         once(lambda: begun.sequencer.tokenizer.save(str(_tokenizer(space))))
         model = begun.model.requires_grad_(True)
         model.config = replace(model.config, codes=MapCodes())  # the maps of scenes, whatever it has drawn before
-    elif recipe.scratch is not None and recipe.scratch.eyes is not None:
-        seeing = Cooper.load(recipe.scratch.eyes).model
-        settle(seeing, SceneImages(space.train))
-        model = begun_again(seeing, recipe.seed)
     else:
         assert recipe.scratch is not None
-        autoencoder = train_autoencoder(space, recipe.scratch, quiet)
+        taken = recipe.scratch.autoencoder_of
+        autoencoder = Cooper.load(taken).model.autoencoder if taken else train_autoencoder(space, recipe.scratch, quiet)
         if last == "autoencoder":
             return
         model = around(autoencoder, recipe.scratch)
@@ -142,7 +139,7 @@ def train_vision(model: UnifiedModel, space: Workspace, scratch: Scratch, quiet:
     """Teach the model's vision transformer to see, in place."""
     torch.manual_seed(scratch.seed)
     pictures, held_out = SceneImages(space.train), SceneImages(space.validation)
-    stage = VisionStage(pictures, held_out, batch_size=scratch.vision_batch, seed=100 * scratch.seed)
+    stage = VisionStage(pictures, held_out, scratch.vision_batch, 100 * scratch.seed, scratch.geometry)
     Trainer(Seer(model), stage, scratch.vision, space.stage("vision"), dtype=fast_dtype()).run(quiet)
     settle(model, stage.images)
     return model

@@ -4,7 +4,9 @@ Whoever reads "the red ball" looks at it. A small model needs millions of questi
 since nothing in an answer's loss says where the word should have looked. Here the renderer says it: at the last token
 of every mention of an object, in questions, captions and thoughts alike, one head of one layer is trained to attend to
 the patches of the picture that show the object, in proportion to its pixels, or to the token that opens the picture if
-nothing in it is called so; and one head of the next layer to the same patches of the maps that were drawn. Attention
+nothing in it is called so; and one head of the next layer to the same patches of the maps that were drawn. "Balls" and
+"red objects" point at all of them. In a numbered list whoever writes the next name has looked already: so do the sign
+and the number before it, or, where nothing is left, the sign before "no more". Attention
 supervision of this kind is an old idea in visual question answering (e.g. Selvaraju et al. 2019, arXiv 1902.03751); it
 adds nothing to the model.
 """
@@ -22,6 +24,7 @@ from torch import Tensor
 
 from cooper.layout import Node, RowLayout, Seen, Words
 from cooper.model.transformer import Attend
+from cooper.scenes.questions import plural
 from cooper.scenes.render import View
 from cooper.scenes.world import COLORS, SHAPES, Scene
 
@@ -59,6 +62,10 @@ class Pointers:
     """bool (P,)"""
 
 
+_PLURALS = {plural(noun): noun for noun in (*SHAPES, "object")}
+_NOUNS = {*_PLURALS.values()}
+
+
 class Mentions:
     """Finds mentions of objects in token ids."""
 
@@ -67,33 +74,41 @@ class Mentions:
 
     @cached_property
     def words(self) -> dict[int, str]:
-        """Tokens that are a colour, a shape or "object" by themselves."""
-        wanted = {*COLORS, *SHAPES, "object"}
+        """Tokens that are a word by themselves, of those that mentions are made of."""
+        wanted = {*COLORS, *_NOUNS, *_PLURALS, *"123456789", "no", "more"}
         decoded = {i: self.tokenizer.decode([i]).strip() for i in range(self.tokenizer.get_vocab_size())}
         return {i: word for i, word in decoded.items() if word in wanted}
 
-    def find(self, ids: Sequence[int], scene: Scene) -> Iterator[tuple[int, int | None]]:
-        """(place of the last token, id of the thing) of every mention that means exactly one thing, or no thing: None.
-
-        Only a colour and a shape together can mean none.
+    def find(self, ids: Sequence[int], scene: Scene) -> Iterator[tuple[int, tuple[int, ...]]]:
+        """(place of a token, ids of the things it points at) for the last token of every mention whose things are
+        known: a name of exactly one, or of none, if it has both a colour and a shape; several, in the plural, or none.
+        For those in numbered lists also for the tokens before it, from the sign on.
         """
         words = [self.words.get(i, "") for i in ids]
         for k, word in enumerate(words):
-            if word in COLORS or not word:
+            noun = _PLURALS.get(word, word)
+            if noun not in _NOUNS:
                 continue
             color = words[k - 1] if k and words[k - 1] in COLORS else None
-            fit = [t.id for t in scene.things if color in (None, t.color) and word in ("object", t.shape)]
-            if len(fit) == 1 and (color or word != "object"):
-                yield k, fit[0]
-            elif not fit and color and word in SHAPES:
-                yield k, None
+            begin = k - (color is not None)
+            fit = tuple(t.id for t in scene.things if color in (None, t.color) and noun in ("object", t.shape))
+            if word in _PLURALS and words[max(0, begin - 2) : begin] == ["no", "more"]:
+                yield k, ()
+                if begin > 2:
+                    yield begin - 3, ()
+            elif word in _PLURALS:
+                yield k, fit
+            elif (color or noun in SHAPES) if len(fit) == 1 else not fit and color and noun in SHAPES:
+                yield k, fit
+                if begin > 2 and words[begin - 1].isdigit():  # ", 2 red balls": the space is a token, too
+                    yield from ((place, fit) for place in range(begin - 3, begin))
 
 
 def pointers(nodes: Sequence[Node], scene: Scene, view: View, patch: int, mentions: Mentions) -> list[Pointer]:
     """All pointers of one row, whose images show the scene."""
     found = []
     nowhere = np.eye(1, 1 + view.labels.size // patch**2, dtype=np.float32)[0]
-    shares: dict[int | None, np.ndarray] = {None: nowhere}
+    shares: dict[tuple[int, ...], np.ndarray] = {(): nowhere}
     before: list[tuple[int, ...]] = []  # the images before each node, and itself
     for n, node in enumerate(nodes):
         before.append(
@@ -101,14 +116,20 @@ def pointers(nodes: Sequence[Node], scene: Scene, view: View, patch: int, mentio
         )
         if not isinstance(node.piece, Words) or not before[n]:
             continue
-        for k, label in mentions.find(node.piece.ids, scene):
-            if label not in shares:
-                shares[label] = _shares(view.labels == label, patch)
-            if shares[label].any():
+        for k, things in mentions.find(node.piece.ids, scene):
+            if things not in shares:
+                shares[things] = _mean([_shares(view.labels == label, patch) for label in things])
+            if shares[things].any():
                 # a map need not tell what is not there, and the blind cannot look at the picture
-                for image in before[n][node.piece.blind : None if label else 1]:
-                    found.append(Pointer(n, k + node.piece.begin, image, image != before[n][0], shares[label]))
+                for image in before[n][node.piece.blind : None if things else 1]:
+                    found.append(Pointer(n, k + node.piece.begin, image, image != before[n][0], shares[things]))
     return found
+
+
+def _mean(shares: Sequence[np.ndarray]) -> np.ndarray:
+    """The mean of those that are not zero; zeros if none is."""
+    total = np.sum(shares, axis=0)
+    return total / max(1.0, total.sum())
 
 
 def _shares(shown: np.ndarray, patch: int) -> np.ndarray:

@@ -31,10 +31,12 @@ class Scratch:
     vision: Optimisation
     """The analogue of SigLIP."""
     vision_batch: int = 128
+    geometry: bool = True
+    """Whether the vision transformer is taught how far away things are, before any map is drawn."""
     seed: int = 0
-    eyes: str | None = None
-    """A model, as `Cooper.load` takes it, whose autoencoder and vision transformer, connectors included, are taken, as
-    the paper takes FLUX's and SigLIP; None: they are trained."""
+    autoencoder_of: str | None = None
+    """A model, as `Cooper.load` takes it, whose autoencoder is taken, as the paper takes FLUX's; None: it is
+    trained."""
 
 
 @dataclass(frozen=True)
@@ -69,12 +71,9 @@ class Recipe:
     @property
     def stages(self) -> tuple[str, ...]:
         """The names of all stages; none comes before one that it needs."""
-        return (*(("autoencoder", "vision") if self.learns_to_see else ()), *self.unified, *self.reinforced)
-
-    @property
-    def learns_to_see(self) -> bool:
-        """Whether a model begins with the stages "autoencoder" and "vision"."""
-        return self.scratch is not None and self.scratch.eyes is None
+        made = self.scratch is not None and self.scratch.autoencoder_of is None
+        begin = (*(["autoencoder"] if made else []), *(["vision"] if self.scratch else []))
+        return (*begin, *self.unified, *self.reinforced)
 
     def stage(self, name: str) -> StageOfModel:
         """The settings of a stage of the whole model, with this recipe's seed in them."""
@@ -87,14 +86,14 @@ class Recipe:
             raise ValueError(f"no stage is called {last!r}; choose from {', '.join(self.stages)}")
         if last in SCRATCH_STAGES:
             return self.stages[: self.stages.index(last) + 1]
-        after = self.stage(last).after or ("vision" if self.learns_to_see else "")
+        after = self.stage(last).after or ("vision" if self.scratch else "")
         return (*(self.path(after) if after else ()), last)
 
 
 # What comes after base, with maps and without.
 _ANSWERS = Mix(tokens=600, told=0.03, sums=0.1, caption=0.2, grounded=4, listed=4)
 _SECOND = StageSettings(
-    _ANSWERS, Optimisation(steps=2000, lr=1e-3, matrix_lr=2e-3, decay=0.0, ema=0.99), seed=21, trains_vision=False,
+    _ANSWERS, Optimisation(steps=2000, lr=1e-3, matrix_lr=2e-3, decay=0.5, ema=0.99), seed=21, trains_vision=False,
     after="base",
 )  # fmt: skip
 # What worked traces are made of, whatever their policy.
@@ -131,7 +130,7 @@ TINY = Recipe(
         "perception": replace(
             # a longer row, in which maps take no room from questions: it reads as much as `direct` does
             _SECOND, mix=replace(
-                _ANSWERS, modes=(("direct", 0.9), ("perception", 0.1)), tokens=880, maps=1.0, noises=2,
+                _ANSWERS, modes=(("direct", 0.85), ("perception", 0.15)), tokens=880, maps=1.0, noises=2,
                 object_weight=2.5,
             ),
         ),

@@ -20,7 +20,7 @@ from cooper.modalities import modality
 from cooper.policy import POLICIES, Policy
 from cooper.scenes.captions import caption, grounded, listed, told
 from cooper.scenes.prompts import DESCRIBE, RECONSTRUCT
-from cooper.scenes.question import Question
+from cooper.scenes.question import GENERAL, Question
 from cooper.scenes.questions import ask_all
 from cooper.scenes.render import View
 from cooper.scenes.sums import some_sum
@@ -53,6 +53,11 @@ class Mix:
     """Share of the rows that hold nothing but the last steps of traces, with made-up numbers (`cooper.scenes.sums`)."""
     questions: bool = True
     """Whether the tasks' questions are asked at all."""
+    answered: int | None = None
+    """So many scenes, the first ones, come with everything. Of the others nothing spatial is told: they have pictures,
+    maps, names and places in the picture. None: all come with everything."""
+    answered_share: float = 0.5
+    """Share of the rows that are about the former, if they are told apart."""
     caption: float = 0.0
     """Share of the rows with a caption; only rows without a system prompt have what follows, too."""
     grounded: int = 0
@@ -113,7 +118,12 @@ class SceneRows:
         """The scene of row k. Every epoch goes through all in an order of its own."""
         epoch, at = divmod(k, len(self))
         if self._order is None or self._order[0] != (seed, epoch):
-            self._order = (seed, epoch), np.random.default_rng((seed, 1, epoch)).permutation(len(self))
+            rng = np.random.default_rng((seed, 1, epoch))
+            order, answered = rng.permutation(len(self)), self.mix.answered
+            if answered is not None and answered < len(self):
+                some = rng.random(len(self)) < self.mix.answered_share
+                order[some] = rng.permutation(np.arange(some.sum()) % answered)
+            self._order = (seed, epoch), order
         return int(self._order[1][at])
 
     def pictures(self, n: int) -> list[list[np.ndarray]]:
@@ -139,7 +149,7 @@ class SceneRows:
         if wordy:
             traces = self.told(scene, view, rng) if kind < self.mix.told else self.sums(rng)
         else:
-            traces = self.traces(scene, view, policy, cached, rng)
+            traces = self.traces(i, policy, cached, rng)
         for trace in traces:
             pieces = self.sequencer.pieces(trace, cached.encode, self._target(i, rng), shared)
             if self.mix.view_dropout and trace.drawings:
@@ -168,10 +178,9 @@ class SceneRows:
             known, follows = some_sum(rng)
             yield start + (Text(known), Text(follows, "model"))
 
-    def traces(
-        self, scene: Scene, view: View, policy: Policy, cached: _Cached, rng: np.random.Generator
-    ) -> list[Trace]:
-        """Everything a row could hold, most wanted first."""
+    def traces(self, i: int, policy: Policy, cached: _Cached, rng: np.random.Generator) -> list[Trace]:
+        """Everything a row of scene i could hold, most wanted first."""
+        scene, view = self.images.shards[i]
         mix = self.mix
         start = Trace((*([Text(policy.system, "system")] if policy.system else []), Picture(cached.image("picture"))))
         traces: list[Trace] = []
@@ -179,6 +188,7 @@ class SceneRows:
         def add(*segments: Segment) -> None:
             traces.append(start + segments)
 
+        everything = mix.answered is None or i < mix.answered
         if policy.system is None:
             if rng.random() < mix.maps:
                 for name in self.sequencer.config.modalities * mix.noises:
@@ -186,16 +196,17 @@ class SceneRows:
             if rng.random() < mix.reconstruct:
                 add(Text(RECONSTRUCT), Drawing("picture", cached.image("picture"), target=True, shown=False))
             if rng.random() < mix.caption:
-                add(Text(DESCRIBE), Text(caption(scene, view, rng), "model"))
-            for question, answer in _several(mix.grounded, lambda: grounded(scene, view, rng)):
+                add(Text(DESCRIBE), Text(caption(scene, view, rng, everything), "model"))
+            for question, answer in _several(mix.grounded, lambda: grounded(scene, view, rng, everything)):
                 add(Text(question), Text(answer, "model"))
         if policy.calls or policy.system is None:
             lists = mix.listed if policy.system is None else min(1, mix.listed)
-            for one in _several(lists, lambda: listed(scene, view, rng)):
+            for one in _several(lists, lambda: listed(scene, view, rng, everything)):
                 turns = [*(wanted(m, call_of, rng) for m in one.maps if m in policy.calls), Turn(one.answer)]
                 target = rng.random() < mix.traced_targets
                 traces.append(start + segments_of(turns, one.question, policy, cached, target))
-        for asked in self._chosen(ask_all(scene, view, rng), rng) if mix.questions else []:
+        questions = [q for q in ask_all(scene, view, rng) if everything or q.task in GENERAL] if mix.questions else []
+        for asked in self._chosen(questions, rng):
             target = rng.random() < mix.traced_targets
             traces.append(start + worked(scene, view, asked, policy, rng, cached, target))
         return traces

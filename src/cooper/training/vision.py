@@ -6,6 +6,9 @@ colour of the thing in each cell, as captions would, and how far away it is: the
 lines all over the picture, and neither the flow loss nor answers reward that enough to be learned. So is the camera:
 how wide it sees is most of what makes a scale wrong, and only the spacing of those lines tells. Of pictures and maps it
 tells the mean colour of each cell, which is how a map is read. The heads are dropped afterwards.
+
+Eyes that know depth leave little to be learned from maps. Whoever asks what drawing maps teaches (`cooper reproduce`)
+trains them without: as SigLIP does, they know names then, and no distances.
 """
 
 from __future__ import annotations
@@ -62,20 +65,28 @@ class VisionStage(Supervised[Seer]):
     logarithm of its depth in metres (B, H / CELL, W / CELL), and the camera (B, 3).
 
     Most images are pictures, the others maps. A depth map tells nothing of shape and colour: UNKNOWN; a segmentation
-    map nothing of depth, no map of the camera: NaN.
+    map nothing of depth, no map of the camera: NaN. Unless it is a `geometry` stage, no picture tells of either.
     """
 
     name = "vision"
 
-    def __init__(self, images: SceneImages, held_out: SceneImages, batch_size: int = 32, seed: int = 0):
+    def __init__(
+        self, images: SceneImages, held_out: SceneImages, batch_size: int = 32, seed: int = 0, geometry: bool = True
+    ):  # fmt: skip
         self.images, self.held_out, self.batch_size, self.seed = images, held_out, batch_size, seed
+        self.geometry = geometry
 
     def batch(self, step: int, share: Share) -> tuple[Tensor, ...]:
         rng = np.random.default_rng((self.seed, step, share.rank))
         picks = rng.integers(len(self.images), size=max(1, self.batch_size // share.world))
         kinds = rng.choice(self.images.kinds, size=len(picks), p=(0.7, 0.15, 0.15))
         mirrored = rng.random(len(picks)) < 0.5
-        return _batch(self.images, zip(picks.tolist(), kinds.tolist(), mirrored.tolist(), strict=True))
+        chosen = zip(picks.tolist(), kinds.tolist(), mirrored.tolist(), strict=True)
+        images, cells, depths, cameras = _batch(self.images, chosen)
+        if not self.geometry:
+            depths[cameras[:, 0].isfinite()] = torch.nan
+            cameras[:] = torch.nan
+        return images, cells, depths, cameras
 
     def loss(self, model: Seer, batch: Any) -> tuple[Tensor, dict[str, float]]:
         images, cells, depths, cameras = batch
@@ -111,7 +122,8 @@ class VisionStage(Supervised[Seer]):
         return Image.fromarray(np.concatenate([np.concatenate(list(c), axis=0) for c in columns], axis=1))
 
     def trained(self, model: Seer) -> dict[str, nn.Parameter]:
-        begin = ("head.", "camera.", "model.vision.", "model.connector_in.", "model.connector_out.")
+        see = ("head.", "model.vision.", "model.connector_in.", "model.connector_out.")
+        begin = (*see, "camera.") if self.geometry else see
         return {k: p for k, p in model.named_parameters() if k.startswith(begin)}
 
 
