@@ -194,7 +194,7 @@ def test_turns_are_short_well_formed_and_give_the_answer(asked: Asked) -> None:
     for scene, view, questions in asked:
         for q in questions:
             for mode in MODES:
-                turns = worked_turns(scene, view, q, mode, np.random.default_rng(scene.seed))
+                turns = worked_turns(scene, view, q, mode)
                 assert all(count_tokens(t.text) < MAX_TOKENS for t in turns), turns
                 *before, last = turns
                 assert last.draws is None and answer_of(last.text) == q.answer
@@ -209,7 +209,7 @@ def test_turns_are_short_well_formed_and_give_the_answer(asked: Asked) -> None:
 def test_an_unknown_mode_is_refused(asked: Asked) -> None:
     scene, view, questions = asked[0]
     with pytest.raises(ValueError, match="direct, text, perception, interleaved"):
-        worked_turns(scene, view, questions[0], "guess", np.random.default_rng(0))  # type: ignore[arg-type]
+        worked_turns(scene, view, questions[0], "guess")  # type: ignore[arg-type]
 
 
 def test_quoted_readings_are_true(asked: Asked) -> None:
@@ -219,7 +219,7 @@ def test_quoted_readings_are_true(asked: Asked) -> None:
         things = {t.name: t for t in scene.things}
         for q in questions:
             text = " ".join(
-                t.text for t in worked_turns(scene, view, q, "interleaved", np.random.default_rng(1))
+                t.text for t in worked_turns(scene, view, q, "interleaved")
             ).lower()
             for who, value in re.findall(
                 rf"{name}(?: at column \d+, row \d+)?(?: is| reads)? (\d\.\d)(?: m\b| away)", text
@@ -245,14 +245,14 @@ def test_quoted_readings_are_true(asked: Asked) -> None:
 def test_arithmetic_adds_up(asked: Asked) -> None:
     judged = 0
     for scene, view, q in of(asked, "distance_between"):
-        text = worked_turns(scene, view, q, "interleaved", np.random.default_rng(2))[-1].text
+        text = worked_turns(scene, view, q, "interleaved")[-1].text
         (ax, ay), (bx, by) = re.findall(r"at (\d\.\d), (\d\.\d)", text)
         across, deep, *up = (float(n) for n in re.findall(r"(\d\.\d) (?:across|deep|up)", text))
         assert across == pytest.approx(abs(float(ax) - float(bx))) and deep == pytest.approx(abs(float(ay) - float(by)))
         assert f"{np.sqrt(across**2 + deep**2 + sum(u * u for u in up)):.1f} m" == q.answer, text
     for scene, view, questions in asked:
         for q in questions:
-            text = worked_turns(scene, view, q, "interleaved", np.random.default_rng(2))[-1].text
+            text = worked_turns(scene, view, q, "interleaved")[-1].text
             for side, would, b, a, is_, so in re.findall(
                 r"(On the left|On the right|In front|Behind) is (less|more) than ([\d.]*\d)\. "
                 r"([\d.]+) is (less|more), so (\w+)", text,
@@ -271,7 +271,7 @@ def test_comparisons_name_the_right_one(asked: Asked) -> None:
     """The first of a question is compared with the second, and the one that it is said to be is the answer."""
     for task in ("closer", "taller"):
         for scene, view, q in of(asked, task):
-            text = worked_turns(scene, view, q, "interleaved", np.random.default_rng(2))[-1].text
+            text = worked_turns(scene, view, q, "interleaved")[-1].text
             a, word, b, number, name = re.findall(
                 rf"([\d.]+) is (less|more) than ([\d.]+), so the (first|second), (the \w+ \w+), is {task}", text
             )[0]
@@ -282,7 +282,7 @@ def test_comparisons_name_the_right_one(asked: Asked) -> None:
 
 def test_counting_goes_from_left_to_right(asked: Asked) -> None:
     for scene, view, q in of(asked, "counting"):
-        text = worked_turns(scene, view, q, "interleaved", np.random.default_rng(2))[-1].text
+        text = worked_turns(scene, view, q, "interleaved")[-1].text
         listed = re.findall(r"(\d) (\w+ \w+) (\d+),", text)
         assert [int(i) for i, *_ in listed] == list(range(1, int(q.answer) + 1)) and f"so {q.answer}." in text
         columns = [int(column) for *_, column in listed]
@@ -295,7 +295,7 @@ def test_counting_goes_from_left_to_right(asked: Asked) -> None:
 def test_what_is_said_to_cover_is_in_front(asked: Asked) -> None:
     told = 0
     for scene, view, q in of(asked, "occlusion"):
-        text = worked_turns(scene, view, q, "interleaved", np.random.default_rng(2))[-1].text
+        text = worked_turns(scene, view, q, "interleaved")[-1].text
         others = {t for t in scene.things if t.name in text and t.id not in q.things}
         assert len(others) == (q.answer == "yes"), text
         for other in others:
@@ -311,7 +311,7 @@ def test_the_vocabulary_is_small(asked: Asked) -> None:
         texts = [q.text for q in questions] + [caption(scene, view, rng)]
         texts += [text for pair in grounded(scene, view, rng) for text in pair]
         texts += [text for one in listed(scene, view, rng) for text in (one.question, one.answer)]
-        texts += [t.text for q in questions for mode in MODES for t in worked_turns(scene, view, q, mode, rng)]
+        texts += [t.text for q in questions for mode in MODES for t in worked_turns(scene, view, q, mode)]
         words |= {w.lower() for text in texts for w in re.findall(r"[^\W\d]+", text)}
     assert len(words) < 300
 
@@ -469,7 +469,7 @@ def test_barely_visible_objects_are_neither_named_nor_counted() -> None:
     questions = [q for seed in range(20) for q in ask_all(scene, view, np.random.default_rng(seed))]
     hidden = [q for q in questions if q.task == "occlusion" and q.answer == "yes"]
     assert hidden and all(q.things == (1,) for q in hidden)
-    told = worked_turns(scene, view, hidden[0], "interleaved", np.random.default_rng(0))[-1].text
+    told = worked_turns(scene, view, hidden[0], "interleaved")[-1].text
     assert "blue ball" in told and "green" not in told
 
 

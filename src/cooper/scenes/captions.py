@@ -9,7 +9,7 @@ import numpy as np
 
 from cooper.scenes.questions import KINDS, matches, metres, pick
 from cooper.scenes.render import View
-from cooper.scenes.seen import GRID, Seen, look
+from cooper.scenes.seen import GRID, Looked, Seen, look
 from cooper.scenes.worked import MAX_TOKENS, cell, count_tokens, counted, on_plan, place, tally
 from cooper.scenes.world import Scene
 
@@ -109,17 +109,21 @@ def listed(scene: Scene, view: View, rng: np.random.Generator, geometry: bool = 
         for question, lines, maps in made
         if lines
     ]
-    kinds = [kind for kind in KINDS if not any(matches(s, *kind) for s in looked.unclear)]
-    for k in rng.permutation(len(kinds))[:_TALLIES] if looked.seen else []:
-        what = counted(*kinds[k])
-        found = sorted((s for s in looked.seen if matches(s, *kinds[k])), key=lambda s: s.u)
-        told_of = tally([(s.name, s.column) for s in found], what)
-        lists.append(Listed(f"List the {what} from left to right.", f"{told_of}.", ("segmentation",)))
+    clear = [kind for kind in KINDS if looked.seen and not any(matches(s, *kind) for s in looked.unclear)]
+    for of_color in (False, True):  # there are twice as many colours as shapes, and most have no object here
+        kinds = [kind for kind in clear if (kind[0] is not None) == of_color]
+        if kinds:
+            lists.append(_tallied(looked, pick(rng, kinds)))
     return [lists[i] for i in rng.permutation(len(lists)).tolist()]
 
 
-#: Of so many kinds of objects it is listed what there is.
-_TALLIES = 2
+def _tallied(looked: Looked, kind: tuple[str | None, str | None]) -> Listed:
+    what = counted(*kind)
+    found = sorted((s for s in looked.seen if matches(s, *kind)), key=lambda s: s.u)
+    answer = f"{tally([(s.name, s.column) for s in found], what)}."
+    return Listed(f"List the {what} from left to right.", answer, ("segmentation",))
+
+
 #: Question, what is told of each object, whether only of those that can be measured, and the maps it is read from.
 _LISTS: tuple[tuple[str, Callable[[Seen], str], bool, tuple[str, ...]], ...] = (
     ("Where is everything?", lambda s: f"{s.column}, {s.row}", False, ()),

@@ -44,7 +44,7 @@ def texts(shards: Shards, number: int) -> Iterator[str]:
         for q in ask_all(scene, view, rng):
             yield q.text
             for mode in MODES:
-                for turn in worked_turns(scene, view, q, mode, rng, lambda name: modality(name).call):
+                for turn in worked_turns(scene, view, q, mode, lambda name: modality(name).call):
                     yield turn.text
 
 

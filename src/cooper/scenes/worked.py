@@ -1,7 +1,8 @@
 """Worked traces: how a person who looks, draws a map where it helps, reads it and reasons would answer a question.
 
 All numbers are readings of the ground truth. What is quoted always adds up: the arithmetic that is written down gives
-the answer that is given. Every turn stays under `MAX_TOKENS`.
+the answer that is given. Every turn stays under `MAX_TOKENS`. Everything is said in one way: other words for the same
+cost a small model room, and reinforcement would see differences between rollouts that make none.
 """
 
 from __future__ import annotations
@@ -13,10 +14,8 @@ from itertools import product
 from math import floor, hypot
 from typing import Literal, TypeAlias, get_args
 
-import numpy as np
-
 from cooper.scenes.question import Question
-from cooper.scenes.questions import article, matches, mentioned, metres, pick, plural
+from cooper.scenes.questions import article, matches, mentioned, metres, plural
 from cooper.scenes.render import View
 from cooper.scenes.seen import Looked, Seen, look
 from cooper.scenes.world import Scene
@@ -45,7 +44,6 @@ def worked_turns(
     view: View,
     question: Question,
     mode: Mode,
-    rng: np.random.Generator,
     call_text: Callable[[str], str] = CALLS.__getitem__,
 ) -> tuple[Turn, ...]:
     """The model's turns on the way to the answer of `question`, one of `ask_all(scene, view, ...)`.
@@ -58,25 +56,22 @@ def worked_turns(
     if mode == "direct":
         return (Turn(answer),)
     if mode == "perception":
-        return (
-            *(Turn(_think(pick(rng, _PERCEIVE[m])) + call_text(m), m) for m in ("depth", "segmentation")),
-            Turn(answer),
-        )
+        return (*(Turn(_think(_PERCEIVE[m]) + call_text(m), m) for m in _PERCEIVE), Turn(answer))
     if mode not in MODES:
         raise ValueError(f"unknown mode {mode!r}; choose one of {', '.join(MODES)}")
     looked = look(scene, view)
-    locate, read = _STORIES[question.task](looked, question, rng)
+    locate, read = _STORIES[question.task](looked, question)
     if mode == "interleaved" and question.maps:
-        draws = tuple(wanted(m, call_text, rng, locate if i == 0 else "") for i, m in enumerate(question.maps))
-        return (*draws, _last_turn((pick(rng, _READ[question.maps[-1]]), read), answer))
+        draws = tuple(wanted(m, call_text, locate if i == 0 else "") for i, m in enumerate(question.maps))
+        return (*draws, _last_turn(("On the map,", read), answer))
     if question.maps:
-        read = _join(pick(rng, _GUESS[question.maps[-1]]), read)
+        read = _join("By eye,", read)
     return (_last_turn((locate, read), answer),)
 
 
-def wanted(modality: str, call_text: Callable[[str], str], rng: np.random.Generator, seen: str = "") -> Turn:
+def wanted(modality: str, call_text: Callable[[str], str], seen: str = "") -> Turn:
     """The turn that asks for a map, after what is `seen` in the picture."""
-    return Turn(_think(_join(seen, pick(rng, _WANT[modality]))) + call_text(modality), modality)
+    return Turn(_think(_join(seen, _WANT[modality])) + call_text(modality), modality)
 
 
 def count_tokens(text: str) -> int:
@@ -84,23 +79,8 @@ def count_tokens(text: str) -> int:
     return len(re.findall(r"</?[a-z-]+>|[^\W\d]+|\d|[^\w\s]", text))
 
 
-_PERCEIVE = {
-    "depth": ("First the depth.", "I look at the room and draw how far everything is.", "I begin with the depth."),
-    "segmentation": ("Now the objects.", "Next I draw the objects.", "Then the objects."),
-}
-_WANT = {
-    "depth": ("I will draw the depth.", "A depth map will tell.", "The depth will help.", "I need the depth."),
-    "segmentation": (
-        "I will draw the objects.",
-        "A map of the objects will tell.",
-        "I will mark each object.",
-    ),
-}
-_READ = {
-    "depth": ("On the map,", "The map shows:", "From the depth map,"),
-    "segmentation": ("On the map,", "In the map of objects,", "From the map,"),
-}
-_GUESS = {"depth": ("By eye,", "I guess:", "I think:"), "segmentation": ("By eye,", "I look closely,")}
+_PERCEIVE = {"depth": "First the depth.", "segmentation": "Then the objects."}
+_WANT = {"depth": "A depth map will tell.", "segmentation": "A map of the objects will tell."}
 
 
 def _last_turn(parts: tuple[str, str], answer: str) -> Turn:
@@ -142,38 +122,29 @@ def on_plan(across: float, ahead: float) -> str:
     return f"{4 + across:.1f}, {ahead:.1f}"
 
 
-def _where(seen: Seen, rng: np.random.Generator) -> str:
-    return pick(rng, (f"the {seen.name} is {place(seen)}.", f"the {seen.name} is at {cell(seen)}.",
-                      f"I see the {seen.name} {place(seen)}."))  # fmt: skip
-
-
-def _where_both(a: Seen, b: Seen, rng: np.random.Generator) -> str:
-    if rng.random() < 0.4:
-        return f"the {a.name} is at {cell(a)}, the {b.name} at {cell(b)}."
-    return f"the {a.name} is {place(a)}, the {b.name} {place(b)}."
+def _where(a: Seen, b: Seen | None = None) -> str:
+    return f"the {a.name} is {place(a)}{f', the {b.name} {place(b)}' if b else ''}."
 
 
 Story: TypeAlias = tuple[str, str]  # what is seen in the picture, what is read from the map and follows
 
 
-def _distance_to_camera(looked: Looked, question: Question, rng: np.random.Generator) -> Story:
+def _distance_to_camera(looked: Looked, question: Question) -> Story:
     s = looked[question.things[0]]
-    read = pick(rng, (f"the {s.name} is {metres(s.depth)} away.", f"the {s.name} reads {metres(s.depth)}.",
-                      f"the {s.name} at {cell(s)} is {metres(s.depth)} away."))  # fmt: skip
-    return _where(s, rng), read
+    return _where(s), f"the {s.name} is {metres(s.depth)} away."
 
 
 #: Metres by which the heights of two centres must differ for their distance to be reasoned about in three dimensions.
 _RISE = 0.2
 
 
-def _distance_between(looked: Looked, question: Question, rng: np.random.Generator) -> Story:
+def _distance_between(looked: Looked, question: Question) -> Story:
     a, b = (looked[i] for i in question.things)
     rise = abs(a.up - b.up)
     exact = (a.across, b.across, a.ahead, b.ahead, *([rise] if rise >= _RISE else []))
     ax, bx, ay, by, *up = _rounded(exact, question.answer)
     first, second = (f"{s.name} at {on_plan(x, y)}" for s, x, y in ((a, ax, ay), (b, bx, by)))
-    return _where_both(a, b, rng), f"{first}; {second}. {apart((ax, ay), (bx, by), up)} gives {question.answer}."
+    return _where(a, b), f"{first}; {second}. {apart((ax, ay), (bx, by), up)} gives {question.answer}."
 
 
 def apart(a: tuple[float, float], b: tuple[float, float], up: Sequence[float] = ()) -> str:
@@ -197,22 +168,19 @@ def _rounded(exact: tuple[float, ...], answer: str) -> tuple[float, ...]:
     return tuple(x / 10 for x in best)
 
 
-def _extent(length: str, side: str) -> Callable[[Looked, Question, np.random.Generator], Story]:
-    def story(looked: Looked, question: Question, rng: np.random.Generator) -> Story:
+def _extent(length: str, side: str) -> Callable[[Looked, Question], Story]:
+    def story(looked: Looked, question: Question) -> Story:
         s = looked[question.things[0]]
         share = s.bottom - s.top if side == "height" else s.right - s.left
-        percent = round(100 * share)
-        seen = pick(rng, (f"it fills {percent} percent of the picture's {side}",
-                          f"it takes {percent} percent of the {side}"))  # fmt: skip
-        so = pick(rng, (f"so it is {question.answer} {length}.", f"that makes {question.answer}."))
-        return _where(s, rng), f"the {s.name} is {metres(s.depth)} away. {seen[0].upper()}{seen[1:]}, {so}"
+        fills = f"It fills {round(100 * share)} percent of the {side}, so it is {question.answer} {length}."
+        return _where(s), f"the {s.name} is {metres(s.depth)} away. {fills}"
 
     return story
 
 
-def _closer(looked: Looked, question: Question, rng: np.random.Generator) -> Story:
+def _closer(looked: Looked, question: Question) -> Story:
     a, b = (looked[i] for i in question.things)
-    return _where_both(a, b, rng), closer((a.name, a.depth), (b.name, b.depth))
+    return _where(a, b), closer((a.name, a.depth), (b.name, b.depth))
 
 
 def closer(a: tuple[str, float], b: tuple[str, float]) -> str:
@@ -232,9 +200,9 @@ def _compared(a: tuple[str, float], b: tuple[str, float], first: bool, what: str
     return f"{a[1]:.1f} is {word} than {b[1]:.1f}, so the {number}, the {name}, is {what}."
 
 
-def _taller(looked: Looked, question: Question, rng: np.random.Generator) -> Story:
+def _taller(looked: Looked, question: Question) -> Story:
     a, b = (looked[i] for i in question.things)
-    return _where_both(a, b, rng), taller((a.name, a.depth, a.height), (b.name, b.depth, b.height))
+    return _where(a, b), taller((a.name, a.depth, a.height), (b.name, b.depth, b.height))
 
 
 def taller(a: tuple[str, float, float], b: tuple[str, float, float]) -> str:
@@ -243,11 +211,11 @@ def taller(a: tuple[str, float, float], b: tuple[str, float, float]) -> str:
     return f"{both}. {_compared((a[0], a[2]), (b[0], b[2]), a[2] > b[2], 'taller')}"
 
 
-def _relative_position(looked: Looked, question: Question, rng: np.random.Generator) -> Story:
+def _relative_position(looked: Looked, question: Question) -> Story:
     a, b = (looked[i] for i in question.things)
     if "depth" in question.maps:
         order = _order(question, f"{a.depth:.1f}", f"{b.depth:.1f}", a.depth < b.depth, ("in front", "behind"))
-        return _where_both(a, b, rng), f"{_two_depths((a.name, a.depth), (b.name, b.depth))} {order}"
+        return _where(a, b), f"{_two_depths((a.name, a.depth), (b.name, b.depth))} {order}"
     columns = f"the {a.name} is at column {a.column}, the {b.name} at column {b.column}."
     return "", f"{columns} {_order(question, str(a.column), str(b.column), a.u < b.u, ('on the left', 'on the right'))}"
 
@@ -266,12 +234,12 @@ def _order(question: Question, a: str, b: str, less: bool, sides: tuple[str, str
     return f"{would[0].upper()}{would[1:]} than {b}. {a} is {word}, so {question.answer}."
 
 
-def _counting(looked: Looked, question: Question, rng: np.random.Generator) -> Story:
+def _counting(looked: Looked, question: Question) -> Story:
     color, shape = mentioned(question.text)
     what = counted(color, shape)
     found = [s for s in sorted(looked.seen, key=lambda s: s.u) if matches(s, color, shape)]
-    begin = pick(rng, (f"I count the {what}.", f"I go over the {what}."))
-    return begin, f"from left to right: {tally([(s.name, s.column) for s in found], what)}, so {len(found)}."
+    numbered = tally([(s.name, s.column) for s in found], what)
+    return f"I count the {what}.", f"from left to right: {numbered}, so {len(found)}."
 
 
 def counted(color: str | None, shape: str | None) -> str:
@@ -288,14 +256,14 @@ def tally(found: Sequence[tuple[str, int]], what: str) -> str:
     return ", ".join([*(f"{i} {name} {column}" for i, (name, column) in enumerate(found, 1)), f"no more {what}"])
 
 
-def _occlusion(looked: Looked, question: Question, rng: np.random.Generator) -> Story:
+def _occlusion(looked: Looked, question: Question) -> Story:
     s = looked[question.things[0]]
     # what is told apart is told apart in one place, right behind the name of what is looked at
     found = f"the {looked[looked.covers[s.id]].name}, which hides a part" if question.answer == "yes" else "nothing"
-    return _where(s, rng), f"in front of the {s.name} is {found}."
+    return _where(s), f"in front of the {s.name} is {found}."
 
 
-def _existence(looked: Looked, question: Question, rng: np.random.Generator) -> Story:
+def _existence(looked: Looked, question: Question) -> Story:
     """Where it is. A model that knows whether a name has found something (98 % of direct answers) need not list what
     else has the colour, and draw a conclusion (54 %)."""
     color, shape = mentioned(question.text)
@@ -303,10 +271,9 @@ def _existence(looked: Looked, question: Question, rng: np.random.Generator) -> 
     return "", f"I look for {article(f'{color} {shape}')}: {found}."
 
 
-def _color(looked: Looked, question: Question, rng: np.random.Generator) -> Story:
+def _color(looked: Looked, question: Question) -> Story:
     s = looked[question.things[0]]
-    where = pick(rng, (f"the {s.thing.shape} is {place(s)}.", f"the only {s.thing.shape} is at {cell(s)}."))
-    return where, pick(rng, (f"it is {s.thing.color}.", f"I see that it is {s.thing.color}."))
+    return f"the {s.thing.shape} is {place(s)}.", f"it is {s.thing.color}."
 
 
 _TRAITS = {
@@ -317,13 +284,13 @@ _TRAITS = {
 }
 
 
-def _shape(looked: Looked, question: Question, rng: np.random.Generator) -> Story:
+def _shape(looked: Looked, question: Question) -> Story:
     s = looked[question.things[0]]
-    where = pick(rng, (f"the {s.thing.color} object is {place(s)}.", f"the {s.thing.color} object is at {cell(s)}."))
+    where = f"the {s.thing.color} object is {place(s)}."
     return where, f"{_TRAITS[s.thing.shape]}, so it is {article(s.thing.shape)}."
 
 
-_STORIES: dict[str, Callable[[Looked, Question, np.random.Generator], Story]] = {
+_STORIES: dict[str, Callable[[Looked, Question], Story]] = {
     "distance_to_camera": _distance_to_camera,
     "distance_between": _distance_between,
     "height": _extent("tall", "height"),

@@ -167,7 +167,7 @@ class SceneRows:
         start = Trace((Text(policy.system or "", "system"), Text(told(scene, view, rng))))
         questions = ask_all(scene, view, rng)
         return [
-            start + worked(scene, view, questions[k], policy, rng, None, False)
+            start + worked(scene, view, questions[k], policy, None, False)
             for k in rng.permutation(len(questions))
         ]
 
@@ -202,13 +202,13 @@ class SceneRows:
         if policy.calls or policy.system is None:
             lists = mix.listed if policy.system is None else min(1, mix.listed)
             for one in _several(lists, lambda: listed(scene, view, rng, everything)):
-                turns = [*(wanted(m, call_of, rng) for m in one.maps if m in policy.calls), Turn(one.answer)]
+                turns = [*(wanted(m, call_of) for m in one.maps if m in policy.calls), Turn(one.answer)]
                 target = rng.random() < mix.traced_targets
                 traces.append(start + segments_of(turns, one.question, policy, cached, target))
         questions = [q for q in ask_all(scene, view, rng) if everything or q.task in GENERAL] if mix.questions else []
         for asked in self._chosen(questions, rng):
             target = rng.random() < mix.traced_targets
-            traces.append(start + worked(scene, view, asked, policy, rng, cached, target))
+            traces.append(start + worked(scene, view, asked, policy, cached, target))
         return traces
 
     def _chosen(self, questions: Sequence[Question], rng: np.random.Generator) -> list[Question]:
@@ -236,11 +236,10 @@ class SceneRows:
 
 
 def worked(
-    scene: Scene, view: View, question: Question, policy: Policy, rng: np.random.Generator,
-    images: _Cached | None, target: bool,
+    scene: Scene, view: View, question: Question, policy: Policy, images: _Cached | None, target: bool
 ) -> Sequence[Segment]:  # fmt: skip
     """A worked trace after the picture: question, turns, maps, reflections. With `target`, maps are to be drawn."""
-    turns = worked_turns(scene, view, question, policy.name, rng, call_of)  # type: ignore[arg-type]
+    turns = worked_turns(scene, view, question, policy.name, call_of)  # type: ignore[arg-type]
     return segments_of(turns, question.text, policy, images, target)
 
 
