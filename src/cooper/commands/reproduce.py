@@ -32,8 +32,8 @@ class Reproduce:
     seed: int | None = None
     """Run only this seed; the report is of all whose results are in the folder."""
     autoencoder: Annotated[str | None, arg(metavar="MODEL")] = None
-    """A model, such as tiny, whose autoencoder all variants have, as the paper's have FLUX's: half an hour less than
-    training one."""
+    """A model, such as tiny, whose autoencoder all variants have, as the paper's have FLUX's. By default one is
+    trained."""
     quick: bool = False
     """A few minutes of each stage: shows that everything runs, and no claim."""
     processes: int = field(default_factory=lambda: min(2, os.cpu_count() or 1))

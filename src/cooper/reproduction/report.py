@@ -133,7 +133,10 @@ def _told(plan: Plan) -> str:
     answered = min({s.mix.answered or plan.n_train for s in plan.recipe.unified.values()})
     if answered == plan.n_train:
         return ""
-    return f" (spatial answers and traces of the first {answered} of them; the vision transformer is taught no depth)"
+    return (
+        f" (spatial answers and traces of the first {answered} of them, and questions for reinforcement of the last "
+        f"{plan.recipe.reinforced_on.scenes}; the vision transformer is taught no depth)"
+    )
 
 
 def _begun(plan: Plan) -> str:

@@ -98,7 +98,7 @@ class Mentions:
                     yield begin - 3, ()
             elif word in _PLURALS:
                 yield k, fit
-            elif (color or noun in SHAPES) if len(fit) == 1 else not fit and color and noun in SHAPES:
+            elif (len(fit) == 1 and (color or noun in SHAPES)) or (not fit and color and noun in SHAPES):
                 yield k, fit
                 if begin > 2 and words[begin - 1].isdigit():  # ", 2 red balls": the space is a token, too
                     yield from ((place, fit) for place in range(begin - 3, begin))

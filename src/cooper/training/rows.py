@@ -54,8 +54,9 @@ class Mix:
     questions: bool = True
     """Whether the tasks' questions are asked at all."""
     answered: int | None = None
-    """So many scenes, the first ones, come with everything. Of the others nothing spatial is told: they have pictures,
-    maps, names and places in the picture. None: all come with everything."""
+    """So many scenes, the first ones, come with everything. With the pictures of the others nothing spatial is told:
+    they have maps, names and places in the picture. (Rows without a picture are the same for all.) None: all come with
+    everything."""
     answered_share: float = 0.5
     """Share of the rows that are about the former, if they are told apart."""
     caption: float = 0.0
