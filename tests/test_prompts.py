@@ -68,6 +68,42 @@ def test_names_decide_where_texts_do_not(tmp_path: Path, capsys: pytest.CaptureF
     assert "is not a Python file" in capsys.readouterr().err
 
 
+IN_DICTS = '''
+PROMPTS = {
+    "system": "Reason in <think></think>. Use <depth-estimation></depth-estimation> or <segmentation></segmentation>.",
+    "orders": {"depth": "<depth-estimation>How far?</depth-estimation>", 3: "three", **{"more": "x"}, "number": 3},
+    "after": "Look at the map " + "and check it.",
+}
+class Tasks:
+    table: dict = {"segmentation": f"<segmentation>Colour it.</segmentation>", "after": "Verify the depth map."}
+'''
+
+
+def test_texts_in_dicts_have_the_names_of_their_keys(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path, out = tmp_path / "release.py", tmp_path / "prompts.json"
+    path.write_text(IN_DICTS)
+    run = ["prompts", "import", str(path), "--out", str(out)]
+    assert main(run) == 2
+    told = capsys.readouterr().err
+    assert "has 2 texts that could be the reflection prompt" in told and told.endswith(
+        "it has PROMPTS.system, PROMPTS.orders.depth, PROMPTS.after, table.segmentation, table.after\n"
+    )
+    assert main([*run, "--reflection", "PROMPTS.after"]) == 0
+    found = load_prompts(out)
+    assert found.system["interleaved"].startswith("Reason in") and found.reflection == "Look at the map and check it."
+    assert found.orders == {"depth": "How far?", "segmentation": "Colour it."}
+
+
+@pytest.mark.parametrize("text", ["x = " + "-" * 9999 + "1", "x = " + "+".join(["'a'"] * 9999)])
+def test_what_is_nested_too_deeply_is_told_in_one_line(
+    text: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "deep.py").write_text(text)
+    assert main(["prompts", "import", str(tmp_path / "deep.py"), "--out", str(tmp_path / "prompts.json")]) == 2
+    told = capsys.readouterr().err
+    assert told.startswith(f"cooper: {tmp_path / 'deep.py'} is nested too deeply") and told.count("\n") == 1
+
+
 @pytest.mark.parametrize("text", ["[]", "{", '{"system": {"no such mode": "x"}}', '{"reflection": 3}', '{"more": 1}'])
 def test_other_files_are_no_prompts(tmp_path: Path, text: str) -> None:
     (tmp_path / FILE).write_text(text)

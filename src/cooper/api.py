@@ -146,8 +146,8 @@ class Cooper:
         is where it computes, such as "cuda".
 
         Raises ValueError, naming what is missing, if it cannot be loaded, and for an unknown precision, compat or
-        device. Warns
-        (`WordingWarning`) if a published model is addressed in our words, for want of its own.
+        device. Warns (`WordingWarning`) if a published model is addressed in our words, for want of its own, and
+        (`UnusedWarning`) of tensors in its files that it is not made of.
         """
         check_precision(precision)
         if compat not in get_args(Compat):

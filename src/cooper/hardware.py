@@ -38,9 +38,13 @@ def _cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def fast_dtype() -> torch.dtype:
-    """bf16 where the processor multiplies it faster than fp32, else fp32."""
-    return torch.bfloat16 if torch.cpu._is_avx512_bf16_supported() else torch.float32
+def fast_dtype(device: torch.device | None = None) -> torch.dtype:
+    """bf16 where this device (by default the processor) multiplies it faster than fp32, else fp32."""
+    if device is not None and device.type != "cpu":
+        fast = device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
+    else:
+        fast = torch.cpu._is_avx512_bf16_supported()
+    return torch.bfloat16 if fast else torch.float32
 
 
 def check_device(name: str) -> torch.device:

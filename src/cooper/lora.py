@@ -42,7 +42,8 @@ class Lora:
 
 
 def add_adapters(model: UnifiedModel, lora: Lora, seed: int = 0) -> None:
-    """Put adapters beside all matrices of these experts, in place. Until they are trained they change nothing.
+    """Put adapters beside all matrices of these experts, in place, in fp32 whatever these are in. Until they are
+    trained they change nothing.
 
     Raises ImportError without peft.
     """
@@ -54,6 +55,9 @@ def add_adapters(model: UnifiedModel, lora: Lora, seed: int = 0) -> None:
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         inject_adapter_in_model(_config(lora), model)
+    for name, p in model.named_parameters():
+        if ".lora_" in name:
+            p.data = p.data.float()  # peft makes them as the matrices are; small steps would be lost in bf16
 
 
 def adapters_or_all(parameters: dict[str, nn.Parameter]) -> dict[str, nn.Parameter]:
@@ -108,8 +112,11 @@ def merge_adapters(model: UnifiedModel) -> None:
     from peft.tuners.tuners_utils import BaseTunerLayer
 
     for name, layer in [(n, m) for n, m in model.named_modules() if isinstance(m, BaseTunerLayer)]:
+        base: nn.Module = layer.get_base_layer()
+        dtype = next(base.parameters()).dtype
+        base.float()  # rounded once, when all is added up
         layer.merge(safe_merge=True)
-        model.set_submodule(name, layer.get_base_layer())
+        model.set_submodule(name, base.to(dtype))
 
 
 def _config(lora: Lora) -> LoraConfig:

@@ -88,6 +88,8 @@ def prompts_in(source: str | Path, names: Mapping[str, str]) -> Prompts:
         texts = _texts(ast.parse(path.read_text(encoding="utf-8"), str(path)))
     except (SyntaxError, UnicodeDecodeError, ValueError) as error:
         raise ValueError(f"{path} is not a Python file: {error}") from None
+    except (RecursionError, MemoryError):
+        raise ValueError(f"{path} is nested too deeply to be read; give the file that has the prompts") from None
     unknown = sorted({*names.values()} - texts.keys())
     if unknown:
         raise ValueError(f"{path} gives no text the name {', '.join(unknown)}; it has {', '.join(texts) or 'none'}")
@@ -109,7 +111,7 @@ def prompts_in(source: str | Path, names: Mapping[str, str]) -> Prompts:
 
 def _texts(tree: ast.Module) -> dict[str, str]:
     """Texts that are assigned to names, in order, at any depth: constants, and constants that are added or formatted
-    without anything that would have to be computed."""
+    without anything that would have to be computed. What a dict holds is called NAME.KEY."""
     found: dict[str, str] = {}
     for node in ast.walk(tree):
         if isinstance(node, ast.Assign):
@@ -118,11 +120,19 @@ def _texts(tree: ast.Module) -> dict[str, str]:
             targets, value = [node.target], node.value
         else:
             continue
-        text = _constant(value)
         for target in targets:
-            if text is not None and isinstance(target, (ast.Name, ast.Attribute)):
-                found[target.id if isinstance(target, ast.Name) else target.attr] = text
+            if isinstance(target, (ast.Name, ast.Attribute)):
+                found |= _named(target.id if isinstance(target, ast.Name) else target.attr, value)
     return found
+
+
+def _named(name: str, value: ast.expr) -> dict[str, str]:
+    """The text that is assigned to a name, or those in a dict that is."""
+    if isinstance(value, ast.Dict):
+        pairs = [(_constant(key), held) for key, held in zip(value.keys, value.values, strict=True) if key is not None]
+        return {k: text for key, held in pairs if key is not None for k, text in _named(f"{name}.{key}", held).items()}
+    text = _constant(value)
+    return {} if text is None else {name: text}
 
 
 def _constant(node: ast.expr) -> str | None:

@@ -7,33 +7,47 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
+import warnings
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from safetensors.torch import load_file, save_file
-from tests.helpers import random_model, tokenizer
+from tests.helpers import picture, random_model, run_command, tokenizer
+from tests.hub_server import hub
 from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
 
-from cooper import Cooper
-from cooper.checkpoints.checkpoint import find
+from cooper import Answer, Cooper
+from cooper.checkpoints.checkpoint import UnusedWarning, find
 from cooper.checkpoints.convert import Layout, convert
 from cooper.checkpoints.inspect import described, weight_bytes
 from cooper.checkpoints.native import save_native
 from cooper.checkpoints.released import released_tokenizer
 from cooper.cli import main
-from cooper.model.config import PRECISIONS, SpecialTokens
+from cooper.inference.engine import Drew
+from cooper.layout import Clean, Seen, Words
+from cooper.modalities import modality
+from cooper.modalities.codes import RELEASED as RELEASED_CODES
+from cooper.model.config import PRECISIONS, FlowSettings, SpecialTokens
 from cooper.model.precision import put_in
 from cooper.model.presets import BAGEL_FLOW, bagel_7b
+from cooper.model.unified import UnifiedModel
+from cooper.policy import POLICIES, Policy
+from cooper.prompts import FILE as PROMPTS_FILE
+from cooper.prompts import Prompts
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "a"
 IDS = json.loads((GOLDEN / "plan.json").read_text())["special_tokens"].values()
 SPECIAL = SpecialTokens(*IDS)
+NO_HEADS = {"hidden": 4, "layers": 1, "heads": 0, "kv_heads": 1, "ffn": 4, "vocabulary": 4}
 
 
 @pytest.fixture
@@ -53,6 +67,14 @@ def released(tmp_path: Path) -> Path:
 def native(tmp_path: Path) -> Path:
     save_native(random_model(), tokenizer(), tmp_path / "native", torch.float32)
     return tmp_path / "native"
+
+
+def theirs(model: UnifiedModel, folder: Path) -> Path:
+    """A released folder of a model, with prompts."""
+    save_native(model, tokenizer(), folder / "own", torch.float32)
+    convert(find(folder / "own"), folder / "theirs", "released")
+    Prompts({"interleaved": "Think."}, "Look.").save(folder / "theirs" / PROMPTS_FILE)
+    return folder / "theirs"
 
 
 def tensors(folder: Path) -> dict[str, torch.Tensor]:
@@ -182,10 +204,56 @@ def test_what_is_missing_or_too_much_is_told_by_name(released: Path) -> None:
         find(released, special=SPECIAL).load()
 
 
+def test_tensors_that_are_not_used_are_told_when_they_are_loaded(
+    native: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        Cooper.load(native)
+    for folder, stem in ((native, "model"), (theirs(random_model(), tmp_path), "ae")):
+        path = folder / f"{stem}.safetensors"
+        whole = load_file(path)
+        save_file(whole | {"odd": torch.zeros(1)}, path)
+        with pytest.warns(UnusedWarning, match=rf"^1 tensor of {folder} is not used: odd \(cooper inspect tells all"):
+            Cooper.load(folder)
+        save_file(whole | {f"lora.{k}": torch.zeros(1) for k in range(7)}, path)
+        names = "lora.0, lora.1, lora.2, lora.3, lora.4 and 2 more"
+        with pytest.warns(UnusedWarning, match=f"^7 tensors of {folder} are not used: {names} "):
+            Cooper.load(folder)
+    Image.fromarray(picture(0).image).save(tmp_path / "room.png")
+    argv = ("ask", str(tmp_path / "room.png"), "How many?", "--mode", "direct", "--model", str(native))
+    asked = run_command(capsys, *argv)
+    assert asked.code == 0 and asked.err.count("\n") == 1
+    assert asked.err.startswith(f"cooper: note: 7 tensors of {native} are not used: lora.0, ")
+
+
 def test_a_published_model_is_run_in_its_own_way(released: Path) -> None:
     config = find(released, special=SPECIAL).config
     assert config.flow == BAGEL_FLOW == bagel_7b().flow and config.maps_through == "both"
     assert (config.turn_tokens, config.trace_tokens) == (bagel_7b().turn_tokens, bagel_7b().trace_tokens)
+
+
+@pytest.mark.parametrize(
+    ("compat", "flow", "looks", "guided_late"),
+    [
+        ("consistent", FlowSettings(30, 3.0, 4.0, 2.0, (0.4, 1.0), "global", noise=1.0), (Clean, Seen), False),
+        ("released", FlowSettings(50, 3.0, 4.0, 2.0, (0.0, 1.0), "text_channel", noise=1.0), (Seen,), True),
+    ],
+)
+def test_what_compat_selects(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, compat: Any, flow: FlowSettings, looks: tuple[type, ...],
+    guided_late: bool,
+) -> None:  # fmt: skip
+    cooper = Cooper.load(theirs(random_model(flow=BAGEL_FLOW, codes=RELEASED_CODES), tmp_path), compat=compat)
+    assert cooper.model.config.flow == flow and flow.guided_at(0.2) == guided_late
+    call = cooper.sequencer.prompts.call(modality("depth"))
+    monkeypatch.setitem(POLICIES, "drawn", Policy("drawn", None, ("depth",), 2, "Look.", given=(call,)))
+    *events, answer = cooper.stream(picture(0).image, "How far?", mode="drawn")
+    assert [e.step for e in events if isinstance(e, Drew)] == list(range(1, flow.time_points))
+    assert isinstance(answer, Answer)
+    kinds = [type(piece) for piece in cooper.sequencer.pieces(answer.trace, cooper.sequencer.encoder(cooper.model))]
+    # picture, through both either way; question; call; map; reflection; what the model wrote
+    assert kinds == [Clean, Seen, Words, Words, *looks, Words, Words]
 
 
 def broken(folder: Path, name: str, change: Callable[[bytes], bytes]) -> None:
@@ -198,7 +266,7 @@ def broken(folder: Path, name: str, change: Callable[[bytes], bytes]) -> None:
         ("ema.safetensors", lambda b: b[:-100], "ema.safetensors is damaged or cut off"),
         ("ema.safetensors", lambda b: b[:5], "ema.safetensors is damaged or cut off"),
         ("llm_config.json", lambda b: b[:-9], "llm_config.json is not JSON"),
-        ("llm_config.json", lambda b: b.replace(b"num_hidden_layers", b"layers"), "lack 'num_hidden_layers'"),
+        ("llm_config.json", lambda b: b.replace(b"num_hidden_layers", b"x"), "llm_config.json lacks 'num_hidden_lay"),
         ("tokenizer.json", lambda b: b[:-9], "tokenizer.json is damaged"),
     ],
 )  # fmt: skip
@@ -206,6 +274,43 @@ def test_damaged_files_are_told(released: Path, name: str, change: Callable[[byt
     broken(released, name, change)
     with pytest.raises(ValueError, match=why):
         find(released, special=SPECIAL).tokenizer()
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "why"),
+    [
+        ("llm_config.json", [], r"should hold settings by name \({...}\), not \[\]"),
+        ("vit_config.json", None, "should hold settings by name .* not null"),
+        ("model_args.json", [], "should hold settings by name .* not"),
+        ("model_args.json", "cooper", "should hold settings by name .* not"),
+        ("ae_config.json", [{}], "should hold settings by name .* not"),
+        ("llm_config.json", {"hidden_size": "64"}, 'hidden_size should be a whole number above 0, not "64"'),
+        ("llm_config.json", {"vocab_size": "320"}, "vocab_size should be a whole number"),
+        ("llm_config.json", {"num_attention_heads": 0}, "num_attention_heads should be a whole number above 0, not 0"),
+        ("llm_config.json", {"num_attention_heads": 3}, "hidden_size must be a multiple of the heads"),
+        ("llm_config.json", {"rope_theta": None}, "rope_theta should be a number, not null"),
+        ("vit_config.json", {"patch_size": 0}, "patch_size should be a whole number above 0"),
+        ("vit_config.json", {"image_size": True}, "image_size should be a whole number above 0, not true"),
+        ("vit_config.json", {"num_hidden_layers": 2.5}, "num_hidden_layers should be a whole number above 0, not 2.5"),
+        ("ae_config.json", {"ch_mult": 2.5}, "ch_mult should be a whole number above 0, not 2.5"),
+        ("ae_config.json", {"ch_mult": [1, "2"]}, 'ch_mult should be a whole number above 0, not "2"'),
+        ("ae_config.json", {"scale_factor": []}, r"scale_factor should be a number, not \[\]"),
+        ("model_args.json", {"max_latent_size": "16"}, "max_latent_size should be a whole number"),
+        ("model_args.json", {"vit_select_layer": {}}, "vit_select_layer should be a number"),
+        ("model_args.json", {"cooper": []}, "is damaged: "),
+        ("model_args.json", {"cooper": {"decoder": {}}}, "is damaged: not a model config"),
+        ("model_args.json", {"cooper": bagel_7b().to_dict() | {"decoder": NO_HEADS}}, "is damaged: "),
+    ],
+)  # fmt: skip
+def test_settings_that_are_none(
+    released: Path, name: str, content: Any, why: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """One line, which names the file; a dict is what differs in it."""
+    whole = json.loads((released / name).read_text())
+    (released / name).write_text(json.dumps(whole | content if isinstance(content, dict) else content))
+    ran = run_command(capsys, "inspect", str(released))
+    assert (ran.code, ran.out, ran.err.count("\n")) == (2, "", 1)
+    assert re.search(f"{re.escape(str(released / name))}.* {why}", ran.err), ran.err
 
 
 def test_missing_files_are_told(tmp_path: Path, released: Path, native: Path) -> None:
@@ -265,6 +370,73 @@ def test_a_model_of_the_hub(tmp_path: Path, native: Path, monkeypatch: pytest.Mo
     assert "the model other/model is neither in the hub's cache nor can it be downloaded" in done[1].stderr
     with pytest.raises(ValueError, match="there is no model 'nothing'"):
         find("nothing")
+
+
+FIND = """
+import sys
+from cooper.checkpoints.checkpoint import find
+for source in sys.argv[1:]:
+    found = find(source, "some/base")
+    assert not (found.missing or found.unexpected or found.misshapen) and found.tokenizer()
+    print(*(path.parent.name for path in (*found.main.files, *found.ae.files)))
+"""
+
+
+def test_of_a_base_on_the_hub_only_what_will_be_read_is_fetched(tmp_path: Path, native: Path) -> None:
+    """A base has all; what is fetched of its weights is what the folder that is based on it lacks."""
+    convert(find(native), tmp_path / "base", "released")
+    held = {path.name: path.read_bytes() for path in (tmp_path / "base").iterdir()}
+    folders = {"both": ("ema.safetensors", "ae.safetensors"), "tuned": ("ema.safetensors",), "none": ()}
+    for folder, names in folders.items():
+        (tmp_path / folder).mkdir()
+        for name in names:
+            shutil.copy(tmp_path / "base" / name, tmp_path / folder)
+    settings = {name for name in held if name.endswith(".json")}
+    assert held.keys() - settings == {"ema.safetensors", "ae.safetensors"}
+
+    def ran(environment: dict[str, str], *folders: str) -> str:
+        run = [sys.executable, "-c", FIND, *(str(tmp_path / folder) for folder in folders)]
+        done = subprocess.run(run, capture_output=True, text=True, env=environment)
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    with hub({"some/base": held | {"weights.bin": b"0", "run.py": b"1"}}) as server:
+        environment = server.environment(tmp_path / "home")
+        before = ran(environment, "both", "tuned")
+        assert set(server.sent[:-1]) == settings and server.sent[-1] == "ae.safetensors"
+    # what was fetched is enough without a connection
+    assert ran(environment | {"HF_HUB_OFFLINE": "1"}, "both", "tuned") == before
+    both, tuned = before.splitlines()
+    assert both == "both both" and re.fullmatch(r"tuned [0-9a-f]{40}", tuned)
+    with hub({"some/base": held}) as server:
+        ran(server.environment(tmp_path / "new"), "none")
+        assert set(server.sent) == held.keys()
+
+
+PUSH = """
+import sys
+from cooper import Cooper
+cooper = Cooper.load(sys.argv[1])
+print(cooper.push_to_hub("some/model", private=True))
+again = Cooper.load("some/model")
+for a, b in zip(cooper.model.parameters(), again.model.parameters(), strict=True):
+    assert a.equal(b)
+"""
+
+
+def test_pushed_to_the_hub_and_fetched_again(tmp_path: Path, native: Path) -> None:
+    """What another model left there would be loaded in its place; what is no model's stays."""
+    before = {"ema.safetensors": b"old", "llm_config.json": b"{}", "README.md": b"# model", "train.py": b""}
+    with hub({"some/model": before}) as server:
+        run, environment = [sys.executable, "-c", PUSH, str(native)], server.environment(tmp_path / "home")
+        done = subprocess.run(run, capture_output=True, text=True, env=environment)
+        assert done.returncode == 0 and done.stdout == f"{environment['HF_ENDPOINT']}/some/model\n", done.stderr
+        assert server.repos["some/model"].keys() == {
+            "README.md", "train.py", "config.json", "model.safetensors", "tokenizer.json"
+        }  # fmt: skip
+        assert server.made == [{"name": "model", "organization": "some", "visibility": "private"}]
+    gone = subprocess.run(run, capture_output=True, text=True, env=environment)
+    assert gone.stderr.splitlines()[-1].startswith("ValueError: some/model cannot be pushed to the hub: "), gone.stderr
 
 
 def test_saved_and_loaded_again(tmp_path: Path, native: Path) -> None:

@@ -115,6 +115,20 @@ def test_predictions_of_another_run_are_refused(
     assert Path("a.jsonl").read_bytes() == before
 
 
+def test_answers_are_kept_if_the_judge_does_not_answer(
+    capsys: pytest.CaptureFixture[str], place: Path, model: str
+) -> None:
+    row = {"index": "0", "image": coded(0), "question": "What is it?", "answer": "a cat", "capability": "rec"}
+    write_table(place / "vet.tsv", [row])
+    argv = ("eval", "mm-vet", "--data", "vet.tsv", "--model", model, "--mode", "direct", "--out", "a.jsonl")
+    ran = run_command(capsys, *argv, "--judge", "http://127.0.0.1:1/v1", "--judge-model", "m")
+    assert (ran.code, ran.out) == (2, "") and ran.err.splitlines()[-1].startswith(
+        "cooper: the judge m at http://127.0.0.1:1/v1 does not answer (Connection error.); is it running"
+    )
+    assert [row["index"] for row in kept("a.jsonl")] == ["0"] and kept("a.jsonl")[0]["turns"] != [""]
+    assert run_command(capsys, "score", "a.jsonl").code == 0
+
+
 def test_a_folder_of_pictures(capsys: pytest.CaptureFixture[str], place: Path, model: str) -> None:
     (place / "mmvp/MMVP Images").mkdir(parents=True)
     rows = [{"Index": k, "Question": "Which?", "Options": "(a) red (b) blue", "Correct Answer": "(a)"} for k in (1, 2)]
@@ -130,7 +144,7 @@ def test_a_folder_of_pictures(capsys: pytest.CaptureFixture[str], place: Path, m
     [
         (["tsv"], "--data"),
         (["tsv", "--data", "none.tsv"], "none.tsv does not exist"),
-        (["tsv", "--data", "four.xlsx"], "no table that can be read"),
+        (["tsv", "--data", __file__], "no table that can be read"),
         (["tsv", "--data", "four.tsv", "--strict"], "row 4: its type 'Essay' is none of"),
         (["tsv", "--data", "four.tsv", "--limit", "0"], "--batch and --limit must be at least 1"),
         (["tsv", "--data", "four.tsv", "--seed", "-1"], "--seed must not be below 0"),

@@ -62,6 +62,15 @@ def test_a_judge(capsys: pytest.CaptureFixture[str], place: Path) -> None:
     assert figures == pytest.approx([2 / 3, 2 / 3]) and (place / "answers.jsonl.judge.jsonl").is_file()
 
 
+def test_a_judge_that_does_not_answer(capsys: pytest.CaptureFixture[str], place: Path) -> None:
+    before = (place / "answers.jsonl").read_bytes()
+    argv = ["score", "answers.jsonl", "--html", "page.html", "--judge", "http://127.0.0.1:1/v1", "--judge-model", "m"]
+    code, out, err = run(argv, capsys)
+    assert (code, out, err.count("\n")) == (2, "", 1)
+    assert err.startswith("cooper: the judge m at http://127.0.0.1:1/v1 does not answer (Connection error.); ")
+    assert (place / "answers.jsonl").read_bytes() == before and not (place / "page.html").exists()
+
+
 def test_what_needs_a_judge_says_so(capsys: pytest.CaptureFixture[str], place: Path) -> None:
     write_predictions(place / "vet.jsonl", [answered("mm-vet", "a cat", kind="open")])
     code, out, _ = run(["score", "vet.jsonl"], capsys)

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
+from tests.data.files import hypersim, kitti, noise, nyu, nyu_labelled, virtual_kitti, walls, write
 
 from cooper.data.hypersim import Hypersim, planar_depth
 from cooper.data.kitti import Kitti, KittiSplit
@@ -21,21 +22,6 @@ from cooper.modalities import modality
 from cooper.trace import Drawing, Picture, Text
 
 h5py = pytest.importorskip("h5py")
-NOISE = np.random.default_rng(0)
-
-
-def noise(height: int, width: int) -> np.ndarray:
-    return NOISE.integers(0, 256, (height, width, 3), dtype=np.uint8)
-
-
-def write(path: Path, array: np.ndarray) -> Path:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    if path.suffix == ".hdf5":
-        with h5py.File(path, "w") as file:
-            file.create_dataset("dataset", data=array, compression="gzip")
-    else:
-        Image.fromarray(array).save(path)
-    return path
 
 
 def grey_of(metres: float, near: float, far: float) -> int:
@@ -43,13 +29,6 @@ def grey_of(metres: float, near: float, far: float) -> int:
 
 
 # ---------------------------------------------------------------- Hypersim
-
-
-def hypersim(root: Path, distances: np.ndarray, frame: int = 0) -> tuple[Path, Path]:
-    images = root / "ai_001_001" / "images"
-    picture = images / "scene_cam_00_final_preview" / f"frame.{frame:04d}.tonemap.jpg"
-    truth = images / "scene_cam_00_geometry_hdf5" / f"frame.{frame:04d}.depth_meters.hdf5"
-    return write(picture, noise(*distances.shape)), write(truth, distances)
 
 
 def along_rays(depth: float, height: int, width: int, focal: float) -> np.ndarray:
@@ -86,13 +65,11 @@ def test_planar_depth_is_the_distance_in_the_middle_and_less_at_the_edge() -> No
 
 
 def test_virtual_kitti_is_in_centimetres_and_its_sky_unknown(tmp_path: Path) -> None:
-    frames = tmp_path / "Scene01" / "15-deg-left" / "frames"
-    image, stored = noise(375, 1242), np.full((375, 1242), 1234, dtype=np.uint16)
+    stored = np.full((375, 1242), 1234, dtype=np.uint16)
     stored[23:100] = 65535
     stored[100] = 20000
     stored[23 + 351, 13], stored[23 + 351, 13 + 1215] = 100, 300  # the lower corners of the crop
-    write(frames / "rgb" / "Camera_1" / "rgb_00007.jpg", image)
-    write(frames / "depth" / "Camera_1" / "depth_00007.png", stored)
+    picture, _ = virtual_kitti(tmp_path, stored)
     example = VirtualKitti(tmp_path)[0]
     assert example.picture.shape == (352, 1216, 3) and example.target.shape == (352, 1216, 3)
     assert not example.valid[:77].any() and example.valid[77:].all() and not example.values[:77].any()
@@ -101,16 +78,7 @@ def test_virtual_kitti_is_in_centimetres_and_its_sky_unknown(tmp_path: Path) -> 
     assert (example.target[200, 200] == grey_of(12.34, 1e-5, 80)).all()
     assert np.isclose(example.values[77, 0], 200) and (example.target[77] == 255).all()  # known, and beyond the range
     assert (example.target[:77] == 255).all(), "the sky is as far as what stands before it"
-    whole = np.asarray(Image.open(frames / "rgb" / "Camera_1" / "rgb_00007.jpg"))
-    assert np.array_equal(example.picture, whole[23:, 13:1229])
-
-
-def kitti(root: Path, raw: Path, drive: str = "2011_09_26_drive_0001_sync", camera: int = 2) -> tuple[Path, Path]:
-    stored = np.zeros((370, 1224), dtype=np.uint16)
-    stored[200:, ::2] = 2560
-    truth = root / "train" / drive / "proj_depth" / "groundtruth" / f"image_0{camera}" / "0000000005.png"
-    picture = raw / drive[:10] / drive / f"image_0{camera}" / "data" / "0000000005.png"
-    return write(picture, noise(370, 1224)), write(truth, stored)
+    assert np.array_equal(example.picture, np.asarray(Image.open(picture))[23:, 13:1229])
 
 
 def test_kitti_is_sparse_and_in_256ths(tmp_path: Path) -> None:
@@ -128,6 +96,7 @@ def test_kitti_is_sparse_and_in_256ths(tmp_path: Path) -> None:
     with pytest.raises(BadRow, match="2011_09_26_drive_0001_sync/image_02/data/0000000005.png: does not exist"):
         Kitti(tmp_path / "depth")[0]  # no pictures there
 
+
 def test_kitti_from_a_split_file(tmp_path: Path) -> None:
     picture, truth = kitti(tmp_path / "depth", tmp_path / "raw")
     names = picture.relative_to(tmp_path / "raw"), truth.relative_to(tmp_path / "depth" / "train")
@@ -139,6 +108,9 @@ def test_kitti_from_a_split_file(tmp_path: Path) -> None:
     assert np.array_equal(KittiSplit(split)[0].values, reader[1].values)
     split.write_text(f"{names[0]}\n")
     with pytest.raises(ValueError, match="train.txt holds this line: 2011_09_26/"):
+        KittiSplit(split)
+    split.write_bytes(b"\x89PNG\r\n\xff")
+    with pytest.raises(ValueError, match="train.txt cannot be read .*; give a text file of pairs of paths"):
         KittiSplit(split)
     split.write_text("\n")
     with pytest.raises(ValueError, match="train.txt holds nothing"):
@@ -167,10 +139,8 @@ def test_what_is_not_known_is_drawn_as_the_nearest_that_is() -> None:
 
 
 def test_a_crop_needs_enough_pixels(tmp_path: Path) -> None:
-    frames = tmp_path / "Scene01" / "clone" / "frames"
-    write(frames / "rgb" / "Camera_0" / "rgb_00000.jpg", noise(352, 1215))
-    write(frames / "depth" / "Camera_0" / "depth_00000.png", np.ones((352, 1215), dtype=np.uint16))
-    with pytest.raises(BadRow, match="rgb_00000.jpg: it has 1215 x 352 pixels; a crop of 1216 x 352 needs more"):
+    virtual_kitti(tmp_path, np.ones((352, 1215), dtype=np.uint16))
+    with pytest.raises(BadRow, match="rgb_00007.jpg: it has 1215 x 352 pixels; a crop of 1216 x 352 needs more"):
         VirtualKitti(tmp_path)[0]
 
 
@@ -195,12 +165,7 @@ def test_nyu_labelled_file_is_turned_as_matlab_stores_it(tmp_path: Path) -> None
     image, metres = noise(4, 6), np.linspace(1, 3, 24).reshape(4, 6).astype(np.float32)
     labels = np.arange(24, dtype=np.uint16).reshape(4, 6)
     labels[3, 5] = 894
-    path = tmp_path / "nyu.mat"
-    with h5py.File(path, "w", userblock_size=512) as file:  # MATLAB writes 512 bytes of its own first
-        # of pictures (height, width, 3, number) by columns
-        file["images"] = np.stack([image, image[::-1]], axis=3).transpose()
-        file["depths"] = np.stack([metres, metres[::-1]], axis=2).transpose()
-        file["labels"] = np.stack([labels, labels[::-1]], axis=2).transpose()
+    path = nyu_labelled(tmp_path / "nyu.mat", *(np.stack([a, a[::-1]]) for a in (image, metres, labels)))
     depths, classes = NyuDepths(path), NyuLabels(path)
     assert len(depths) == len(classes) == 2
     assert np.array_equal(depths[0].picture, image) and np.array_equal(depths[1].picture, image[::-1])
@@ -227,31 +192,6 @@ def test_nyu_labelled_file_is_turned_as_matlab_stores_it(tmp_path: Path) -> None
 
 
 # ---------------------------------------------------------------- what is broken
-
-
-def nyu(root: Path) -> tuple[Path, Path]:
-    stored = NOISE.integers(1, 9999, (48, 64), dtype=np.uint16)
-    return write(root / "rgb" / "a.jpg", noise(48, 64)), write(root / "depth" / "a.png", stored)
-
-
-def walls(root: Path) -> tuple[Path, Path]:
-    return hypersim(root, 1 + NOISE.random((48, 64)).astype(np.float16))
-
-
-@pytest.mark.parametrize(("make", "reader"), [(nyu, Nyu), (walls, Hypersim)])
-def test_a_broken_file_is_a_bad_row_that_names_it(tmp_path: Path, make, reader) -> None:
-    picture, truth = make(tmp_path)
-    examples = reader(tmp_path)
-    assert examples[0].valid.all()
-    for path in (picture, truth):
-        whole = path.read_bytes()
-        for broken in (whole[:-200], whole[: len(whole) // 2], whole[:4], b"", b"\0" * 500, None):
-            path.unlink() if broken is None else path.write_bytes(broken)
-            with pytest.raises(BadRow, match=path.name) as caught:
-                examples[0]
-            assert "\n" not in str(caught.value) and str(caught.value).count(str(path)) == 1
-        path.write_bytes(whole)
-    assert examples[0].valid.all()
 
 
 def test_maps_that_do_not_fit(tmp_path: Path) -> None:

@@ -261,6 +261,9 @@ def test_traces_that_were_saved(tmp_path: Path) -> None:
         (tmp_path / "b" / "00-picture.png").write_bytes(broken)
         with pytest.raises(BadRow, match="/b: does not hold a trace"):
             reader[1]
+    (tmp_path / "b" / "trace.json").write_text("[" * 100_000)
+    with pytest.raises(BadRow, match="/b: does not hold a trace .*recursion"):
+        reader[1]
 
 
 # ---------------------------------------------------------------- by name

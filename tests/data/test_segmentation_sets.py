@@ -82,5 +82,24 @@ def test_ade20k_in_colours(tmp_path: Path) -> None:
     # black is the background even where there is none
     assert (AdeColours(tmp_path / "full", tmp_path / "labels")[0].values == 1).all()
     (tmp_path / "full" / "kitchen" / "ADE_1_seg.png").unlink()
-    with pytest.raises(BadRow, match="ADE_1_seg.png: does not exist"):
+    with pytest.raises(BadRow, match="ADE_1.jpg: .*ADE_1_seg.png cannot be read"):
         reader[0]
+
+
+def test_truth_that_has_changed_is_not_learned(tmp_path: Path) -> None:
+    """Of such files Pillow reads one in ten, with other numbers or colours in them, and says nothing."""
+    classes = np.arange(150, dtype=np.uint8).reshape(10, 15).repeat(8, axis=0).repeat(8, axis=1)
+    write(tmp_path / "images" / "training" / "a.jpg", np.zeros((80, 120, 3), dtype=np.uint8))
+    numbers = write(tmp_path / "annotations" / "training" / "a.png", classes)
+    colours = write(tmp_path / "labels" / "training" / "a.png", label_colours(classes))
+    read = AdeLabels(tmp_path), AdeColours(tmp_path / "images", tmp_path / "labels")
+    changes = np.random.default_rng(0)
+    for path, reader in zip((numbers, colours), read, strict=True):
+        whole, drawn = path.read_bytes(), reader[0].target
+        assert np.array_equal(drawn, label_colours(classes))
+        for _ in range(50):
+            changed = bytearray(whole)
+            changed[changes.integers(60, len(whole) - 20)] ^= 1 << changes.integers(8)
+            path.write_bytes(changed)
+            with pytest.raises(BadRow, match="training/a.png: this is not a whole PNG"):
+                reader[0]

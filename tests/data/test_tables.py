@@ -6,7 +6,9 @@ import base64
 import csv
 import io
 import json
+import os
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -71,10 +73,128 @@ def test_a_broken_row_is_told_by_its_number(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
+    ("name", "broken", "why"),
+    [
+        ("rows.csv", b'2,"M\xfcller"', "it is not UTF-8 .*; save the table as UTF-8"),
+        ("rows.csv", b'2,"two\nl\xefnes"', "it is not UTF-8"), ("rows.tsv", b"2\tM\xfcller", "it is not UTF-8"),
+        ("rows.jsonl", b'{"n": "2", "text": "M\xfcller"}', "this is not JSON"),
+        ("rows.jsonl", b'{"n": "2", "text": ' + b"[" * 100_000, "this is not JSON .*recursion"),
+        ("rows.jsonl", b'{"n": "2", "text": "half a smile: \\ud83d"}', "no text can be made of"),
+        ("rows.json", b'{"n": "2", "text": "half a smile: \\ud83d"}', "no text can be made of"),
+    ],
+)  # fmt: skip
+def test_what_no_text_can_be_made_of_costs_its_row_alone(tmp_path: Path, name: str, broken: bytes, why: str) -> None:
+    whole = [{"n": "1", "text": "ü"}, {"n": "2", "text": "here"}, {"n": "3", "text": "so"}]
+    path = write(tmp_path / name, whole)
+    (line,) = (line for line in path.read_bytes().splitlines() if b"here" in line)
+    line = line[line.index(b', {"n": "2"') + 2 : line.index(b', {"n": "3"')] if name == "rows.json" else line
+    path.write_bytes(path.read_bytes().replace(line, broken))
+    table = open_table(path)
+    assert len(table) == 3 and [table[0], table[2]] == [whole[0], whole[2]]
+    with pytest.raises(BadRow, match=f"{name}, row 2: .*{why}") as caught:
+        table[1]
+    assert len(str(caught.value)) < 300
+
+
+@pytest.mark.parametrize("name", ["rows.jsonl", "rows.csv", "rows.tsv"])
+def test_a_table_that_goes_while_it_is_read(tmp_path: Path, name: str) -> None:
+    """Of the other kinds what is needed stays open, or in memory."""
+    table = open_table(write(tmp_path / name))
+    table.path.write_bytes(table.path.read_bytes()[:10])
+    with pytest.raises(BadRow, match=f"{name}, row 3"):
+        table[2]
+    table.path.unlink()
+    with pytest.raises(BadRow, match=f"{name}, row 1: the file cannot be read .No such file"):
+        table[0]
+
+
+def test_a_bad_row_can_be_written_down_whatever_it_names() -> None:
+    assert str(BadRow(Path(os.fsdecode(b"caf\xe9.jpg")), "it\nis \ud83d")) == r"caf\udce9.jpg: it is \ud83d"
+
+
+# ---------------------------------------------------------------- Parquet
+
+
+def groups(path: Path, number: int, rows: int = 4, size: int = 1000, **written: Any) -> list[dict]:
+    """Writes so many row groups of so many rows of so many random letters."""
+    content = np.random.default_rng(0).integers(97, 123, (number * rows, size), dtype=np.uint8)
+    made = [{"n": i, "text": bytes(row).decode()} for i, row in enumerate(content)]
+    pq.write_table(pa.Table.from_pylist(made), path, row_group_size=rows, **written)
+    return made
+
+
+@pytest.fixture
+def decoded(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """The row groups that have been decoded, one after the other."""
+    numbers: list[int] = []
+    read = pq.ParquetFile.read_row_group
+
+    def counted(self: Any, k: int) -> Any:
+        numbers.append(k)
+        return read(self, k)
+
+    monkeypatch.setattr(pq.ParquetFile, "read_row_group", counted)
+    return numbers
+
+
+def test_shuffled_rows_do_not_decode_a_group_each(tmp_path: Path, decoded: list[int]) -> None:
+    whole = groups(tmp_path / "a.parquet", 5) + groups(tmp_path / "b.parquet", 3)
+    table, order = open_table(tmp_path), np.random.default_rng(0)
+    for _ in range(3):
+        for i in order.permutation(len(table)):
+            assert table[int(i)] == whole[i]
+    assert sorted(decoded) == [0, 0, 1, 1, 2, 2, 3, 4]
+
+
+def test_decoded_groups_are_kept_within_a_budget(
+    tmp_path: Path, decoded: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A group has four rows of a thousand letters; of three at most two fit, in one file or several."""
+    whole = groups(tmp_path / "a.parquet", 2) + groups(tmp_path / "b.parquet", 1)
+    monkeypatch.setattr("cooper.data.tables._KEPT", 10_000)
+    table = open_table(tmp_path)
+    for asked, known in (((0, 4, 1, 5), [0, 1]), ((8,), [0, 1, 0]), ((4, 7, 9), [0, 1, 0]), ((0,), [0, 1, 0, 0])):
+        assert [table[i] for i in asked] == [whole[i] for i in asked] and decoded == known, asked
+    monkeypatch.setattr("cooper.data.tables._KEPT", 0)
+    table, before = open_table(tmp_path), len(decoded)
+    assert list(table) == whole and len(decoded) == before + 3, "the last one is always kept"
+
+
+def test_a_damaged_part_of_a_parquet_file_costs_its_rows_alone(tmp_path: Path) -> None:
+    path = tmp_path / "rows.parquet"
+    whole = groups(path, 3, compression="zstd")
+    content = bytearray(path.read_bytes())
+    column = pq.ParquetFile(path).metadata.row_group(1).column(1)
+    start = column.dictionary_page_offset or column.data_page_offset
+    content[start : start + column.total_compressed_size] = bytes(column.total_compressed_size)
+    path.write_bytes(content)
+    table = open_table(path)
+    assert table[:4] + table[8:] == whole[:4] + whole[8:]
+    for i in range(4, 8):
+        with pytest.raises(BadRow, match=f"rows.parquet, row {i + 1}: it cannot be decoded"):
+            table[i]
+    table = open_table(path)
+    path.write_bytes(path.read_bytes()[:100])
+    with pytest.raises(BadRow, match="rows.parquet, row 12: it cannot be decoded"):
+        table[11]
+
+
+def test_text_in_parquet_that_is_not_utf8_costs_its_row_alone(tmp_path: Path) -> None:
+    path = tmp_path / "rows.parquet"
+    text = pa.array([b"one", b"M\xfcller", "drei ü".encode()], pa.binary()).view(pa.string())
+    pq.write_table(pa.table({"text": text}), path)
+    table = open_table(path)
+    assert [table[0], table[2]] == [{"text": "one"}, {"text": "drei ü"}]
+    with pytest.raises(BadRow, match="rows.parquet, row 2: it cannot be decoded .*utf-8"):
+        table[1]
+
+
+@pytest.mark.parametrize(
     ("name", "content", "why"),
     [
         ("rows.json", b'{"a": 1}', "not a list of rows"), ("rows.json", b"[", "not JSON"),
-        ("rows.csv", b"", "is empty"), ("rows.tsv", b"a\tb\n\xff\xfe\n", "not a table"),
+        ("rows.json", b"[" * 100_000, "not JSON"), ("rows.json", b'[{"a": "\xff"}]', "not JSON"),
+        ("rows.csv", b"", "is empty"), ("rows.tsv", "a\tb\n1\t2\n".encode("utf-16"), "not a table"),
         ("rows.parquet", b"PAR1 and no more", "not a Parquet file"), ("rows.xlsx", b"", "no table that can be read"),
     ],
 )  # fmt: skip
@@ -82,8 +202,9 @@ def test_what_is_no_table(tmp_path: Path, name: str, content: bytes, why: str) -
     (tmp_path / name).write_bytes(content)
     with pytest.raises(ValueError, match=why):
         len(open_table(tmp_path / name))
-    with pytest.raises(ValueError, match="does not exist"):
-        open_table(tmp_path / "missing.csv")
+    for missing in ("missing.csv", "missing.xlsx", "missing"):
+        with pytest.raises(ValueError, match=f"{missing} does not exist; check the path"):
+            open_table(tmp_path / missing)
     with pytest.raises(ValueError, match="holds no table"):
         open_table((tmp_path / "empty").mkdir() or tmp_path / "empty")
 
@@ -102,7 +223,8 @@ def test_pictures_in_every_way(tmp_path: Path) -> None:
     for wrong, why in (
         (["a.png", "a.png"], "2 pictures"), (None, "NoneType"), ("", "give a path"), ("b.png", "does not exist"),
         (f"data:image/png;base64,{coded[:-7]}?", "broken base64"), (coded[: len(coded) // 8 * 4], "damaged"),
-        (b"text", "not a picture"),
+        (b"text", "not a picture"), (f"data:image/png;base64,{coded}ü", "broken base64"),
+        (f"{coded[:12]}ü", "does not exist"),
     ):  # fmt: skip
         with pytest.raises(ImageError, match=why):
             picture_of(wrong, tmp_path)

@@ -93,6 +93,19 @@ def test_what_is_refused_alone_has_no_verdict(server: Server, tmp_path: Path) ->
         judge(server).verdicts(claims("too long"))
 
 
+def test_a_judge_that_nobody_answers_for_is_an_error(server: Server) -> None:
+    closed = Judge("http://127.0.0.1:1/v1", "m", key="k", retries=0)
+    for ask in (closed.verdicts, closed.grades):
+        with pytest.raises(ValueError, match=r"the judge m at http://127.0.0.1:1/v1 does not answer \(Conn.*running"):
+            ask(claims("two metres", "three metres"))
+        assert ask([]) == []
+    with pytest.raises(ValueError, match=r"does not answer \(Error code: 500.*running"):
+        judge(server).verdicts(claims("broken"))
+    heard = judge(server)
+    assert heard.verdicts(claims("two metres")) == [True]
+    assert heard.verdicts(claims("broken")) == [None], "it may be away for a while"
+
+
 @pytest.mark.parametrize("said", ["an error", "a page", "no JSON"])
 def test_a_wrong_address_is_an_error(server: Server, said: str) -> None:
     with pytest.raises(ValueError, match=r"what answers at http://127\S+ is no judge: .* ends in /v1") as error:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import defaultdict
+from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from tests.helpers import random_model, sequencer, tokenizer
 from tests.judge_server import serving
 
 from cooper import Cooper
+from cooper.checkpoints.inspect import training_bytes
 from cooper.checkpoints.native import save_native
 from cooper.cli import main
 from cooper.commands.train import Train
@@ -23,14 +25,18 @@ from cooper.data.examples import MapExample, QuestionExample, TraceExample
 from cooper.data.mixture import Mixture, Unbroken
 from cooper.data.sets import named, open_set
 from cooper.layout import Clean, Noised, Words
-from cooper.lora import Lora
+from cooper.lora import Lora, add_adapters
 from cooper.trace import Drawing, Picture, Text, Trace
 from cooper.training.asked import record_of
 from cooper.training.examples import ExampleRows, Shaping, known
+from cooper.training.loop import Optimisation, Trainer
+from cooper.training.processes import Share
 from cooper.training.recipe import TINY
 from cooper.training.reinforcement import Reinforcement
 from cooper.training.rewards.answer import answer_reward
+from cooper.training.rows import Mix
 from cooper.training.tuning import Part, Tuning
+from cooper.training.unified import StageSettings, UnifiedStage
 
 CALL = "<think>I need the depth.</think><depth-estimation>draw the depth</depth-estimation>"
 
@@ -105,6 +111,28 @@ def test_traces_of_another_model_are_learned_in_this_ones_tokens_and_latents(tmp
     assert len([piece for piece in pieces if isinstance(piece, Noised)]) == 1
 
 
+def test_examples_with_far_too_much_text_are_passed_over() -> None:
+    """A row is one example, so that one such would take the memory of thousands."""
+    picture = np.zeros((64, 64, 3), np.uint8)
+    asked = [QuestionExample(picture, "How many?", n * "3 ", None, f"question {n}") for n in (100_000, 100)]
+    traces = [
+        TraceExample(Trace((Picture(picture), Text(n * "so "), Text(n * "so ", "model"))), f"trace {n}")
+        for n in (100, 1000)
+    ]
+    rows = rows_of(*asked, *traces, a_map())
+    most, told = 4 * rows.sequencer.config.trace_tokens, list[str]()
+    rows.examples.on_bad = lambda error: told.append(str(error))
+    drawn = [rows.row(k, 0, rng(), False)[0] for k in range(10)]
+    tokens = [sum(len(n.piece.ids) for n in nodes if isinstance(n.piece, Words)) for nodes in drawn]
+    assert max(tokens) <= most + 20 and len(set(tokens)) == 3, "system prompt and tags are not the example's"
+    assert len(told) == 2 and all(f"tokens, and may have {most}; shorten them" in why for why in told)
+    assert sorted(why.split(":")[0] for why in told) == ["question 100000", "trace 1000"]
+    again = rows_of(asked[0], a_map())
+    drawn = [again.row(k, 0, rng(), False)[0] for k in (0, 1, 0, 1)]
+    times = [[n.piece.time for n in nodes if isinstance(n.piece, Noised)] for nodes in drawn]
+    assert len(times[0]) == 2 and times == 4 * times[:1], "whether or not it is known to be broken"
+
+
 def test_parts() -> None:
     assert Part.parse("a.jsonl") == Part("a.jsonl", 1.0)
     assert Part.parse("hypersim=/data/h@0.45") == Part("hypersim=/data/h", 0.45)
@@ -120,7 +148,7 @@ def test_parts() -> None:
 def sets(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A folder with a model and three tables, one of which has a broken row."""
     monkeypatch.chdir(tmp_path)
-    save_native(random_model(), tokenizer(), tmp_path / "start", torch.float32)
+    save_native(random_model(), tokenizer(), tmp_path / "start", torch.bfloat16)  # as published ones are
     pixels = rng().integers(0, 256, (64, 64, 3), dtype=np.uint8)
     Image.fromarray(pixels).save("a.png")
     Image.fromarray((1000 * np.linspace(1, 5, 64 * 64)).astype(np.uint16).reshape(64, 64)).save("d.png")
@@ -177,13 +205,40 @@ def test_adapters_are_tuned_and_merged(sets: Path) -> None:
             Cooper.load("start", adapter=adapter)
 
 
+def bytes_of(*tensors: Iterable[torch.Tensor]) -> int:
+    """Of tensors that are different ones."""
+    return sum(t.numel() * t.element_size() for t in {id(t): t for part in tensors for t in part}.values())
+
+
+@pytest.mark.parametrize("rank", [None, 3])
+def test_training_holds_what_inspect_says(tmp_path: Path, rank: int | None) -> None:
+    """With adapters the model's weights are in bf16 once; they still learn in fp32."""
+    rows = rows_of(a_map(), QuestionExample(np.zeros((64, 64, 3), np.uint8), "How many?", "3", None, "q"))
+    lora = None if rank is None else Lora(rank)
+    model = random_model().train()
+    if lora is not None:
+        pytest.importorskip("peft")
+        model.bfloat16().autoencoder.float()
+        add_adapters(model, lora)
+    settings = StageSettings(Mix(), Optimisation(8, lr=0.02, warmup=1, ema=0.0), rows=2, point_weight=0.0)
+    stage = UnifiedStage("s", rows, rows, settings)
+    trainer = Trainer(model, stage, settings.optimisation, tmp_path, dtype=torch.bfloat16)
+    first, *_, last = (trainer.update(stage.batch(0, Share()))["loss"] for _ in range(8))
+    assert last < 0.9 * first
+    assert {p.dtype for p in trainer.names.values()} == {torch.float32}
+    assert (trainer.compute is model) == (lora is not None)
+    moments = [t for o in trainer.optimisers for state in o.state.values() for k, t in state.items() if k != "step"]
+    tables = ("latent_table", "vision_table")
+    held = bytes_of(
+        model.parameters(), trainer.compute.parameters(), trainer.average.values(), moments,
+        (b for one in (model, trainer.compute) for name, b in one.named_buffers() if name not in tables),
+    )
+    gradients = sum(p.numel() * (4 if trainer.compute is model else 4 + 2) for p in trainer.names.values())
+    assert held + gradients == training_bytes(model.config, lora)
+
+
 def test_checkpointing_changes_nothing_but_memory() -> None:
     rows = rows_of(a_map(), QuestionExample(np.zeros((64, 64, 3), np.uint8), "How many?", "3", None, "q"))
-    from cooper.training.loop import Optimisation
-    from cooper.training.processes import Share
-    from cooper.training.rows import Mix
-    from cooper.training.unified import StageSettings, UnifiedStage
-
     gradients = []
     for again in (False, True):
         model = random_model().train()

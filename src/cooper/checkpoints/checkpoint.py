@@ -8,6 +8,7 @@ one and everything else in the other.
 from __future__ import annotations
 
 import json
+import warnings
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -20,9 +21,17 @@ from tokenizers import Tokenizer
 from torch import Tensor
 
 from cooper.checkpoints.adapters import Adapters
+from cooper.checkpoints.hub import WEIGHTS as ALL_WEIGHTS
 from cooper.checkpoints.hub import fetched, is_hub_id
 from cooper.checkpoints.keys import TABLES, released_names, to_released
-from cooper.checkpoints.released import CONFIGS, WEIGHTS, released_config, released_tokenizer
+from cooper.checkpoints.released import (
+    AE_WEIGHTS,
+    CONFIGS,
+    WEIGHTS,
+    config_in,
+    released_config,
+    released_tokenizer,
+)
 from cooper.checkpoints.stored import Stored, weight_files
 from cooper.files import shipped
 from cooper.model.config import ModelConfig, Precision, SpecialTokens
@@ -31,6 +40,10 @@ from cooper.model.presets import BAGEL_SPECIAL
 from cooper.model.unified import UnifiedModel, sincos_table
 
 AUTOENCODER = "autoencoder."
+
+
+class UnusedWarning(UserWarning):
+    """Files of a model hold more than it is made of."""
 
 
 @dataclass(frozen=True)
@@ -89,8 +102,7 @@ class Checkpoint:
         """Raises ValueError if tensors are missing or have other shapes than the config says."""
         for names, what in ((self.missing, "lacks"), (self.misshapen, "does not fit its config:")):
             if names:
-                more = f" and {len(names) - 5} more" if len(names) > 5 else ""
-                raise ValueError(f"{self.source} {what} {'; '.join(names[:5])}{more} (cooper inspect tells all)")
+                raise ValueError(f"{self.source} {what} {_first(names, '; ')}")
 
     def tensor(self, name: str) -> Tensor:
         """One of our parameters, read now, in the dtype it is stored in."""
@@ -127,9 +139,14 @@ class Checkpoint:
         """The model, with the adapters as part of its weights, on a device, read module by module: there is never more
         of it in memory than what it becomes.
 
-        Raises ValueError if it is not whole, or the adapters are another model's.
+        Raises ValueError if it is not whole, or the adapters are another model's. Warns (`UnusedWarning`) of tensors
+        that no part of the model is made of.
         """
         self.check()
+        if unused := self.unexpected:
+            what = f"tensor of {self.source} is" if len(unused) == 1 else f"tensors of {self.source} are"
+            told = f"{len(unused)} {what} not used: {_first(unused, ', ')}"
+            warnings.warn(told, UnusedWarning, stacklevel=3)  # of Cooper.load's caller
         with torch.device("meta"):
             model = UnifiedModel(self.config)
         device = torch.device(device)
@@ -143,13 +160,20 @@ class Checkpoint:
         return model
 
 
+def _first(names: Sequence[str], between: str) -> str:
+    more = f" and {len(names) - 5} more" if len(names) > 5 else ""
+    return f"{between.join(names[:5])}{more} (cooper inspect tells all)"
+
+
 def find(source: str | Path, base: str | Path | None = None, special: SpecialTokens = BAGEL_SPECIAL) -> Checkpoint:
     """What is meant by a source: a shipped model, a folder, or a model on the hub (`OWNER/NAME`).
 
     `base` (likewise) has what a folder of fine-tuned weights lacks. `special` are the frame's ids in a released model's
     tokenizer. Raises ValueError, saying what was looked for, if no model is there.
     """
-    folders = tuple(_folder(one) for one in (source, base) if one is not None)
+    folders: tuple[Path, ...] = (_folder(source),)
+    if base is not None:
+        folders += (_folder(base, _weights_of_base(folders[0])),)
     native = folders[0] / "config.json"
     if base is None and native.is_file() and (config := _native_config(native)) is not None:
         files = weight_files(folders[0], "model")
@@ -162,8 +186,7 @@ def find(source: str | Path, base: str | Path | None = None, special: SpecialTok
         raise ValueError(f"{where} is no model folder; looked for {looked}. If these weights are a fine-tune, name the "
                          "folder of the model they are based on as the base, too")  # fmt: skip
     config = released_config(folders, special)
-    main = next((found for folder in folders for stem in WEIGHTS if (found := weight_files(folder, stem))), None)
-    ae = next((found for folder in folders if (found := weight_files(folder, "ae"))), None)
+    main, ae = (_weights(folders, stems) for stems in (WEIGHTS, AE_WEIGHTS))
     if main is None or ae is None:
         lacking = [f"{WEIGHTS[0]}.safetensors or {WEIGHTS[1]}.safetensors"] * (main is None) + ["ae.safetensors"] * (
             ae is None
@@ -172,14 +195,26 @@ def find(source: str | Path, base: str | Path | None = None, special: SpecialTok
     return Checkpoint(str(source), "released", folders, config, Stored(main), Stored(ae))
 
 
-def _folder(source: str | Path) -> Path:
+def _weights(folders: Sequence[Path], stems: Sequence[str]) -> list[Path] | None:
+    """The first there are."""
+    return next((found for folder in folders for stem in stems if (found := weight_files(folder, stem))), None)
+
+
+def _weights_of_base(folder: Path) -> Sequence[str]:
+    """Patterns of the weights that are read of the base of what lies in a folder: those that the folder lacks."""
+    if _weights([folder], WEIGHTS) is None:
+        return ALL_WEIGHTS  # an index may give them any name
+    return () if _weights([folder], AE_WEIGHTS) else tuple(f"{stem}*.safetensors" for stem in AE_WEIGHTS)
+
+
+def _folder(source: str | Path, weights: Sequence[str] = ALL_WEIGHTS) -> Path:
     if (own := shipped(str(source))) is not None:
         return own
     folder = Path(source)
     if folder.is_dir():
         return folder
     if is_hub_id(str(source)):
-        return fetched(str(source))
+        return fetched(str(source), weights)
     raise ValueError(f"there is no model {str(source)!r}: give tiny, a model's folder, or OWNER/NAME on the hub")
 
 
@@ -189,6 +224,6 @@ def _native_config(path: Path) -> ModelConfig | None:
         data = json.loads(path.read_text(encoding="utf-8"))
         if not isinstance(data, dict) or "decoder" not in data:
             return None
-        return ModelConfig.from_dict(data)
-    except (ValueError, AttributeError) as error:
-        raise ValueError(f"{path.parent} is damaged: {error}") from None
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"{path} is damaged: {error}; copy or download it again") from None
+    return config_in(path, data)

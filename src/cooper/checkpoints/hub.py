@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from pathlib import Path
 
 from cooper.checkpoints.writing import OF_A_MODEL
 
-#: What of a repository is a model: weights, settings, tokenizer, card. Nothing that would have to be executed.
-PATTERNS = ("*.safetensors", "*.json", "*.txt", "*.md")
+#: What of a repository is a model: weights; settings, tokenizer, card. Nothing that would have to be executed.
+WEIGHTS = ("*.safetensors",)
+BESIDE = ("*.json", "*.txt", "*.md")
 
 
 def is_hub_id(source: str) -> bool:
@@ -16,38 +18,38 @@ def is_hub_id(source: str) -> bool:
     return re.fullmatch(r"[\w.-]+/[\w.-]+", source) is not None and not source.startswith((".", "~"))
 
 
-def fetched(name: str) -> Path:
-    """The folder of a model of the hub, downloaded unless it is in the cache. Raises ValueError if it cannot be had."""
+def fetched(name: str, weights: Sequence[str] = WEIGHTS) -> Path:
+    """The folder of a model of the hub, downloaded unless it is in the cache. Of its weights only those that match one
+    of the patterns `weights` are asked for. Raises ValueError if it cannot be had."""
     from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
+    from huggingface_hub.errors import LocalEntryNotFoundError
 
     try:
-        return Path(snapshot_download(name, allow_patterns=list(PATTERNS)))
+        return Path(snapshot_download(name, allow_patterns=[*weights, *BESIDE]))
     except LocalEntryNotFoundError:
         raise ValueError(
             f"there is no folder {name!r} here, and the model {name} is neither in the hub's cache nor can it be "
             "downloaded now; check the name and the connection, or give a folder"
         ) from None
-    except (HfHubHTTPError, HFValidationError) as error:
+    except Exception as error:  # what a broken connection raises changes with huggingface_hub's version
         raise ValueError(f"{name} cannot be had from the hub: {_first_line(error)}") from None
 
 
 def push(folder: Path, name: str, private: bool = False) -> str:
     """Upload a model's folder as the repository `name`, made if need be; returns its address.
 
-    Raises ValueError if the hub refuses.
+    Raises ValueError if the hub refuses, or is not there.
     """
     from huggingface_hub import HfApi
-    from huggingface_hub.errors import HfHubHTTPError, HFValidationError
 
     api = HfApi()
     try:
         api.create_repo(name, private=private, exist_ok=True)
         # as in a folder, what is left of an earlier model there would be loaded in the place of this one
         api.upload_folder(
-            repo_id=name, folder_path=folder, allow_patterns=list(PATTERNS), delete_patterns=list(OF_A_MODEL)
+            repo_id=name, folder_path=folder, allow_patterns=[*WEIGHTS, *BESIDE], delete_patterns=list(OF_A_MODEL)
         )
-    except (HfHubHTTPError, HFValidationError, OSError) as error:
+    except Exception as error:  # as above
         raise ValueError(f"{name} cannot be pushed to the hub: {_first_line(error)}") from None
     return f"{api.endpoint}/{name}"
 

@@ -16,14 +16,12 @@ from cooper.model.unified import UnifiedModel
 
 
 def described(found: Checkpoint) -> dict[str, Any]:
-    """All that its headers tell, as JSON values. "bytes" are of the weights in each precision, and of training: weights
-    in bf16, and of what is trained a copy in fp32, a gradient and AdamW's two moments. Activations come on top."""
+    """All that its headers tell, as JSON values. "bytes" are of the weights in each precision, and of what training
+    holds where bf16 is fast. Activations come on top."""
     parts, lora = parameters(found.config), Lora()
-    trained = sum(n for name, n in parts.items() if name != "autoencoder")
-    adapters = adapter_parameters(found.config, lora)
     needs = {f"run in {precision}": weight_bytes(found.config, precision) for precision in PRECISIONS}
-    needs["train all"] = needs["run in bf16"] + 14 * trained
-    needs[f"train LoRA of rank {lora.rank}"] = needs["run in bf16"] + 14 * adapters
+    needs["train all"] = training_bytes(found.config)
+    needs[f"train LoRA of rank {lora.rank}"] = training_bytes(found.config, lora)
     return {
         "source": found.source, "family": found.family, "files": [str(p) for p in (*found.main.files, *found.ae.files)],
         "config": found.config.to_dict(),
@@ -65,6 +63,20 @@ def weight_bytes(config: ModelConfig, precision: Precision) -> int:
                       Int4Linear: weight.numel() // 2 + 4 * weight.numel() // Int4Linear.GROUP}[kind]  # fmt: skip
         total += sum(p.numel() for p in own.values()) * dtype_of(name, precision).itemsize
     return total
+
+
+def training_bytes(config: ModelConfig, lora: Lora | None = None) -> int:
+    """Bytes that supervised training holds between the two passes (`training.loop`), computing in bf16.
+
+    Of what is trained: weights, gradients, AdamW's two moments and an average, all in fp32. Under adapters the model is
+    in bf16 beside that, its autoencoder in fp32; otherwise it is in fp32, with a copy in bf16 that computes, and has
+    gradients of its own.
+    """
+    numbers = parameters(config)
+    model, bf16 = weight_bytes(config, "fp32"), weight_bytes(config, "bf16")
+    if lora is not None:
+        return bf16 + 2 * numbers["autoencoder"] + 20 * adapter_parameters(config, lora)
+    return model + bf16 + (16 + 2) * (sum(numbers.values()) - numbers["autoencoder"])
 
 
 def _meta(config: ModelConfig) -> UnifiedModel:

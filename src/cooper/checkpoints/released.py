@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,7 @@ from cooper.model.presets import BAGEL_AUTOENCODER, BAGEL_FLOW, BAGEL_SPECIAL, B
 
 #: averaged weights, which are what is used, before others
 WEIGHTS = ("ema", "model")
+AE_WEIGHTS = ("ae",)
 CONFIGS = ("llm_config.json", "vit_config.json")
 #: how Qwen2's tokenizer cuts text into words, before it looks them up
 _WORDS = (
@@ -34,40 +36,50 @@ _WORDS = (
 
 
 def released_config(folders: Sequence[Path], special: SpecialTokens = BAGEL_SPECIAL) -> ModelConfig:
-    """The sizes that a released model's folders state. Raises ValueError, naming the file, if one is missing or
-    incomplete."""
-    llm, vit = (_json(folders, name) for name in CONFIGS)
-    ae, args = _json(folders, "ae_config.json", None), _json(folders, "model_args.json", {})
-    if "cooper" in args:
-        return ModelConfig.from_dict(args["cooper"])
+    """The sizes that a released model's folders state. Raises ValueError, naming the file, if one is missing,
+    incomplete, or says what cannot be a size."""
+    llm, vit = (_settings(folders, name) for name in CONFIGS)
+    ae, args = (
+        _settings(folders, name) if _find(folders, name) else None for name in ("ae_config.json", "model_args.json")
+    )
+    args = args or _Settings(Path("model_args.json"), {})
+    if "cooper" in args.values:
+        return config_in(args.path, args.values["cooper"])
+    side = args.size("vit_max_num_patch_per_side", vit.size("image_size") // vit.size("patch_size"))
+    used = vit.size("num_hidden_layers") + 1 + int(args.number("vit_select_layer", -2))
+    heads, kv_heads = llm.size("num_attention_heads"), llm.size("num_key_value_heads")
+    if llm.size("hidden_size") % heads or heads % kv_heads:
+        raise ValueError(f"{llm.path}: hidden_size must be a multiple of the heads, and these of num_key_value_heads")
+    return ModelConfig(
+        DecoderConfig(
+            llm.size("hidden_size"), llm.size("num_hidden_layers"), heads, kv_heads, llm.size("intermediate_size"),
+            llm.size("vocab_size"), llm.number("rope_theta"), llm.number("rms_norm_eps"),
+        ),
+        VisionConfig(
+            vit.size("hidden_size"), used, vit.size("num_attention_heads"), vit.size("intermediate_size"),
+            vit.size("patch_size"), side, vit.number("layer_norm_eps", 1e-6),
+        ),
+        BAGEL_AUTOENCODER if ae is None else AutoencoderConfig(
+            ae.size("ch"), ae.sizes("ch_mult"), ae.size("num_res_blocks"), ae.size("z_channels"),
+            ae.size("num_groups", 32), scale=ae.number("scale_factor"), shift=ae.number("shift_factor"),
+        ),
+        special,
+        args.size("latent_patch_size", 2),
+        args.size("max_latent_size", 64),
+        time_shift=args.number("timestep_shift", 1.0),
+        codes=RELEASED_CODES,
+        flow=BAGEL_FLOW,
+        turn_tokens=BAGEL_TOKENS[0],
+        trace_tokens=BAGEL_TOKENS[1],
+    )  # fmt: skip
+
+
+def config_in(path: Path, data: Any) -> ModelConfig:
+    """What `ModelConfig.to_dict` gave, out of a file. Raises ValueError, naming the file, if it is something else."""
     try:
-        side = args.get("vit_max_num_patch_per_side", vit["image_size"] // vit["patch_size"])
-        used = vit["num_hidden_layers"] + 1 + args.get("vit_select_layer", -2)
-        return ModelConfig(
-            DecoderConfig(
-                llm["hidden_size"], llm["num_hidden_layers"], llm["num_attention_heads"], llm["num_key_value_heads"],
-                llm["intermediate_size"], llm["vocab_size"], llm["rope_theta"], llm["rms_norm_eps"],
-            ),
-            VisionConfig(
-                vit["hidden_size"], used, vit["num_attention_heads"], vit["intermediate_size"], vit["patch_size"],
-                side, vit.get("layer_norm_eps", 1e-6),
-            ),
-            BAGEL_AUTOENCODER if ae is None else AutoencoderConfig(
-                ae["ch"], tuple(ae["ch_mult"]), ae["num_res_blocks"], ae["z_channels"], ae.get("num_groups", 32),
-                scale=ae["scale_factor"], shift=ae["shift_factor"],
-            ),
-            special,
-            args.get("latent_patch_size", 2),
-            args.get("max_latent_size", 64),
-            time_shift=args.get("timestep_shift", 1.0),
-            codes=RELEASED_CODES,
-            flow=BAGEL_FLOW,
-            turn_tokens=BAGEL_TOKENS[0],
-            trace_tokens=BAGEL_TOKENS[1],
-        )  # fmt: skip
-    except KeyError as error:
-        where = " and ".join(map(str, folders))
-        raise ValueError(f"{where}: its config files lack {error}; is it a complete BAGEL-family folder?") from None
+        return ModelConfig.from_dict(data)
+    except (ValueError, AttributeError, TypeError, ZeroDivisionError) as error:
+        raise ValueError(f"{path} is damaged: {error}; copy or download it again") from None
 
 
 def config_files(config: ModelConfig) -> dict[str, dict[str, Any]]:
@@ -136,13 +148,45 @@ def _find(folders: Sequence[Path], name: str) -> Path | None:
     return next((folder / name for folder in folders if (folder / name).is_file()), None)
 
 
-def _json(folders: Sequence[Path], name: str, *default: Any) -> Any:
+@dataclass(frozen=True)
+class _Settings:
+    """What a settings file says; reading what is not there, and has no default, is a ValueError that names the file."""
+
+    path: Path
+    values: dict[str, Any]
+
+    def number(self, name: str, default: float | None = None) -> float:
+        found = self._value(name, default)
+        if isinstance(found, bool) or not isinstance(found, int | float):
+            raise ValueError(f"{self.path}: {name} should be a number, not {json.dumps(found)[:40]}")
+        return found
+
+    def size(self, name: str, default: int | None = None) -> int:
+        return self._checked(name, self._value(name, default))
+
+    def sizes(self, name: str) -> tuple[int, ...]:
+        found = self._value(name, None)
+        return tuple(self._checked(name, size) for size in (found if isinstance(found, list) else [found]))
+
+    def _checked(self, name: str, found: Any) -> int:
+        if type(found) is not int or found < 1:  # to Python, true is an int
+            raise ValueError(f"{self.path}: {name} should be a whole number above 0, not {json.dumps(found)[:40]}")
+        return found
+
+    def _value(self, name: str, default: float | None) -> Any:
+        if name in self.values or default is not None:
+            return self.values.get(name, default)
+        raise ValueError(f"{self.path} lacks {name!r}; is it a complete BAGEL-family folder?")
+
+
+def _settings(folders: Sequence[Path], name: str) -> _Settings:
     path = _find(folders, name)
     if path is None:
-        if default:
-            return default[0]
         raise ValueError(f"{' and '.join(map(str, folders))} has no {name}; a released model needs it")
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
+        values = json.loads(path.read_text(encoding="utf-8"))
+    except (ValueError, RecursionError) as error:
         raise ValueError(f"{path} is not JSON: {error}") from None
+    if not isinstance(values, dict):
+        raise ValueError(f"{path} should hold settings by name ({{...}}), not {json.dumps(values)[:40]}")
+    return _Settings(path, values)

@@ -36,8 +36,8 @@ class Train:
     perception, interleaved or reinforcement, whole or by LoRA, from --start to RUN/STAGE/model.
 
     The preset bagel_7b has the paper's numbers for perception, interleaved and reinforcement. It begins with BAGEL's
-    weights (--start) and learns from scenes of the synthetic world as the tiny model does. Training runs on CPUs alone
-    so far, where that size needs more patience than anyone has.
+    weights (--start) and learns from scenes of the synthetic world as the tiny model does, on CPUs, where that size
+    needs more patience than anyone has; with --data and --device it is trained on a GPU.
     """
 
     stage: Annotated[Literal[STAGES], Positional]  # type: ignore[valid-type]
@@ -59,6 +59,9 @@ class Train:
     processes: int = field(default_factory=lambda: min(2, os.cpu_count() or 1))
     """Processes that render scenes, and then train together."""
 
+    device: str = "cpu"
+    """With --data: where it is trained, such as cuda, in one process there. `cooper inspect` tells what memory it
+    needs."""
     base: Annotated[str | None, arg(metavar="MODEL", help_behavior_hint="")] = None
     """With --data: the model that the weights to start with are a fine-tune of."""
     prompts: Annotated[Path | None, arg(metavar="FILE", help_behavior_hint="")] = None
@@ -137,10 +140,11 @@ class Train:
         parts = tuple(map(Part.parse, self.data))
         tuning = Tuning(
             self.run_folder, self.stage, settings, parts, self.start, self.base, self.prompts, strict=self.strict,
-            judge=judge,
+            judge=judge, device=self.device,
         )  # fmt: skip
-        # a process needs something to do in every step
-        path, broken = tune(tuning, min(self.processes, together)), broken_in(self.run_folder)
+        # a process needs something to do in every step; one is enough for a GPU
+        processes = min(self.processes, together) if self.device == "cpu" else 1
+        path, broken = tune(tuning, processes), broken_in(self.run_folder)
         if broken:
             print(f"{len(broken)} rows could not be read: {self.run_folder / 'broken.txt'}", file=sys.stderr)
         print(f"finished: {path}")
@@ -176,6 +180,8 @@ class Train:
         for name in ("base", "prompts", "steps", "rows", "lr", "judge", "judge_model", "strict"):
             if getattr(self, name) not in (None, False):
                 raise ValueError(f"--{name.replace('_', '-')} goes with --data alone")
+        if self.device != "cpu":
+            raise ValueError("--device goes with --data alone; scenes are trained on with CPUs")
         check_folder(self.scenes, "--scenes")
         folders = {name: self.scenes / name for name in ("train", "validation")}
         for (name, folder), n in zip(folders.items(), (self.n_train, self.n_validation), strict=True):

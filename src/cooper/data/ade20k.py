@@ -6,7 +6,16 @@ from pathlib import Path
 from typing import Literal
 
 from cooper.data.examples import MapExample
-from cooper.data.maps import Pairs, coloured_example, labels_example, listed, picture_at, read_bytes, stored_png
+from cooper.data.maps import (
+    Pairs,
+    check_png,
+    coloured_example,
+    labels_example,
+    listed,
+    picture_at,
+    read_bytes,
+    stored_png,
+)
 from cooper.data.palette import numbered
 
 
@@ -43,4 +52,5 @@ class AdeColours(Pairs):
         )  # fmt: skip
 
     def _read(self, picture: Path, truth: Path) -> MapExample:
+        check_png(read_bytes(truth, picture), truth)
         return coloured_example(picture_at(picture), picture_at(truth), picture)

@@ -37,13 +37,14 @@ def picture_in(row: Row, names: Sequence[str], folder: Path, where: str) -> np.n
         raise BadRow(where, error) from None
 
 
-def content_in(value: Any, folder: Path, where: str) -> bytes:
-    """A file that a field holds: its path, its bytes, or `{"bytes": ..., "path": ...}` as `datasets` stores them."""
+def content_in(value: Any, folder: Path, where: str) -> tuple[bytes, str]:
+    """A file that a field holds, by its path, its bytes, or `{"bytes": ..., "path": ...}` as `datasets` stores them,
+    and what it is called for people."""
     if isinstance(value, dict):
         given = value.get("bytes")
         value = value.get("path") if given is None else given
     if isinstance(value, bytes):
-        return value
+        return value, where
     if not isinstance(value, str):
         raise BadRow(where, f"a map's file is given by its path or its bytes, not as {type(value).__name__}")
-    return read_bytes(folder / value, where)
+    return read_bytes(folder / value, where), f"{where}: {folder / value}"

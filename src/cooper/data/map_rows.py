@@ -44,21 +44,21 @@ class MapRows(Reader[MapExample]):
         if len(maps) != 1:
             raise BadRow(where, f"it has {' and '.join(maps) or 'no map'}; give it either depth or segmentation")
         picture = picture_in(row, PICTURE, self.table.folder, where)
-        content = content_in(row[maps[0]], self.table.folder, where)
+        content, name = content_in(row[maps[0]], self.table.folder, where)
         if maps[0] == "depth":
-            return depth_example(picture, self._metres(content, where), self.depth, where)
-        stored = stored_png(content, where)
+            return depth_example(picture, self._metres(content, name), self.depth, where)
+        stored = stored_png(content, name)
         if stored.ndim == 3:
             return coloured_example(picture, stored, where)
         return labels_example(picture, stored, _SEGMENTATION, where)
 
-    def _metres(self, content: bytes, where: str) -> np.ndarray:
+    def _metres(self, content: bytes, name: str) -> np.ndarray:
         if not content.startswith(_NPY):
-            return stored_depth(content, where) / self.per_metre
+            return stored_depth(content, name) / self.per_metre
         try:
             metres = np.load(io.BytesIO(content), allow_pickle=False)
         except Exception as error:  # damaged files are met with all kinds of exceptions
-            raise BadRow(where, f"its depth is not a whole .npy file ({error}); save it again") from None
+            raise BadRow(name, f"this is not a whole .npy file ({error}); save it again") from None
         if metres.dtype.kind != "f" or metres.ndim != 2:
-            raise BadRow(where, f"depth is float metres (height, width); this is {metres.dtype} {metres.shape}")
+            raise BadRow(name, f"depth is float metres (height, width); this is {metres.dtype} {metres.shape}")
         return metres

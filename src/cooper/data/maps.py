@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import io
 from abc import abstractmethod
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -61,18 +62,31 @@ def read_bytes(path: Path, where: object) -> bytes:
         raise BadRow(where, f"{path} cannot be read ({getattr(error, 'strerror', error)}); check the path") from None
 
 
+def check_png(content: bytes, where: object) -> None:
+    """Raises `BadRow` if a PNG is not as it was written: decoders pass over many changes, and give other truth."""
+    with _decoding(where):
+        Image.open(io.BytesIO(content), formats=("PNG",)).verify()  # its checksums
+
+
 def stored_png(content: bytes, where: object) -> np.ndarray:
     """What a PNG stores: uint16 or uint8 (height, width); of a coloured one uint8 (height, width, 3)."""
-    try:
+    check_png(content, where)
+    with _decoding(where):
         image = Image.open(io.BytesIO(content), formats=("PNG",))
         image.load()
-    except Exception as error:  # decoders meet damaged files with all kinds of exceptions
-        raise BadRow(where, f"this is not a whole PNG ({error}); save or download it again") from None
     if image.mode in ("L", "P"):
         return np.array(image)
     if image.mode.startswith("I"):  # how Pillow holds 16 bits; some versions in 32
         return np.array(image).astype(np.uint16)
     return np.array(image.convert("RGB"))
+
+
+@contextmanager
+def _decoding(where: object) -> Iterator[None]:
+    try:
+        yield
+    except Exception as error:  # decoders meet damaged files with all kinds of exceptions
+        raise BadRow(where, f"this is not a whole PNG ({error}); save or download it again") from None
 
 
 def stored_depth(content: bytes, where: object) -> np.ndarray:

@@ -94,8 +94,11 @@ class Unbroken(Generic[E]):
         self.mixture, self.on_bad, self.strict = mixture, on_bad, strict
         self.bad: dict[tuple[int, int], BadRow] = {}
 
-    def example(self, k: int) -> E:
-        """Draw k. Raises ValueError if its set has nothing but broken examples for a long stretch."""
+    def example(self, k: int, check: Callable[[E], None] = lambda example: None) -> E:
+        """Draw k. Raises ValueError if its set has nothing but broken examples for a long stretch.
+
+        `check` raises `BadRow` for examples that are whole and cannot be used; they count as broken.
+        """
         s, _ = self.mixture.place(k)
         tries = min(len(self.mixture.sets[s]), _GIVE_UP)
         for further in range(tries):
@@ -103,7 +106,9 @@ class Unbroken(Generic[E]):
             if place in self.bad:
                 continue
             try:
-                return self.mixture.sets[s][place[1]]
+                example = self.mixture.sets[s][place[1]]
+                check(example)
+                return example
             except BadRow as error:
                 if self.strict:
                     raise

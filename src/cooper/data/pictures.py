@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import binascii
 import re
 from pathlib import Path
 from typing import Any
@@ -38,8 +37,10 @@ def picture_of(value: Any, folder: Path) -> np.ndarray:
     prefix = _DATA_URI.match(value)
     if prefix or value.startswith(_BASE64):
         try:
-            return load_image(base64.b64decode(value[prefix.end() if prefix else 0 :], validate=True))
-        except binascii.Error as error:
+            content = base64.b64decode(value[prefix.end() if prefix else 0 :], validate=True)
+        except ValueError as error:
             if prefix or len(value) > 255:
                 raise ImageError(f"the row's picture is broken base64 ({error})") from None
+        else:
+            return load_image(content)
     return load_image(folder / value)

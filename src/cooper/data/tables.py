@@ -22,12 +22,16 @@ Row: TypeAlias = dict[str, Any]
 
 csv.field_size_limit(1 << 30)  # pictures in base64 are long fields
 
+#: Bytes of decoded Parquet that are kept, of a file or a folder of them.
+_KEPT = 256 << 20
+
 
 class BadRow(ValueError):
     """A row (or file of a data set) that cannot be used: where it is, and why, in one line."""
 
     def __init__(self, where: object, why: object):
-        super().__init__(f"{where}: {' '.join(str(why).split())}")
+        text = f"{where}: {' '.join(str(why).split())}"
+        super().__init__(text.encode("utf-8", "backslashreplace").decode())  # a file's name need not be text
 
 
 class Table(Reader[Row]):
@@ -52,6 +56,8 @@ def open_table(path: str | Path) -> Table:
     Raises ValueError if there is none, or it is not what its name says; `ImportError` for Parquet without the extra.
     """
     path = Path(path)
+    if not path.exists():
+        raise ValueError(f"{path} does not exist; check the path")
     if path.is_dir():
         found = sorted(p for p in path.iterdir() if p.suffix in _KINDS and p.is_file())
         if not found:
@@ -60,8 +66,6 @@ def open_table(path: str | Path) -> Table:
         return tables[0] if len(tables) == 1 else _Several(path, tables)
     if path.suffix not in _KINDS:
         raise ValueError(f"{path} is no table that can be read; give a file that ends in {', '.join(_KINDS)}")
-    if not path.exists():
-        raise ValueError(f"{path} does not exist; check the path")
     return _KINDS[path.suffix](path)
 
 
@@ -82,13 +86,11 @@ class _Lines(Table):
         return len(self._starts)
 
     def _at(self, i: int) -> Row:
-        with self.path.open("rb") as file:
-            file.seek(int(self._starts[i]))
-            line = file.readline()
+        (line,) = _read_lines(self, i, int(self._starts[i]))
         try:
             row = json.loads(line)
-        except ValueError as error:
-            raise BadRow(self.where(i), f"this is not JSON ({error})") from None
+        except (ValueError, RecursionError) as error:
+            raise BadRow(self.where(i), f"this is not JSON that can be read ({error})") from None
         return _checked(self, i, row)
 
 
@@ -99,8 +101,8 @@ class _List(Table):
     def _rows(self) -> list[Any]:
         try:
             rows = json.loads(self.path.read_text(encoding="utf-8"))
-        except ValueError as error:
-            raise ValueError(f"{self.path} is not JSON ({error})") from None
+        except (OSError, ValueError, RecursionError) as error:
+            raise ValueError(f"{self.path} is not JSON that can be read ({error})") from None
         if not isinstance(rows, list):
             raise ValueError(f"{self.path} is not a list of rows")
         return rows
@@ -137,20 +139,21 @@ class _Separated(Table):
 
     @staticmethod
     def _text(file: Any, starts: list[int]) -> Iterator[str]:
-        """The lines, noting where each begins."""
+        """The lines, noting where each begins. Below the first, bytes that are not UTF-8 cost only their row."""
         at = 0
         for line in file:
             starts.append(at)
+            yield line.decode("utf-8", "surrogateescape") if at else line.decode("utf-8-sig")
             at += len(line)
-            yield line.decode("utf-8-sig" if starts[-1] == 0 else "utf-8")
 
     def __len__(self) -> int:
         return len(self._starts)
 
     def _at(self, i: int) -> Row:
-        with self.path.open("rb") as file:
-            file.seek(self._starts[i])
-            lines = [file.readline().decode() for _ in range(self._ends[i])]
+        try:
+            lines = [line.decode() for line in _read_lines(self, i, self._starts[i], self._ends[i])]
+        except UnicodeDecodeError as error:
+            raise BadRow(self.where(i), f"it is not UTF-8 ({error}); save the table as UTF-8") from None
         fields = next(csv.reader(lines, delimiter=self._delimiter))
         if len(fields) != len(self._names):
             raise BadRow(self.where(i), f"it has {len(fields)} fields, the first line names {len(self._names)}")
@@ -171,20 +174,41 @@ class _Parquet(Table):
             raise ValueError(f"{path} is not a Parquet file ({error})") from None
         sizes = [self._file.metadata.row_group(k).num_rows for k in range(self._file.num_row_groups)]
         self._ends = np.cumsum(sizes, dtype=np.int64)
-        self._group: tuple[int, Any] | None = None  # the last that was read: neighbours are asked for next
+        self.groups = _Groups()
 
     def __len__(self) -> int:
         return int(self._ends[-1]) if len(self._ends) else 0
 
     def _at(self, i: int) -> Row:
         k = bisect_right(self._ends, i)
-        if self._group is None or self._group[0] != k:
-            try:
-                self._group = (k, self._file.read_row_group(k))
-            except OSError as error:
-                raise BadRow(self.where(i), f"its part of the file is damaged ({error})") from None
         first = int(self._ends[k - 1]) if k else 0
-        return self._group[1].slice(i - first, 1).to_pylist()[0]
+        try:
+            return self.groups.read(self.path, self._file, k).slice(i - first, 1).to_pylist()[0]
+        except Exception as error:  # damage, and values that Python cannot hold, are met with all kinds of exceptions
+            raise BadRow(self.where(i), f"it cannot be decoded ({error}); write or download the file again") from None
+
+
+class _Groups:
+    """Decoded row groups of Parquet files, within `_KEPT` bytes: those asked for last, and always the very last.
+
+    In random order nearly every row is of another group than the one before, and a group is decoded as a whole.
+    """
+
+    def __init__(self) -> None:
+        self._tables: dict[tuple[Path, int], Any] = {}  # in the order in which they were asked for
+
+    def read(self, path: Path, file: Any, k: int) -> Any:
+        """Group k of the file that is open from that path."""
+        table = self._tables.pop((path, k), None)
+        if table is None:
+            table = file.read_row_group(k)
+            room = _KEPT - table.nbytes
+            for key, other in reversed(list(self._tables.items())):
+                room -= other.nbytes
+                if room < 0:
+                    del self._tables[key]
+        self._tables[path, k] = table
+        return table
 
 
 class _Several(Table):
@@ -194,6 +218,10 @@ class _Several(Table):
         super().__init__(path)
         self._tables = tables
         self._ends = np.cumsum([len(table) for table in tables])
+        groups = _Groups()
+        for table in tables:
+            if isinstance(table, _Parquet):
+                table.groups = groups  # a folder may hold hundreds of files
 
     @property
     def folder(self) -> Path:
@@ -215,9 +243,23 @@ class _Several(Table):
         return table[own]
 
 
+def _read_lines(table: Table, i: int, start: int, number: int = 1) -> list[bytes]:
+    """So many lines from that byte of the file on, which are row i."""
+    try:
+        with table.path.open("rb") as file:
+            file.seek(start)
+            return [file.readline() for _ in range(number)]
+    except OSError as error:
+        raise BadRow(table.where(i), f"the file cannot be read ({error.strerror}); check the path") from None
+
+
 def _checked(table: Table, i: int, row: Any) -> Row:
     if not isinstance(row, dict):
         raise BadRow(table.where(i), "this is not an object with named fields")
+    try:
+        json.dumps(row, ensure_ascii=False).encode()
+    except (ValueError, RecursionError) as error:  # JSON can name halves of characters, of which no text is made
+        raise BadRow(table.where(i), f"it holds what no text can be made of ({error})") from None
     return row
 
 

@@ -84,3 +84,5 @@ class SavedTraces(Reader[TraceExample]):
             return TraceExample(Trace.load(folder), str(folder))
         except ValueError as error:
             raise BadRow(folder, str(error).removeprefix(str(folder))) from None
+        except Exception as error:  # decoders meet damaged files with all kinds of exceptions
+            raise BadRow(folder, f"does not hold a trace ({error}); save or download it again") from None

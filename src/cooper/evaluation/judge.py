@@ -44,7 +44,8 @@ class Claim:
 
 
 class _Unjudged(Exception):
-    """This claim was refused, or what answered is no judge: why, in one line. So it may be with every claim."""
+    """This claim was refused, nobody answered, or what did is no judge: why, in one line. So it may be with every
+    claim."""
 
 
 class Judge:
@@ -76,8 +77,8 @@ class Judge:
     def verdicts(self, claims: Sequence[Claim]) -> list[bool | None]:
         """For each claim whether it is right, or None if there is no verdict: no reply, or neither a yes nor a no.
 
-        Raises ValueError if the server refuses to judge at all: an unknown model, a wrong key, or nothing but refusals.
-        One claim that it refuses, such as one that is too long for it, has no verdict.
+        Raises ValueError if the server refuses to judge at all: an unknown model, a wrong key, or nothing but refusals;
+        and if it has not answered once. One claim that it refuses, such as one that is too long for it, has no verdict.
         """
         return self._all(claims, INSTRUCTION, parse_verdict)
 
@@ -134,8 +135,11 @@ class Judge:
             raise ValueError(f"{who}: {_line(error)}") from None
         except self._openai.BadRequestError as error:
             raise _Unjudged(f"{who}: {_line(error)}") from None
-        except self._openai.OpenAIError:
-            return None
+        except self._openai.OpenAIError as error:
+            raise _Unjudged(
+                f"the judge {self.model} at {self.url} does not answer ({_line(error)}); is it running, and is the "
+                "address right?"
+            ) from None
         except (json.JSONDecodeError, AttributeError, TypeError):
             why = "its reply has no choices; is the address right? It often ends in /v1"
             raise _Unjudged(f"what answers at {self.url} is no judge: {why}") from None

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from cooper.data.examples import Example, MapExample, QuestionExample
 from cooper.data.mixture import Unbroken
+from cooper.data.tables import BadRow
 from cooper.layout import Node, Noised, Piece, merge
 from cooper.modalities import modality
 from cooper.model.autoencoder import Autoencoder, patchify
@@ -18,6 +19,10 @@ from cooper.sequence import Sequencer
 from cooper.trace import Drawing, Picture, Segment, Text, Trace
 from cooper.training.noise import noised
 from cooper.training.pointing import Pointer
+
+#: Texts of an example may have so many times the tokens that the model writes in a trace: they are read as well, and
+#: another tokenizer may have made fewer of what another model wrote.
+_ROOM = 4
 
 
 @dataclass(frozen=True)
@@ -54,7 +59,23 @@ class ExampleRows:
 
     def row(self, k: int, seed: int, rng: np.random.Generator, pointing: bool) -> tuple[list[Node], list[Pointer]]:
         """Nobody has said where the things are that words name, so no word learns to point."""
-        return self.nodes(self.examples.example(k), rng), []
+        return self.nodes(self.examples.example(k, self.check), rng), []
+
+    def check(self, example: Example) -> None:
+        """Raises `BadRow` if the example's texts are far longer than any that the model could write.
+
+        A row is one example, whatever it takes; random numbers are drawn only for those that pass.
+        """
+        if isinstance(example, MapExample):
+            return
+        if isinstance(example, QuestionExample):
+            texts = [Text(example.question), Text(example.answer)]
+        else:
+            texts = [s for s in self._own(example.trace).segments if isinstance(s, Text)]
+        tokens = sum(len(self.sequencer.ids(text.text) if text.ids is None else text.ids) for text in texts)
+        most = _ROOM * self.sequencer.config.trace_tokens
+        if tokens > most:
+            raise BadRow(example.name, f"its texts have {tokens} tokens, and may have {most}; shorten them")
 
     def nodes(self, example: Example, rng: np.random.Generator) -> list[Node]:
         """One example, laid out."""
@@ -109,7 +130,7 @@ class ExampleRows:
         """Of each of the first so many draws that show one, a picture, and the map that should be drawn of it."""
         found: list[list[np.ndarray]] = []
         for k in range(8 * n):
-            example = self.examples.example(k)
+            example = self.examples.example(k, self.check)
             if isinstance(example, MapExample) and len(found) < n:
                 found.append([example.picture, example.target])
         return found

@@ -3,9 +3,10 @@
 A stage says what a batch is and what is learned from it (`Stage`). A batch is a pure function of seed and step, so a
 run that was interrupted goes on exactly where its last checkpoint was. Of several processes (`processes.run_in`), each
 takes its share of every batch and the gradients are averaged; two processes of one thread are faster than one of two.
-All of this is for CPUs: nothing here puts a model on a GPU.
-Weights are kept in fp32; where the compute dtype is lower, a copy in that dtype does the forward and backward passes
-(autocast costs a cast at every operation).
+The model is trained where it is: nothing here moves it to a device.
+What is trained is kept in fp32. Where the compute dtype is lower, a copy in that dtype does the forward and backward
+passes (autocast costs a cast at every operation); if what is not trained is in it already, as it is under adapters, the
+model does them itself, and nothing is held twice.
 """
 
 from __future__ import annotations
@@ -119,13 +120,13 @@ class _Steps(Dataset):
 
 
 def _laid_out_like(p: Tensor, tensor: Tensor) -> Tensor:
-    """The same values in the memory layout of p, unless it is of another shape.
+    """The same values where p is, and in its memory layout, unless it is of another shape.
 
     The fused AdamW walks through memory and looks at no strides: a gradient laid out otherwise than its weights (which
     may be channels_last) is added to the wrong ones, without an error.
     """
     if tensor.shape != p.shape or tensor.stride() == p.stride():
-        return tensor
+        return tensor.to(p.device)
     return torch.empty_like(p, dtype=tensor.dtype, requires_grad=False).copy_(tensor)
 
 
@@ -139,7 +140,10 @@ def _first(items: list[Any]) -> Any:
 
 
 class Trainer(Generic[M]):
-    """Runs a stage on a model (fp32), in `folder`: `state.safetensors`, `log.jsonl`, `sheets/`, TensorBoard files."""
+    """Runs a stage on a model, in `folder`: `state.safetensors`, `log.jsonl`, `sheets/`, TensorBoard files.
+
+    What the stage trains is fp32; the rest is that, or `dtype`.
+    """
 
     def __init__(
         self, model: M, stage: Stage[M], optimisation: Optimisation, folder: str | Path, *,
@@ -154,7 +158,8 @@ class Trainer(Generic[M]):
             p.requires_grad_(False)
         for p in self.names.values():
             p.requires_grad_(True)
-        self.compute = model if dtype == torch.float32 else copy.deepcopy(model).to(dtype)
+        rest = {p.dtype for p in model.parameters() if not p.requires_grad}
+        self.compute = model if dtype == torch.float32 or dtype in rest else copy.deepcopy(model).to(dtype)
         self.compute_names = stage.trained(self.compute)
         self.optimisers = self._optimisers()
         self.share = Share.mine()
@@ -332,7 +337,7 @@ class Trainer(Generic[M]):
                     if f"weights/{name}" not in keys or file.get_slice(f"weights/{name}").get_shape() != list(p.shape):
                         raise ValueError(f"{path} is of another model ({name} differs); train in a new folder")
                     p.copy_(file.get_tensor(f"weights/{name}"))
-                    self.average[name] = file.get_tensor(f"average/{name}")
+                    self.average[name].copy_(file.get_tensor(f"average/{name}"))
                     if self.compute is not self.model:
                         self.compute_names[name].copy_(p)
             states: dict[str, dict[str, Tensor]] = {}

@@ -115,6 +115,7 @@ def _process(
     patience = timedelta(hours=12)  # the first one draws and flags while the others wait
     dist.init_process_group("gloo", init_method=f"file://{meeting}", rank=rank, world_size=world, timeout=patience)
     try:
+        wait()  # one that a mistake ends at once would leave others half connected, and theirs would be told instead
         work(*args, quiet or rank > 0)
     finally:
         dist.destroy_process_group()

@@ -14,6 +14,7 @@ from pathlib import Path
 import torch
 
 from cooper.api import Cooper
+from cooper.checkpoints.checkpoint import find
 from cooper.checkpoints.native import save_native
 from cooper.data.codes import codes_after
 from cooper.data.examples import Example
@@ -21,7 +22,8 @@ from cooper.data.mixture import Mixture, Unbroken
 from cooper.data.sets import named, open_set
 from cooper.data.tables import BadRow
 from cooper.evaluation.judge import Judge
-from cooper.hardware import fast_dtype
+from cooper.hardware import check_device, fast_dtype
+from cooper.model.config import Precision
 from cooper.prompts import FILE, Prompts
 from cooper.training.asked import AskedRows
 from cooper.training.examples import ExampleRows, Shaping
@@ -75,6 +77,15 @@ class Tuning:
     """Whether the first broken row ends it; otherwise it is told, passed over and counted."""
     judge: tuple[str, str] | None = None
     """Server and name of a model that judges answers in words (reinforcement)."""
+    device: str = "cpu"
+    """Where the model is trained, as PyTorch names it."""
+
+    @property
+    def precision(self) -> Precision:
+        """What the model is loaded in. Under adapters its own weights stay as they are, and bf16 is what published
+        ones are in; in reinforcement, what is learned from must be as likely as when it was sampled."""
+        supervised = isinstance(self.settings, StageSettings) and self.settings.lora is not None
+        return "bf16" if supervised and fast_dtype(torch.device(self.device)) == torch.bfloat16 else "fp32"
 
 
 def tune(tuning: Tuning, processes: int = 1, quiet: bool = False) -> Path:
@@ -82,6 +93,7 @@ def tune(tuning: Tuning, processes: int = 1, quiet: bool = False) -> Path:
 
     Raises ValueError for sets that cannot be opened, and for what cannot be learned from them.
     """
+    check_device(tuning.device)
     for part in tuning.data:
         part.open()  # what is wrong is told before anything slow begins
     run_in(processes, tuning.run, _train, tuning, quiet=quiet)
@@ -97,9 +109,16 @@ def broken_in(run: Path) -> list[str]:
 def _train(tuning: Tuning, quiet: bool) -> None:
     folder, settings = tuning.run / tuning.name, tuning.settings
     claim(folder, settings, tuning.data, tuning.start, tuning.base, tuning.prompts, tuning.shaping, tuning.judge)
-    cooper = Cooper.load(tuning.start, base=tuning.base, prompts=tuning.prompts)
+    cooper = Cooper.load(
+        tuning.start, tuning.precision, base=tuning.base, prompts=tuning.prompts, device=tuning.device
+    )
     parts = [part.open() for part in tuning.data]
     model = cooper.model.train().requires_grad_(True)
+    if tuning.precision != "fp32":  # the autoencoder is handed on as it is; its errors show in every map
+        exact = find(tuning.start, tuning.base).tensor
+        model.autoencoder.float().load_state_dict(
+            {name: exact(f"autoencoder.{name}") for name in model.autoencoder.state_dict()}
+        )
     model.config = replace(model.config, codes=codes_after((examples for examples, _ in parts), model.config.codes))
     sequencer = replace(cooper.sequencer, config=model.config)
     mixture: Mixture[Example] = Mixture(parts, settings.seed)
@@ -110,8 +129,9 @@ def _train(tuning: Tuning, quiet: bool) -> None:
             # nobody has said where the things are that words name
             supervised = UnifiedStage(tuning.name, rows, rows, replace(settings, point_weight=0.0))
             Trainer(
-                model, supervised, settings.optimisation, folder, dtype=fast_dtype(), sheet_every=settings.sheet_every
-            ).run(quiet)
+                model, supervised, settings.optimisation, folder, dtype=fast_dtype(model.device),
+                sheet_every=settings.sheet_every,
+            ).run(quiet)  # fmt: skip
         else:
             judge = None if tuning.judge is None else Judge(*tuning.judge, cache=folder / "judge.jsonl")
             asked = AskedRows(unbroken, judge is not None)
