@@ -83,6 +83,12 @@ class Answer:
     codes: MapCodes = MapCodes()
     """What the chain's maps stand for."""
 
+    @property
+    def text(self) -> str:
+        """What whoever wants text alone is given: the answer, or, where there is none, the last that was written."""
+        turns = self.trace.turns
+        return self.answer or (turns[-1] if turns else "")
+
     def to_dict(self, maps: Sequence[str | None] = ()) -> dict[str, Any]:
         """The answer as JSON values. `maps` are the paths at which the maps were saved, in order."""
         drawings = iter([*maps, *[None] * len(self.trace.drawings)])

@@ -75,6 +75,7 @@ COMMANDS = Group(
             "Prepare what models are trained on.",
             {"flag": Leaf("data", "Flag", "Find out which questions maps help with.")},
         ),
+        "serve": Leaf("serve", "Serve", "Serve a model over HTTP, as OpenAI's chat completions."),
         "train": Leaf("train", "Train", "Train the tiny model from nothing, up to a stage."),
         "reproduce": Leaf("reproduce", "Reproduce", "Train all that the paper compares, and test its claims."),
         "eval": Group(

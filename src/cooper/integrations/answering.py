@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from cooper.api import Answer, Cooper, Options
+from cooper.api import Cooper, Options
 from cooper.images import ImageSource, load_image
 from cooper.trace import Picture, Text, Trace
 
@@ -35,12 +35,7 @@ class Answerer:
                 raise ValueError(f"{prompt[:60]!r} has {len(pictures)} pictures; only questions about one can be asked")
         # benchmarks' prompts may be far longer than what a person asks
         prompts = [Trace((Picture(load_image(p[0])), Text(prompt.strip()))) for p, prompt in asked]
-        return [text_of(answer) for answer in self.cooper.answer_many(prompts, self.options)]
-
-
-def text_of(answer: Answer) -> str:
-    turns = answer.trace.turns
-    return answer.answer or (turns[-1] if turns else "")
+        return [answer.text for answer in self.cooper.answer_many(prompts, self.options)]
 
 
 def known_options(given: dict[str, Any]) -> dict[str, Any]:

@@ -1,0 +1,53 @@
+"""`cooper serve`: a model behind OpenAI's chat completions, for clients and harnesses."""
+
+from __future__ import annotations
+
+import socket
+from dataclasses import dataclass
+
+from cooper.commands.options import WithModel
+
+
+@dataclass(frozen=True)
+class Serve(WithModel):
+    """Serve a model over HTTP, as OpenAI's chat completions: one user message with a text and a picture as a data URL.
+
+    POST /v1/chat/completions, GET /v1/models, GET /health. The answer is the message's content; "cooper" beside it has
+    the chain, its maps as data URLs. temperature, top_p, seed and mode may come with each request; requests that wait
+    at the same time are answered together. There are no passwords: whoever reaches the port may ask.
+    """
+
+    host: str = "127.0.0.1"
+    """Address to listen at; 0.0.0.0 is every one this machine has."""
+    port: int = 8000
+    """Port to listen at; 0 takes a free one."""
+    mode: str = "interleaved"
+    """How to answer where a request does not say: direct, text, perception or interleaved."""
+
+    def run(self) -> int:
+        from cooper.policy import policy
+
+        if not 0 <= self.port < 1 << 16:
+            raise ValueError(f"--port is a number from 0 to 65535, not {self.port}")
+        policy(self.mode)
+        try:
+            import uvicorn
+
+            from cooper.serving.app import make_app
+        except ImportError:
+            raise ImportError("serving needs an extra: pip install 'cooper-spatial[serve]'") from None
+        from cooper.api import Options
+
+        # before the model is loaded: a port that is taken is told at once
+        family = socket.AF_INET6 if ":" in self.host else socket.AF_INET
+        try:
+            listening = socket.create_server((self.host, self.port), family=family)
+        except (OSError, UnicodeError) as error:
+            why = getattr(error, "strerror", None) or error
+            raise ValueError(f"cannot listen at {self.host}, port {self.port}: {why}; choose others") from None
+        with listening:
+            app = make_app(self.load(), Options(mode=self.mode))
+            host = f"[{self.host}]" if ":" in self.host else self.host
+            print(f"{self.model} at http://{host}:{listening.getsockname()[1]}/v1 (Ctrl-C ends it)", flush=True)
+            uvicorn.Server(uvicorn.Config(app, log_level="warning")).run(sockets=[listening])
+        return 0

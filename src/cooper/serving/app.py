@@ -1,0 +1,172 @@
+"""A model behind the interface that clients and harnesses know: OpenAI's chat completions, with one picture.
+
+A question is one user message with one picture, as a data URL: nothing is fetched from anywhere. The answer is the
+message's content; beside it, under "cooper", is what `cooper ask --json` prints, with the drawn maps as data URLs.
+"""
+
+from __future__ import annotations
+
+import base64
+import io
+import re
+import time
+import uuid
+from dataclasses import replace
+from typing import Any, Literal
+
+from fastapi import FastAPI, Request
+from fastapi.responses import JSONResponse
+from PIL import Image
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from cooper.api import Answer, Cooper, Options
+from cooper.images import load_image
+from cooper.serving.together import Busy, Together
+from cooper.trace import Picture, Text, Trace
+
+#: most bytes of a request; a picture of 80 megapixels as JPEG fits
+MAX_BODY = 64 << 20
+#: most characters of a question, which benchmarks make far longer than people do
+MAX_QUESTION = 20_000
+_DATA_URL = re.compile(r"data:image/[\w.+-]+;base64,", re.ASCII)
+
+
+class Refused(Exception):
+    """A request that cannot be answered: an HTTP status, and why, in one line."""
+
+    def __init__(self, status: int, why: str):
+        super().__init__(why)
+        self.status = status
+
+
+class Part(BaseModel):
+    """A part of a message's content."""
+
+    type: Literal["text", "image_url"]
+    text: str = ""
+    image_url: dict[str, Any] | None = None
+
+
+class Message(BaseModel):
+    role: Literal["system", "developer", "user", "assistant"]
+    content: str | list[Part]
+
+    @property
+    def parts(self) -> list[Part]:
+        return [Part(type="text", text=self.content)] if isinstance(self.content, str) else self.content
+
+
+class Chat(BaseModel):
+    """What is read of a request. Other fields, such as the most tokens, have no meaning here and are passed over: a
+    chain ends when it has answered."""
+
+    model_config = ConfigDict(extra="ignore")
+    model: str | None = None
+    messages: list[Message]
+    mode: str | None = None
+    """Not OpenAI's: the way of answering."""
+    temperature: float | None = Field(None, ge=0, le=2)
+    top_p: float | None = Field(None, gt=0, le=1)
+    seed: int | None = Field(None, ge=0)
+    n: int = 1
+    stream: bool = False
+
+    def prompt(self) -> Trace:
+        """The picture and the question. Raises `Refused` unless there is one of each."""
+        if any(message.role == "assistant" for message in self.messages):
+            raise Refused(400, "only single questions can be asked, without earlier turns; send one user message")
+        parts = [part for message in self.messages for part in message.parts]
+        urls = [str((part.image_url or {}).get("url", "")) for part in parts if part.type == "image_url"]
+        text = "\n".join(part.text.strip() for part in parts if part.type == "text").strip()
+        if len(urls) != 1:
+            raise Refused(400, f"a question is about one picture; this one has {len(urls)}")
+        if not 0 < len(text) <= MAX_QUESTION:
+            raise Refused(400, f"a question has between 1 and {MAX_QUESTION} characters; this one has {len(text)}")
+        return Trace((Picture(load_image(_content(urls[0]))), Text(text)))
+
+    def options(self, defaults: Options) -> Options:
+        """How it is to be answered. Raises `Refused` for what cannot be done."""
+        if self.stream or self.n != 1:
+            raise Refused(400, "answers come whole and one at a time; leave out stream and n")
+        given = {name: getattr(self, name) for name in ("mode", "temperature", "top_p", "seed")}
+        return replace(defaults, **{name: value for name, value in given.items() if value is not None})
+
+
+def make_app(cooper: Cooper, options: Options) -> FastAPI:
+    """The server of a model; requests may change some of the options."""
+    app = FastAPI(title="COOPER", docs_url=None, redoc_url=None, openapi_url=None)
+    together, called = Together(cooper), cooper.name
+
+    @app.get("/health")
+    async def health() -> dict[str, str]:
+        return {"status": "ok", "model": called}
+
+    @app.get("/v1/models")
+    async def models() -> dict[str, Any]:
+        return {"object": "list", "data": [{"id": called, "object": "model", "created": 0, "owned_by": "cooper"}]}
+
+    @app.post("/v1/chat/completions")
+    async def complete(request: Request) -> JSONResponse:
+        try:
+            chat = Chat.model_validate_json(await _body(request))
+            if chat.model not in (None, called):
+                raise Refused(404, f"there is no model {chat.model!r} here; this is {called}")
+            how = chat.options(options)
+            cooper.policy(how.mode)
+            return JSONResponse(_completion(await together.answer(chat.prompt(), how), called))
+        except ValidationError as error:
+            # content is text or a list, and neither fits: what is wrong deeper inside is what was meant
+            told = max(error.errors(include_url=False), key=lambda one: len(one["loc"]))
+            return _error(400, f"{'.'.join(map(str, told['loc'])) or 'the request'}: {told['msg']}")
+        except Refused as error:
+            return _error(error.status, str(error))
+        except Busy as error:
+            return _error(503, str(error))
+        except ValueError as error:
+            return _error(400, str(error))
+
+    return app
+
+
+async def _body(request: Request) -> bytes:
+    """All of a request, unless it is too much."""
+    body = bytearray()
+    async for chunk in request.stream():
+        body += chunk
+        if len(body) > MAX_BODY:
+            raise Refused(413, f"a request has at most {MAX_BODY >> 20} MiB; send a smaller picture")
+    return bytes(body)
+
+
+def _content(url: str) -> bytes:
+    """The bytes of a data URL."""
+    match = _DATA_URL.match(url)
+    if match is None:
+        raise Refused(400, "a picture is sent as a data URL (data:image/png;base64,...); none is fetched")
+    try:
+        return base64.b64decode(url[match.end() :], validate=True)
+    except ValueError as error:
+        raise Refused(400, f"the picture is broken base64 ({error})") from None
+
+
+def _completion(answer: Answer, model: str) -> dict[str, Any]:
+    maps = [_png(answer.codes.view(drawing).image) for drawing in answer.trace.drawings]
+    ended = "length" if answer.reason in ("length", "turns") else "stop"
+    return {
+        "id": f"chatcmpl-{uuid.uuid4().hex}", "object": "chat.completion", "created": int(time.time()), "model": model,
+        "choices": [
+            {"index": 0, "message": {"role": "assistant", "content": answer.text}, "finish_reason": ended}
+        ],
+        "cooper": answer.to_dict(maps),
+    }  # fmt: skip
+
+
+def _png(image: Any) -> str:
+    file = io.BytesIO()
+    Image.fromarray(image).save(file, "PNG")
+    return f"data:image/png;base64,{base64.b64encode(file.getvalue()).decode()}"
+
+
+def _error(status: int, why: str) -> JSONResponse:
+    kind = "server_error" if status >= 500 else "invalid_request_error"
+    return JSONResponse({"error": {"message": why, "type": kind, "code": None, "param": None}}, status)

@@ -1,0 +1,72 @@
+"""Requests that wait at the same time are answered together: the engine advances many traces at once.
+
+One thread runs the model. What is waiting when it is free, and wants to be answered in the same way, is its next batch.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+from cooper.api import Answer, Cooper, Options
+from cooper.trace import Trace
+
+
+class Busy(Exception):
+    """More is waiting than can be answered in reasonable time."""
+
+
+@dataclass
+class _Waiting:
+    prompt: Trace
+    options: Options
+    answer: asyncio.Future[Answer]
+
+
+class Together:
+    """Answers prompts of many callers, at most `batch` at once; at most `room` may wait. Used within one event loop."""
+
+    def __init__(self, cooper: Cooper, batch: int = 64, room: int = 1024):
+        self.cooper, self.batch, self.room = cooper, batch, room
+        self._waiting: deque[_Waiting] = deque()
+        # always the same thread, so that PyTorch knows its number of threads
+        self._thread = ThreadPoolExecutor(1, "model")
+        self._working: asyncio.Task[None] | None = None
+
+    async def answer(self, prompt: Trace, options: Options) -> Answer:
+        """The answer, whoever else is answered with it. Raises `Busy` if too many wait, and ValueError as
+        `Cooper.answer_many`."""
+        if len(self._waiting) >= self.room:
+            raise Busy(f"{len(self._waiting)} requests are waiting; try again later")
+        one = _Waiting(prompt, options, asyncio.get_running_loop().create_future())
+        self._waiting.append(one)
+        if self._working is None or self._working.done():
+            self._working = asyncio.create_task(self._work())
+        return await one.answer
+
+    async def _work(self) -> None:
+        loop = asyncio.get_running_loop()
+        while batch := self._next():
+            prompts = [one.prompt for one in batch]
+            try:
+                answers = await loop.run_in_executor(
+                    self._thread, self.cooper.answer_many, prompts, batch[0].options
+                )
+            except Exception as error:  # whoever asked is told; the others' turn comes all the same
+                for one in batch:
+                    if not one.answer.done():
+                        one.answer.set_exception(error)
+                continue
+            for one, answer in zip(batch, answers, strict=True):
+                if not one.answer.done():  # its caller may have left
+                    one.answer.set_result(answer)
+
+    def _next(self) -> list[_Waiting]:
+        """Of those whose callers are still there: the first, and what can be answered with it."""
+        there = [one for one in self._waiting if not one.answer.done()]
+        batch = [one for one in there if one.options == there[0].options][: self.batch]
+        taken = {id(one) for one in batch}
+        self._waiting = deque(one for one in there if id(one) not in taken)
+        return batch

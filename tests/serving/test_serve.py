@@ -1,0 +1,222 @@
+"""The server, over real HTTP, asked by OpenAI's own client and by hand."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import io
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from cooper import Cooper
+from cooper.api import Answer, Options
+from cooper.cli import main
+from cooper.files import shipped
+from cooper.images import load_image
+from cooper.trace import Picture, Text, Trace
+
+pytest.importorskip("fastapi")
+uvicorn = pytest.importorskip("uvicorn")
+
+from cooper.serving import app as app_module  # noqa: E402
+from cooper.serving.app import make_app  # noqa: E402
+from cooper.serving.together import Busy, Together  # noqa: E402
+
+FOLDER = shipped("tiny")
+assert FOLDER is not None
+ROOM = sorted((FOLDER.parent / "examples").rglob("*.png"))[0]
+QUESTION = "How many objects are there?"
+
+
+def data_url(content: bytes, kind: str = "png") -> str:
+    return f"data:image/{kind};base64,{base64.b64encode(content).decode()}"
+
+
+def asking(*urls: str, text: str = QUESTION, **more: Any) -> dict[str, Any]:
+    """A request about these pictures."""
+    pictures = [{"type": "image_url", "image_url": {"url": url}} for url in urls]
+    return {"messages": [{"role": "user", "content": [*pictures, {"type": "text", "text": text}]}], **more}
+
+
+class Counting(Cooper):
+    """Remembers how many prompts came at a time."""
+
+    batches: list[int]
+
+    def answer_many(self, prompts: Any, *options: Options, **changes: Any) -> list[Answer]:
+        self.batches.append(len(prompts))
+        return super().answer_many(prompts, *options, **changes)
+
+
+@pytest.fixture(scope="module")
+def cooper() -> Counting:
+    loaded = Counting.load("tiny")
+    assert isinstance(loaded, Counting)
+    loaded.batches = []
+    return loaded
+
+
+@pytest.fixture(scope="module")
+def address(cooper: Counting) -> Iterator[str]:
+    listening = socket.create_server(("127.0.0.1", 0))
+    server = uvicorn.Server(uvicorn.Config(make_app(cooper, Options(mode="direct")), log_level="warning"))
+    thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]})
+    thread.start()
+    yield f"http://127.0.0.1:{listening.getsockname()[1]}"
+    server.should_exit = True
+    thread.join()
+
+
+def post(address: str, body: bytes | dict[str, Any]) -> tuple[int, dict[str, Any]]:
+    content = body if isinstance(body, bytes) else json.dumps(body).encode()
+    request = urllib.request.Request(f"{address}/v1/chat/completions", content, {"Content-Type": "application/json"})
+    try:
+        with urllib.request.urlopen(request) as reply:
+            return reply.status, json.load(reply)
+    except urllib.error.HTTPError as error:
+        return error.code, json.load(error)
+
+
+def test_openais_client_is_answered_as_the_library_answers(address: str, cooper: Counting) -> None:
+    openai = pytest.importorskip("openai")
+    client = openai.OpenAI(base_url=f"{address}/v1", api_key="none")
+    assert [model.id for model in client.models.list()] == ["tiny"]
+    url = data_url(ROOM.read_bytes())
+    for mode in ("direct", "interleaved"):
+        made = client.chat.completions.create(
+            model="tiny", max_tokens=50, extra_body={"mode": mode}, messages=[
+                {"role": "system", "content": "You look closely."},
+                {"role": "user", "content": [
+                    {"type": "text", "text": QUESTION}, {"type": "image_url", "image_url": {"url": url}},
+                ]},
+            ],
+        )  # fmt: skip
+        prompt = Trace((Picture(load_image(ROOM)), Text(f"You look closely.\n{QUESTION}")))
+        own = cooper.answer_many([prompt], mode=mode)[0]
+        assert made.choices[0].message.content == own.text and made.choices[0].finish_reason == "stop"
+        turns = made.model_extra["cooper"]["turns"]
+        assert [turn["text"] for turn in turns] == list(own.trace.turns)
+        maps = [turn["map"] for turn in turns if turn["map"]]
+        assert len(maps) == len(own.trace.drawings) == (mode == "interleaved")
+        for url_of_map, drawing in zip(maps, own.trace.drawings, strict=True):
+            shown = np.asarray(Image.open(io.BytesIO(base64.b64decode(url_of_map.partition(",")[2]))))
+            assert np.array_equal(shown, own.codes.view(drawing).image)
+
+
+def test_what_waits_is_answered_together(address: str, cooper: Counting) -> None:
+    url = data_url(ROOM.read_bytes())
+    asked = [asking(url, text=text) for text in (QUESTION, "What color is the ball?", "Is there a red ball?")] * 4
+    asked.append(asking(url, mode="text"))  # not with the others
+    alone = [post(address, one)[1]["choices"][0]["message"]["content"] for one in asked[:3]]
+    cooper.batches.clear()
+    with ThreadPoolExecutor(len(asked)) as pool:
+        replies = list(pool.map(lambda one: post(address, one), asked))
+    assert [status for status, _ in replies] == [200] * 13
+    assert [reply["choices"][0]["message"]["content"] for _, reply in replies[:12]] == alone * 4
+    assert replies[-1][1]["cooper"]["mode"] == "text"
+    assert sum(cooper.batches) == 13 and len(cooper.batches) < 8
+
+
+@pytest.mark.parametrize(
+    ("body", "status", "why"),
+    [
+        (b"{", 400, "JSON"),
+        ({"model": "tiny"}, 400, "messages: Field required"),
+        (asking(), 400, "about one picture; this one has 0"),
+        (asking("data:image/png;base64,AA==", "data:image/png;base64,AA=="), 400, "this one has 2"),
+        (asking("https://127.0.0.1:1/room.png"), 400, "sent as a data URL"),
+        (asking("file:///etc/passwd"), 400, "sent as a data URL"),
+        (asking("data:image/png;base64,?"), 400, "broken base64"),
+        (asking(data_url(b"nothing")), 400, "the picture given as bytes"),
+        (asking(data_url(ROOM.read_bytes()), text=" "), 400, "this one has 0"),
+        (asking(data_url(ROOM.read_bytes()), text="a" * 20_001), 400, "between 1 and 20000 characters"),
+        (asking(data_url(ROOM.read_bytes()), model="gpt"), 404, "there is no model 'gpt' here; this is tiny"),
+        (asking(data_url(ROOM.read_bytes()), mode="dream"), 400, "dream"),
+        (asking(data_url(ROOM.read_bytes()), stream=True), 400, "leave out stream"),
+        (asking(data_url(ROOM.read_bytes()), temperature=-1), 400, "temperature: "),
+        ({"messages": [{"role": "assistant", "content": "Yes."}]}, 400, "without earlier turns"),
+        ({"messages": [{"role": "user", "content": [{"type": "video"}]}]}, 400, "0.type: Input should be 'text' or"),
+    ],
+)
+def test_mistakes_are_told_as_openai_tells_them(
+    body: bytes | dict[str, Any], status: int, why: str, address: str, cooper: Counting
+) -> None:
+    cooper.batches.clear()
+    code, reply = post(address, body)
+    assert (code, reply["error"]["type"]) == (status, "invalid_request_error") and why in reply["error"]["message"]
+    assert "\n" not in reply["error"]["message"] and not cooper.batches
+    assert post(address, asking(data_url(ROOM.read_bytes())))[0] == 200, "it goes on"
+
+
+def test_too_much_is_refused(address: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(app_module, "MAX_BODY", 1000)
+    code, reply = post(address, asking(data_url(bytes(2000))))
+    assert code == 413 and "smaller picture" in reply["error"]["message"]
+
+
+def test_one_batchs_error_and_a_caller_that_left_cost_nobody_else(cooper: Counting) -> None:
+    prompt = Trace((Picture(load_image(ROOM)), Text(QUESTION)))
+
+    async def ask() -> tuple[list[Any], list[int]]:
+        together, direct = Together(cooper, room=4), Options(mode="direct")
+        cooper.batches.clear()
+        broken, left, well, same = (
+            asyncio.create_task(together.answer(prompt, options))
+            for options in (Options(samples=0), direct, direct, direct)
+        )
+        await asyncio.sleep(0)
+        with pytest.raises(Busy, match="4 requests are waiting"):
+            await together.answer(prompt, direct)
+        left.cancel()
+        return await asyncio.gather(broken, left, well, same, return_exceptions=True), cooper.batches
+
+    (broken, left, well, same), batches = asyncio.run(ask())
+    assert isinstance(broken, ValueError) and isinstance(left, asyncio.CancelledError)
+    assert well.answer == same.answer and batches == [1, 2]
+
+
+def test_the_command(capfd: pytest.CaptureFixture[str]) -> None:
+    argv = [sys.executable, "-m", "cooper", "serve", "--port", "0", "--mode", "direct"]
+    serving = subprocess.Popen(argv, stdout=subprocess.PIPE, text=True, env={**os.environ, "COLUMNS": "200"})
+    assert serving.stdout is not None
+    line = serving.stdout.readline()
+    address = line.split()[2].removesuffix("/v1")
+    assert line.startswith("tiny at http://127.0.0.1:") and post(address, asking(data_url(ROOM.read_bytes())))[0] == 200
+    with urllib.request.urlopen(f"{address}/health") as reply:
+        assert json.load(reply) == {"status": "ok", "model": "tiny"}
+    taken = address.rpartition(":")[2]
+    assert main(["serve", "--port", taken]) == 2
+    assert f"cannot listen at 127.0.0.1, port {taken}: Address already in use" in capfd.readouterr().err
+    began = time.monotonic()
+    serving.send_signal(signal.SIGINT)
+    assert serving.wait(20) in (0, 130) and time.monotonic() - began < 15
+
+
+@pytest.mark.parametrize(
+    ("argv", "why"),
+    [
+        (["--port", "70000"], "--port is a number from 0 to 65535"),
+        (["--mode", "dream"], "dream"),
+        (["--host", "not.a.host.invalid", "--port", "0"], "cannot listen at not.a.host.invalid"),
+        (["--model", "nowhere", "--port", "0"], "there is no model 'nowhere'"),
+    ],
+)
+def test_mistakes(argv: list[str], why: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["serve", *argv]) == 2
+    told = capsys.readouterr().err
+    assert told.startswith("cooper: ") and why in told and told.count("\n") == 1
