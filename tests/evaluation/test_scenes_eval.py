@@ -221,6 +221,7 @@ def test_perfect_maps(
     assert drawn == ["depth", "segmentation"]
     depth = result["depth"]
     assert depth["abs_rel"] < 0.005 and depth["delta1"] > 0.999 and depth["objects"]["abs_rel"] < 0.005
+    assert depth["objects"]["distances"] > 0.99, "read off without a mistake"
     low, high = depth["intervals"]["abs_rel"]
     assert low <= depth["abs_rel"] <= high
     assert result["segmentation"]["miou"] > 0.9  # all but objects of a few pixels

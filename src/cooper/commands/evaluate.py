@@ -91,7 +91,7 @@ def _maps(result: dict[str, Any]) -> Table:
         "segmentation": result.get("segmentation", {}), "autoencoder, depth": result["autoencoder"],
     }  # fmt: skip
     for name, values in figures.items():
-        for figure in ("abs_rel", "delta1", "rmse", "miou"):
+        for figure in ("abs_rel", "delta1", "rmse", "distances", "miou"):
             if figure in values:
                 low, high = values["intervals"][figure]
                 table.add_row(name, figure, f"{values[figure]:.4f}", f"{low:.4f} .. {high:.4f}")

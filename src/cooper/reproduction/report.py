@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from functools import reduce
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -17,9 +19,11 @@ from cooper.scenes.question import GENERAL, SPATIAL, TASKS
 
 #: (mean of the spatial sets, of all) in the paper's table, method section 7; spatial are SIBench, Q-Spatial+ and MMVP
 PAPER = {"base": (55.14, 60.49), "PE": (57.46, 59.45), "RE": (55.94, 62.24), "COOPER": (62.05, 66.42)}
-#: figures of drawn maps: (map, figure, title)
+#: figures of drawn maps: where `evaluate_maps` has them, title
 MAPS = (
-    ("depth", "abs_rel", "depth AbsRel"), ("depth", "delta1", "depth delta1"), ("segmentation", "miou", "mIoU"),
+    (("depth", "abs_rel"), "depth AbsRel"), (("depth", "delta1"), "depth delta1"),
+    (("depth", "objects", "abs_rel"), "AbsRel of objects"), (("depth", "objects", "distances"), "distances, MRA"),
+    (("segmentation", "miou"), "mIoU"),
 )  # fmt: skip
 
 
@@ -92,11 +96,13 @@ def _text(
     if drawn:
         lines += [
             "", "## Maps", "",
-            f"Of the first {plan.n_maps} test scenes of each seed, drawn on demand; metric depth, no alignment.", "",
+            f"Of the first {plan.n_maps} test scenes of each seed, drawn on demand; metric depth, no alignment. "
+            "Distances to the camera are read off the map without a mistake, from the true pixels of each object: "
+            "where they are no better than answers are, maps cannot help with them.", "",
             *_table(
-                ("after", *(title for *_, title in MAPS)),
+                ("after", *(title for _, title in MAPS)),
                 [
-                    (stage, *(_mean(s.figures.maps[stage][kind][figure] for s in seeds) for kind, figure, _ in MAPS))
+                    (stage, *(_mean(_at(s.figures.maps[stage], path) for s in seeds) for path, _ in MAPS))
                     for stage in drawn
                 ],
             ),
@@ -159,6 +165,10 @@ def _hours(seeds: Sequence[SeedResults]) -> list[str]:
 
 def _answers_of(logs: Sequence[Sequence[Row]], part: slice) -> str:
     return _mean(row["reward/answer"] for log in logs for row in log[part])
+
+
+def _at(figures: Mapping[str, Any], path: Sequence[str]) -> float:
+    return reduce(lambda found, name: found[name], path, figures)  # type: ignore[arg-type,return-value]
 
 
 def _mean(values: Iterable[float]) -> str:
