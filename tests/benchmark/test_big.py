@@ -93,3 +93,11 @@ def test_an_interrupted_run_leaves_nothing(tmp_path: Path, sign: signal.Signals)
     out, err = run.communicate(timeout=60)
     assert (run.returncode, out, err) == (130, "", "cooper: interrupted\n")
     assert not any(tmp_path.iterdir())
+
+
+@pytest.mark.slow
+def test_the_published_size_answers_in_16_gib(tmp_path: Path) -> None:
+    """29.5 GB on the disk, and some six minutes on two cores."""
+    result = bench_big(bagel_7b(), "bagel_7b", "int4", tmp_path)
+    print(json.dumps(result))
+    assert result["finite"] and result["checkpoint_bytes"] > 29e9 and result["peak_gib"] < 16
