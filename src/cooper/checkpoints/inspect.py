@@ -66,7 +66,8 @@ def weight_bytes(config: ModelConfig, precision: Precision) -> int:
 
 
 def training_bytes(config: ModelConfig, lora: Lora | None = None) -> int:
-    """Bytes that supervised training holds between the two passes (`training.loop`), computing in bf16.
+    """Bytes that supervised training on a user's own data holds between the two passes (`training.tuning`), computing
+    in bf16.
 
     Of what is trained: weights, gradients, AdamW's two moments and an average, all in fp32. Under adapters the model is
     in bf16 beside that, its autoencoder in fp32; otherwise it is in fp32, with a copy in bf16 that computes, and has

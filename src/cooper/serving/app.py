@@ -6,6 +6,7 @@ message's content; beside it, under "cooper", is what `cooper ask --json` prints
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import io
 import re
@@ -17,7 +18,7 @@ from typing import Any, Literal
 from fastapi import FastAPI, Request
 from fastapi.responses import JSONResponse
 from PIL import Image
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, Field, ValidationError
 
 from cooper.api import Answer, Cooper, Options
 from cooper.images import load_image
@@ -60,7 +61,6 @@ class Chat(BaseModel):
     """What is read of a request. Other fields, such as the most tokens, have no meaning here and are passed over: a
     chain ends when it has answered."""
 
-    model_config = ConfigDict(extra="ignore")
     model: str | None = None
     messages: list[Message]
     mode: str | None = None
@@ -113,7 +113,8 @@ def make_app(cooper: Cooper, options: Options) -> FastAPI:
                 raise Refused(404, f"there is no model {chat.model!r} here; this is {called}")
             how = chat.options(options)
             cooper.policy(how.mode)
-            return JSONResponse(_completion(await together.answer(chat.prompt(), how), called))
+            prompt = await asyncio.to_thread(chat.prompt)  # a large picture takes a while to be read
+            return JSONResponse(_completion(await together.answer(prompt, how), called))
         except ValidationError as error:
             # content is text or a list, and neither fits: what is wrong deeper inside is what was meant
             told = max(error.errors(include_url=False), key=lambda one: len(one["loc"]))
