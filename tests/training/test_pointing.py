@@ -16,7 +16,7 @@ from cooper.model.packed import losses
 from cooper.model.presets import dummy
 from cooper.scenes.render import View
 from cooper.scenes.world import SHAPES, Camera, Scene, Thing, sample_scene
-from cooper.training.pointing import Mentions, Pointers, Pointing, gather, pointers
+from cooper.training.pointing import Brought, Mentions, Pointers, Pointing, gather, pointers
 
 TOKENS = sequencer(random_model())
 PATCH = dummy().vision.patch
@@ -113,7 +113,7 @@ def test_several_things_are_looked_at_alike_however_large() -> None:
 def test_what_is_measured_is_the_distance_from_pointing_well() -> None:
     found = Pointers(
         torch.tensor([0, 1]), torch.tensor([[2, 3], [4, 5]]), torch.tensor([[0.25, 0.75], [1.0, 0.0]]),
-        torch.tensor([False, True]),
+        torch.tensor([False, True]), Brought.of([]), Brought.of([]),
     )  # fmt: skip
     q, k = torch.zeros(1, 6, 4, 16), torch.zeros(1, 6, 2, 16)
     q[0, :2, 0, 0] = 4.0
@@ -125,11 +125,61 @@ def test_what_is_measured_is_the_distance_from_pointing_well() -> None:
         seen.append(layer)
         return q.flatten(2)
 
-    watching = Pointing(attend, found, 6, measured)
+    watching = Pointing(attend, found, 6, measured, [])
     for layer in range(6):
         watching(layer, q, k, k)
     assert seen == list(range(6))
     assert [float(x) for x in measured] == pytest.approx([0.0, float(np.log(2))], abs=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("text", "written"),
+    [
+        ("red ball 3.5; blue ball 12.4.", ["35", "124"]), ("On the map, the red ball is 2.6 m away, so 5.", ["26"]),
+        ("red ball at 2.9, 3.1; red box at 4.0, 1.2. 1.1 across", ["2931", "4012"]), ("red ball and box", ["", ""]),
+        ("1 red ball 3, 2 blue ball 12, no more", ["3", "12"]), ("the red ball, as far as I can see, is 5 m", [""]),
+    ],
+)  # fmt: skip
+def test_digits_of_the_number_that_follows_a_name(text: str, written: list[str]) -> None:
+    ids, mentions = TOKENS.ids(text), Mentions(TOKENS.tokenizer)
+    names = [k for k, _ in mentions.find(ids, SCENE)]
+    told = {k: "".join(TOKENS.text([ids[w + 1]]).strip() for w in mentions.writes(ids, k, names)) for k in names}
+    ends = [k for k in names if TOKENS.text([ids[k]]).strip() in SHAPES]
+    assert [told[k] for k in ends] == written
+    assert not any(told[k] for k in names if k not in ends), "what comes before a name in a numbered list tells nothing"
+
+
+def test_a_map_is_read_in_the_colour_of_the_thing() -> None:
+    image = torch.zeros(3, 64, 64)
+    image[:, torch.from_numpy(LABELS == 1)] = torch.tensor([0.5, -0.25, 1.0])[:, None]
+    told = words("the red ball is 2.6 m away, the red objects", True)
+    nodes = merge([[PICTURE, words("How far is it?"), Seen(image), told]])
+    found = pointers(nodes, SCENE, VIEW, PATCH, Mentions(TOKENS.tokenizer))
+    (read,) = (p for p in found if p.color is not None)
+    assert read.is_map and read.color == pytest.approx([0.5, -0.25, 1.0])
+    layout = lay_out(nodes, dummy())
+    batch = collate([layout], dummy())
+    gathered = gather([(layout, found)], batch.positions.shape[1])
+    assert gathered is not None
+    und = batch.und_ids.flatten().tolist()
+    assert [TOKENS.text([und[t]]).strip() for t in gathered.named.tokens] == ["ball"]
+    assert [TOKENS.text([und[t + 1]]).strip() for t in gathered.written.tokens] == ["2", "6"]
+
+    def attend(layer: int, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+        out = torch.full(q.shape, float(layer)).flatten(2)
+        if layer == 1:
+            out.view(-1, out.shape[-1])[gathered.named.tokens, :3] = 2 * torch.tensor([0.5, -0.25, 1.0])
+        return out
+
+    reading: list[Tensor] = []
+    watching = Pointing(attend, gathered, 6, [], reading)
+    q, k = torch.randn(1, batch.positions.shape[1], 4, 16), torch.randn(1, batch.positions.shape[1], 2, 16)
+    for layer in range(6):
+        watching(layer, q, k, k)
+    above = [(2 - 1) ** 2, (2 + 0.5) ** 2, (2 - 2) ** 2], [(3 - 1) ** 2, (3 + 0.5) ** 2, (3 - 2) ** 2]
+    assert [x.tolist() for x in reading] == [
+        pytest.approx([np.mean(above[0])]), pytest.approx([np.mean(above[1])] * 2)
+    ], "of the layer above that of pictures at the name, and of the one above that where the number is written"
 
 
 def test_pointing_can_be_learned() -> None:
@@ -147,7 +197,7 @@ def test_pointing_can_be_learned() -> None:
     history, measured = [], list[Tensor]()
     for _ in range(60):
         measured.clear()
-        losses(model, batch, lambda attend: Pointing(attend, found, model.config.decoder.layers, measured))
+        losses(model, batch, lambda attend: Pointing(attend, found, model.config.decoder.layers, measured, []))
         loss = torch.cat(measured).mean()
         optimiser.zero_grad()
         loss.backward()

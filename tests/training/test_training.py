@@ -19,6 +19,7 @@ from torch import Tensor, nn
 
 from cooper.inference.engine import Engine
 from cooper.layout import NO_LABEL, Noised, Seen, Words, chain, collate, lay_out
+from cooper.modalities import Depth, modality
 from cooper.model.autoencoder import Autoencoder
 from cooper.model.packed import losses
 from cooper.model.presets import dummy
@@ -219,6 +220,79 @@ def test_only_some_scenes_come_with_spatial_answers(images: SceneImages, latents
     assert drawn.keys() == set(range(len(some))) and 0.6 < (drawn[0] + drawn[1]) / 600 < 0.85
     assert abs(drawn[0] - drawn[1]) < 80
     assert [some.scene(k, 3) for k in range(40)] == [some.scene(k, 3) for k in range(40)]
+
+
+def test_rows_of_maps_alone_and_of_reading_leave_the_others_as_they_are(images: SceneImages, latents: Latents) -> None:
+    usual = rows_of(images, latents, maps=1.0, told=0.2, sums=0.3)
+    rows = rows_of(images, latents, maps=1.0, told=0.2, sums=0.3, maps_alone=0.25, read=0.15)
+    kinds = {"told": 0, "sums": 0, "usual": 0, "maps": 0, "reading": 0}
+    rng = np.random.default_rng(0)
+    for _ in range(4000):
+        kinds[rows._kind(rng)] += 1
+    expected = {"told": 0.12, "sums": 0.18, "usual": 0.3, "maps": 0.25, "reading": 0.15}
+    assert {k: n / 4000 for k, n in kinds.items()} == pytest.approx(expected, abs=0.03)
+    assert {usual._kind(rng) for _ in range(200)} == {"told", "sums", "usual"}
+
+
+def test_a_row_of_maps_alone_has_nothing_to_say(images: SceneImages, latents: Latents) -> None:
+    rows = rows_of(
+        images, latents, maps=1.0, told=0.3, maps_alone=1.0, modes=(("direct", 0.5), ("perception", 0.5)),
+        view_dropout=0.5,
+    )  # fmt: skip
+    for i in range(len(rows)):
+        nodes = rows.nodes(i, np.random.default_rng(i))
+        kinds = [type(node.piece).__name__ for node in nodes]
+        assert kinds == ["Clean", "Seen", "Words", "Noised", "Words", "Noised"], "one picture, two maps to be drawn"
+        assert not any(isinstance(node.piece, Words) and node.piece.loss for node in nodes)
+
+
+def test_reading_is_practised_on_maps_of_something_else(images: SceneImages, latents: Latents) -> None:
+    """The numbers follow from the map that is shown; those that are true of the picture would be wrong."""
+    rows = rows_of(images, latents, tokens=9000, read=1.0, answered=0)
+    codec, right, wrong = modality("depth"), 0, 0
+    assert isinstance(codec, Depth)
+    for i in range(len(rows)):
+        scene, view = images.shards[i]
+        encoded: list[np.ndarray] = []
+        rows.latents = Spy(latents, encoded)  # type: ignore[assignment]
+        nodes = rows.nodes(i, np.random.default_rng(i))
+        (shown,) = encoded
+        depth = codec.to_values(shown)
+        for k, node in enumerate(nodes):
+            if not isinstance(node.piece, Words) or not node.piece.loss:
+                continue
+            text = rows.sequencer.text(node.piece.ids)
+            path = [k]
+            while (parent := nodes[path[-1]].parent) >= 0:
+                path.append(parent)
+            kinds = [type(nodes[j].piece).__name__ for j in reversed(path)]
+            if "<depth" in text:
+                assert kinds == ["Words", "Clean", "Seen", "Words", "Words"]
+                continue
+            assert kinds == ["Words", "Clean", "Seen", "Words", "Words", "Clean", "Seen", "Words", "Words"]
+            asked = rows.sequencer.text(nodes[path[5]].piece.ids)
+            if asked != "How far is everything?":
+                continue
+            for name, number in re.findall(r"(\w+ (?:ball|box|cylinder|cone)) (\d+\.\d)", text):
+                (label,) = [t.id for t in scene.things if t.name == name] or [0]
+                if label:
+                    right += abs(float(number) / np.median(depth[view.labels == label]) - 1) < 0.1
+                    wrong += abs(float(number) / np.median(view.depth[view.labels == label]) - 1) > 0.1
+    assert right > 20 and wrong > 0.6 * right
+
+
+class Spy:
+    """Latents that note what is not among them."""
+
+    def __init__(self, latents: Latents, encoded: list[np.ndarray]) -> None:
+        self.latents, self.encoded = latents, encoded
+
+    def tokens(self, i: int, kind: str) -> Tensor:
+        return self.latents.tokens(i, kind)
+
+    def encode(self, images: np.ndarray) -> Tensor:
+        self.encoded.extend(images)
+        return self.latents.encode(images)
 
 
 def test_lists_of_a_drawing_policy_are_read_from_maps(images: SceneImages, latents: Latents) -> None:

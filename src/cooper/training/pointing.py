@@ -1,4 +1,4 @@
-"""Pointing: what a word names is attended to.
+"""Pointing: what a word names is attended to, and what a map says of it is brought to where it is written.
 
 Whoever reads "the red ball" looks at it. A small model needs millions of questions to find that out from answers alone,
 since nothing in an answer's loss says where the word should have looked. Here the renderer says it: at the last token
@@ -9,11 +9,17 @@ nothing in it is called so; and one head of the next layer to the same patches o
 and the number before it, or, where nothing is left, the sign before "no more". Attention
 supervision of this kind is an old idea in visual question answering (e.g. Selvaraju et al. 2019, arXiv 1902.03751); it
 adds nothing to the model.
+
+Looking at a map is not reading it. The map's colour would have to reach the word, from there the token that writes the
+number, and there it would have to be understood; none of these is worth anything without the others, and a small model
+finds none of them (docs/log.md). So the first three numbers that a head brings to a word from a map are to be the
+colour in which the map shows the thing, and those that a head of the layer above brings to where a number follows it,
+too. What colours mean is left to be found out.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 
@@ -28,8 +34,13 @@ from cooper.scenes.questions import plural
 from cooper.scenes.render import View
 from cooper.scenes.world import COLORS, SHAPES, Scene
 
-#: The head that is taught, of a layer a third of the way up (pictures) and of the one above it (maps).
+#: The head that is taught, of a layer a sixth of the way up (pictures), the one above it (maps), and the one above that
+#: (what is read off them).
 HEAD = 0
+#: How many times the colours of a map, -1 to 1, what is brought is to be.
+_BRIGHT = 2.0
+#: Tokens between a name and the number that is told of it, at most.
+_NEAR = 6
 
 
 @dataclass(frozen=True)
@@ -42,10 +53,28 @@ class Pointer:
     image: int
     is_map: bool
     shares: np.ndarray
+    color: np.ndarray | None = None
+    """Of a map that shows one thing: the mean colour in which it does, -1..1 (3,)."""
+    writes: tuple[int, ...] = ()
+    """Tokens of the node after which a digit of what is read off there is written."""
 
     def moved(self, nodes: int) -> Pointer:
         """The same in a row that has so many nodes before it."""
         return replace(self, node=self.node + nodes, image=self.image + nodes)
+
+
+@dataclass(frozen=True)
+class Brought:
+    """What is to be brought where in a batch: `tokens` int64 (R,), places as in `Pointers`, and `colors`
+    float32 (R, 3)."""
+
+    tokens: Tensor
+    colors: Tensor
+
+    @classmethod
+    def of(cls, found: Sequence[tuple[int, np.ndarray]]) -> Brought:
+        colors = np.array([color for _, color in found], dtype=np.float32).reshape(-1, 3)
+        return cls(torch.tensor([token for token, _ in found], dtype=torch.int64), torch.from_numpy(colors))
 
 
 @dataclass(frozen=True)
@@ -60,6 +89,10 @@ class Pointers:
     """float32 (P, 1 + patches); each row sums to 1."""
     is_map: Tensor
     """bool (P,)"""
+    named: Brought
+    """What maps show, at the words that name it."""
+    written: Brought
+    """The same where it is written."""
 
 
 _PLURALS = {plural(noun): noun for noun in (*SHAPES, "object")}
@@ -76,8 +109,33 @@ class Mentions:
     def words(self) -> dict[int, str]:
         """Tokens that are a word by themselves, of those that mentions are made of."""
         wanted = {*COLORS, *_NOUNS, *_PLURALS, *"123456789", "no", "more"}
-        decoded = {i: self.tokenizer.decode([i]).strip() for i in range(self.tokenizer.get_vocab_size())}
-        return {i: word for i, word in decoded.items() if word in wanted}
+        return {i: word for i, word in self._texts.items() if word in wanted}
+
+    @cached_property
+    def _texts(self) -> dict[int, str]:
+        return {i: self.tokenizer.decode([i]).strip() for i in range(self.tokenizer.get_vocab_size())}
+
+    @cached_property
+    def digits(self) -> set[int]:
+        return {i for i, text in self._texts.items() if text.isdigit()}
+
+    @cached_property
+    def joins(self) -> set[int]:
+        """Tokens that stand between the digits of one number, or of two that are told together ("2.9, 3.1")."""
+        return {i for i, text in self._texts.items() if text in ("", ".", ",")}
+
+    def writes(self, ids: Sequence[int], name: int, others: Collection[int]) -> tuple[int, ...]:
+        """Places of the tokens that a digit follows, of the number that is told of what has its name at that place,
+        before anything else is named."""
+        found: list[int] = []
+        for k in range(name + 1, len(ids) - 1):
+            more = ids[k + 1] in self.digits
+            told = found and (ids[k] not in self.digits | self.joins or (self._texts[ids[k]] == "." and not more))
+            if told or k in others or (not found and k > name + _NEAR):
+                break
+            if more:
+                found.append(k)
+        return tuple(found)
 
     def find(self, ids: Sequence[int], scene: Scene) -> Iterator[tuple[int, tuple[int, ...]]]:
         """(place of a token, ids of the things it points at) for the last token of every mention whose things are
@@ -116,13 +174,23 @@ def pointers(nodes: Sequence[Node], scene: Scene, view: View, patch: int, mentio
         )
         if not isinstance(node.piece, Words) or not before[n]:
             continue
-        for k, things in mentions.find(node.piece.ids, scene):
+        begin, mentioned = node.piece.begin, list(mentions.find(node.piece.ids, scene))
+        others = {k for k, _ in mentioned}
+        for k, things in mentioned:
             if things not in shares:
                 shares[things] = _mean([_shares(view.labels == label, patch) for label in things])
-            if shares[things].any():
-                # a map need not tell what is not there, and the blind cannot look at the picture
-                for image in before[n][node.piece.blind : None if things else 1]:
-                    found.append(Pointer(n, k + node.piece.begin, image, image != before[n][0], shares[things]))
+            if not shares[things].any():
+                continue
+            # a map need not tell what is not there, and the blind cannot look at the picture
+            for image in before[n][node.piece.blind : None if things else 1]:
+                pointer = Pointer(n, k + begin, image, image != before[n][0], shares[things])
+                if pointer.is_map and len(things) == 1:
+                    seen = nodes[image].piece
+                    assert isinstance(seen, Seen)
+                    color = seen.image[:, torch.from_numpy(view.labels == things[0])].mean(dim=1).numpy()
+                    writes = tuple(w + begin for w in mentions.writes(node.piece.ids, k, others))
+                    pointer = replace(pointer, color=color, writes=writes)
+                found.append(pointer)
     return found
 
 
@@ -143,6 +211,8 @@ def _shares(shown: np.ndarray, patch: int) -> np.ndarray:
 def gather(rows: Sequence[tuple[RowLayout, Sequence[Pointer]]], width: int) -> Pointers | None:
     """Pointers of rows that were laid out, in a batch `width` tokens wide; None if there are none."""
     tokens, seen, shares, is_map = [], [], [], []
+    named: list[tuple[int, np.ndarray]] = []
+    written: list[tuple[int, np.ndarray]] = []
     for r, (row, found) in enumerate(rows):
         slot = r * width + np.cumsum(~row.gen) - 1  # of `und` tokens, in stream order
         starts = np.searchsorted(row.segment, np.arange(len(row.nodes)))
@@ -152,27 +222,40 @@ def gather(rows: Sequence[tuple[RowLayout, Sequence[Pointer]]], width: int) -> P
             seen.append(slot[first : first + len(p.shares)])
             shares.append(p.shares)
             is_map.append(p.is_map)
+            if p.color is not None:
+                named.append((tokens[-1], p.color))
+                written += [(slot[starts[p.node] + token], p.color) for token in p.writes]
     if not tokens:
         return None
     return Pointers(
         torch.from_numpy(np.array(tokens)), torch.from_numpy(np.stack(seen)), torch.from_numpy(np.stack(shares)),
-        torch.tensor(is_map),
+        torch.tensor(is_map), Brought.of(named), Brought.of(written),
     )  # fmt: skip
 
 
 class Pointing:
-    """An attention back end that looks on: `losses` gets how far each pointer is from pointing well, in nats."""
+    """An attention back end that looks on: `losses` gets how far each pointer is from pointing well, in nats, and
+    `reading` the mean squared error of each colour that is brought."""
 
-    def __init__(self, attend: Attend, pointers: Pointers, layers: int, losses: list[Tensor]):
-        self.attend, self.pointers, self.losses = attend, pointers, losses
-        self.picture_layer = layers // 3
+    def __init__(
+        self, attend: Attend, pointers: Pointers, layers: int, losses: list[Tensor], reading: list[Tensor]
+    ):  # fmt: skip
+        self.attend, self.pointers, self.losses, self.reading = attend, pointers, losses, reading
+        self.picture_layer = layers // 6
 
     def __call__(self, layer: int, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-        if layer in (self.picture_layer, self.picture_layer + 1):
-            mine = self.pointers.is_map == (layer > self.picture_layer)
+        above = layer - self.picture_layer
+        if above in (0, 1):
+            mine = self.pointers.is_map == (above == 1)
             if mine.any():
                 self.losses.append(self._loss(q, k, mine))
-        return self.attend(layer, q, k, v)
+        attended = self.attend(layer, q, k, v)
+        brought = {1: self.pointers.named, 2: self.pointers.written}.get(above)
+        if brought is not None and len(brought.tokens):
+            begin = HEAD * q.shape[-1]
+            colors = attended.flatten(0, 1)[brought.tokens, begin : begin + 3].float()
+            self.reading.append((colors - _BRIGHT * brought.colors.to(colors)).square().mean(dim=-1))
+        return attended
 
     def _loss(self, q: Tensor, k: Tensor, mine: Tensor) -> Tensor:
         p, width = self.pointers, q.shape[-1]

@@ -19,10 +19,12 @@ from cooper.layout import Node, Noised, Piece, merge, tokens_of
 from cooper.modalities import modality
 from cooper.policy import POLICIES, Policy
 from cooper.scenes.captions import caption, grounded, listed, told
+from cooper.scenes.moved import moved
 from cooper.scenes.prompts import DESCRIBE, RECONSTRUCT
 from cooper.scenes.question import GENERAL, Question
 from cooper.scenes.questions import ask_all
 from cooper.scenes.render import View
+from cooper.scenes.seen import look
 from cooper.scenes.sums import some_sum
 from cooper.scenes.targets import SceneImages
 from cooper.scenes.worked import Turn, wanted, worked_turns
@@ -74,6 +76,13 @@ class Mix:
     spread: float = 1.8
     """Deviation of the noise times' logit. Published models have 1, which hardly ever shows noise as it is where a
     drawing begins (two times in a thousand above 0.95); 1.8 is nearly uniform."""
+    maps_alone: float = 0.0
+    """Share of the rows that hold a picture and its maps on demand, and nothing else. The other shares, but for that of
+    `read`, are of the rows that these two leave over."""
+    read: float = 0.0
+    """Share of the rows that practise reading maps: lists of how far and how large everything is behind a depth map in
+    which each thing is elsewhere than in the picture (`cooper.scenes.moved`). They are of all scenes, since they tell
+    nothing of what is true of the picture."""
     traced_targets: float = 0.0
     """Share of worked traces whose maps are also drawn, in their context."""
     object_weight: float = 1.0
@@ -137,20 +146,28 @@ class SceneRows:
         cached = _Cached(self.images, self.latents, self.drawn, i)
         names, shares = zip(*self.mix.modes, strict=True)
         policy = POLICIES[str(rng.choice(names, p=np.array(shares) / sum(shares)))]
-        kind = rng.random()
-        wordy = kind < self.mix.told + self.mix.sums  # and no picture
+        kind = self._kind(rng)
+        if kind == "reading" and not look(scene, view).named:
+            kind = "usual"
         sequences: list[list[Piece]] = []
         shared: dict[int, list[Piece]] = {}
-        if self.mix.view_dropout and not wordy:
+        if self.mix.view_dropout and kind not in ("told", "sums"):  # which have no picture
             image = cached.image("picture")
             picture = self.sequencer.picture(image, cached.encode)
             shared[id(image)] = hidden_view(picture, self.mix.view_dropout, self.sequencer.config, rng)
         used = 0
         traces: Iterable[Trace]
-        if wordy:
-            traces = self.told(scene, view, rng) if kind < self.mix.told else self.sums(rng)
-        else:
-            traces = self.traces(i, policy, cached, rng)
+        match kind:
+            case "told":
+                traces = self.told(scene, view, rng)
+            case "sums":
+                traces = self.sums(rng)
+            case "maps":
+                traces = self._demanded(cached)
+            case "reading":
+                traces = self.reading(scene, view, cached, rng)
+            case "usual":
+                traces = self.traces(i, policy, cached, rng)
         for trace in traces:
             pieces = self.sequencer.pieces(trace, cached.encode, self._target(i, rng), shared)
             if self.mix.view_dropout and trace.drawings:
@@ -162,6 +179,21 @@ class SceneRows:
             sequences.append(pieces)
         return merge(sequences)
 
+    def _kind(self, rng: np.random.Generator) -> str:
+        mix = self.mix
+        usual = 1 - mix.maps_alone - mix.read
+        shares = {
+            "told": usual * mix.told, "sums": usual * mix.sums, "usual": usual * (1 - mix.told - mix.sums),
+            "maps": mix.maps_alone, "reading": mix.read,
+        }  # fmt: skip
+        return list(shares)[int(np.searchsorted(np.cumsum([*shares.values()][:-1]), rng.random(), side="right"))]
+
+    def _demanded(self, cached: _Cached) -> Iterator[Trace]:
+        """A picture, and a map of it that is to be drawn."""
+        for name in self.sequencer.config.modalities * self.mix.noises:
+            call, drawing = Text(modality(name).call), Drawing(name, cached.image(name), target=True, shown=False)
+            yield Trace((Picture(cached.image("picture")), call, drawing))
+
     def told(self, scene: Scene, view: View, rng: np.random.Generator) -> list[Trace]:
         """Questions about a picture that is told in words."""
         policy = POLICIES["text"]
@@ -171,6 +203,18 @@ class SceneRows:
             start + worked(scene, view, questions[k], policy, None, False)
             for k in rng.permutation(len(questions))
         ]
+
+    def reading(self, scene: Scene, view: View, cached: _Cached, rng: np.random.Generator) -> Iterator[Trace]:
+        """Lists of what is read off a depth map that alone can tell, without end. Something can be named."""
+        policy = POLICIES["interleaved"]
+        start = Trace((Text(policy.system or "", "system"), Picture(cached.image("picture"))))
+        scene, view = moved(scene, view, rng)
+        cached.instead["depth"] = modality("depth").to_rgb(view.depth)
+        while True:
+            for one in listed(scene, view, rng):
+                if one.maps == ("depth",):
+                    turns = (wanted("depth", call_of), Turn(one.answer))
+                    yield start + segments_of(turns, one.question, policy, cached)
 
     def sums(self, rng: np.random.Generator) -> Iterator[Trace]:
         """Steps of reasoning without end."""
@@ -192,8 +236,7 @@ class SceneRows:
         everything = mix.answered is None or i < mix.answered
         if policy.system is None:
             if rng.random() < mix.maps:
-                for name in self.sequencer.config.modalities * mix.noises:
-                    add(Text(modality(name).call), Drawing(name, cached.image(name), target=True, shown=False))
+                traces += self._demanded(cached)
             if rng.random() < mix.reconstruct:
                 add(Text(RECONSTRUCT), Drawing("picture", cached.image("picture"), target=True, shown=False))
             if rng.random() < mix.caption:
@@ -245,7 +288,7 @@ def worked(
 
 
 def segments_of(
-    turns: Sequence[Turn], question: str, policy: Policy, images: _Cached | None, target: bool
+    turns: Sequence[Turn], question: str, policy: Policy, images: _Cached | None, target: bool = False
 ) -> list[Segment]:
     """A question and the model's turns as segments of a trace."""
     segments: list[Segment] = [Text(question)]
@@ -279,6 +322,10 @@ class _Cached:
     def __init__(self, images: SceneImages, latents: Latents, drawn: DrawnMaps | None, i: int):
         self.images, self.latents, self.drawn, self.i = images, latents, drawn, i
         self.made: dict[str, np.ndarray] = {}
+        self.instead: dict[str, np.ndarray] = {}
+        """Maps that traces show instead of the scene's."""
+        self.encoded: dict[str, Tensor] = {}
+        """The latents of those."""
 
     def image(self, kind: str) -> np.ndarray:
         if kind not in self.made:
@@ -286,11 +333,18 @@ class _Cached:
         return self.made[kind]
 
     def shown(self, kind: str) -> np.ndarray:
-        """A map as traces show it: as the model drew it, or as it should be."""
-        return self.image(kind) if self.drawn is None else np.array(self.drawn.row(self.i, kind))
+        """A map as traces show it: as the model drew it, or as it should be, unless there is another instead."""
+        if kind not in self.instead:
+            if self.drawn is None:
+                return self.image(kind)
+            self.instead[kind] = np.array(self.drawn.row(self.i, kind))
+        return self.instead[kind]
 
     def encode(self, image: np.ndarray) -> Tensor:
         for kind, made in self.made.items():
             if made is image:
                 return self.latents.tokens(self.i, kind)
-        return self.latents.encode(image[None])[0]  # what the model drew
+        (kind,) = (kind for kind, shown in self.instead.items() if shown is image)
+        if kind not in self.encoded:
+            self.encoded[kind] = self.latents.encode(image[None])[0]
+        return self.encoded[kind]

@@ -34,7 +34,8 @@ class StageSettings:
     flow_weight: float = 1.0
     """Weight of the flow loss; that of the cross-entropy is 1."""
     point_weight: float = 0.3
-    """Weight of the loss that teaches words to look at what they name (`cooper.training.pointing`)."""
+    """Weight of the losses that teach words to look at what they name, and to read maps
+    (`cooper.training.pointing`)."""
     seed: int = 0
     scenes: int | None = None
     """Only so many scenes, the first ones."""
@@ -90,8 +91,9 @@ class UnifiedStage(Supervised[UnifiedModel]):
         model.decoder.checkpointing = self.settings.checkpointing
         rows, found = batch
         pointed: list[Tensor] = []
+        read: list[Tensor] = []
         layers = model.config.decoder.layers
-        parts = losses(model, rows, lambda attend: Pointing(attend, found, layers, pointed) if found else attend)
+        parts = losses(model, rows, lambda attend: Pointing(attend, found, layers, pointed, read) if found else attend)
         means: dict[str, tuple[Tensor, float]] = {}
         if parts.text.numel():
             means["text"] = parts.text.mean(), 1.0
@@ -100,8 +102,9 @@ class UnifiedStage(Supervised[UnifiedModel]):
             counts = rows.target_weight.to(parts.flow)
             mean = (parts.flow.mean(dim=-1) * counts).sum() / counts.sum().clamp(min=1)
             means["flow"] = mean, self.settings.flow_weight
-        if pointed:
-            means["point"] = torch.cat(pointed).mean(), self.settings.point_weight
+        for name, watched in (("point", pointed), ("read", read)):
+            if watched:
+                means[name] = torch.cat(watched).mean(), self.settings.point_weight
         total = parts.text.sum() * 0
         for mean, weight in means.values():
             total = total + weight * mean
