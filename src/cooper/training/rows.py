@@ -186,7 +186,7 @@ class SceneRows:
             "told": usual * mix.told, "sums": usual * mix.sums, "usual": usual * (1 - mix.told - mix.sums),
             "maps": mix.maps_alone, "reading": mix.read,
         }  # fmt: skip
-        return list(shares)[int(np.searchsorted(np.cumsum([*shares.values()][:-1]), rng.random(), side="right"))]
+        return str(rng.choice([*shares], p=[*shares.values()]))
 
     def _demanded(self, cached: _Cached) -> Iterator[Trace]:
         """A picture, and a map of it that is to be drawn."""
