@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import signal
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -14,6 +15,7 @@ import numpy as np
 import pytest
 import torch
 import torch.distributed as dist
+from safetensors import safe_open
 from tests.helpers import random_model, sequencer
 from torch import Tensor, nn
 
@@ -34,7 +36,7 @@ from cooper.training.drawn import DrawnMaps
 from cooper.training.kept import Kept
 from cooper.training.latents import Latents, fingerprint
 from cooper.training.loop import Optimisation, Supervised, Trainer
-from cooper.training.processes import Share, run_in
+from cooper.training.processes import Share, run_in, uninterrupted
 from cooper.training.rows import Mix, SceneRows
 from cooper.training.unified import StageSettings, UnifiedStage
 from cooper.training.vision import CELL, UNKNOWN, Seer, VisionStage, cells_of, depth_of, settle
@@ -457,13 +459,26 @@ def test_what_is_kept_of_an_interrupted_run_belongs_together(tmp_path: Path) -> 
 
         trainer.optimisers[0].step = stepping  # type: ignore[method-assign]
 
+    def by_a_signal(trainer: Trainer) -> None:
+        step = trainer.optimisers[0].step
+
+        def stepping() -> None:
+            if trainer.step == 10:
+                signal.raise_signal(signal.SIGINT)
+            step()
+
+        trainer.optimisers[0].step = stepping  # type: ignore[method-assign]
+
     def raising(model: nn.Conv2d) -> Any:
         raise KeyboardInterrupt
 
-    for prepare in (in_a_sheet, in_an_update):
+    for prepare in (in_a_sheet, in_an_update, by_a_signal):
         folder = tmp_path / prepare.__name__
         torch.manual_seed(0)
         interrupted(folder, prepare)
+        with safe_open(folder / "state.safetensors", "pt") as state:
+            kept = int(state.metadata()["step"])
+        assert kept == {"in_a_sheet": 17, "in_an_update": 8, "by_a_signal": 11}[prepare.__name__]
         halves = filtered(folder, 40)
         for a, b in zip(whole.model.parameters(), halves.model.parameters(), strict=True):
             assert torch.equal(a, b), prepare.__name__
@@ -659,3 +674,19 @@ def test_cells_say_what_is_at_their_middle(images: SceneImages) -> None:
         thing = next(t for t in scene.things if t.id == view.labels[CELL * y + CELL // 2, CELL * x + CELL // 2])
         assert SHAPES[cells[y, x, 0] - 1] == thing.shape and list(COLORS)[cells[y, x, 1] - 1] == thing.color
         assert depths[y, x] == pytest.approx(np.log(view.depth[CELL * y + CELL // 2, CELL * x + CELL // 2]), abs=1e-3)
+
+
+def test_an_interruption_is_held_until_the_end_of_what_must_not_be_left_half_done() -> None:
+    done: list[str] = []
+    before = signal.getsignal(signal.SIGINT)
+    with pytest.raises(KeyboardInterrupt):  # noqa: PT012  (what is tested is where it is raised)
+        with uninterrupted():
+            signal.raise_signal(signal.SIGINT)
+            done.append("the rest")
+        done.append("what follows")
+    assert done == ["the rest"] and signal.getsignal(signal.SIGINT) is before
+    with uninterrupted():
+        done.append("more")
+    with pytest.raises(ValueError, match="wrong"), uninterrupted():
+        raise ValueError("wrong")
+    assert done == ["the rest", "more"] and signal.getsignal(signal.SIGINT) is before

@@ -72,4 +72,5 @@ def bench_reinforcement(
 
 def _learn(trainer: Trainer, stage: ReinforcementStage, groups: Sequence[Group]) -> None:
     """An update on rollouts that have been made."""
-    trainer.descend(stage.losses(trainer.compute, [g for g in groups if g.spread], {}))
+    _, norm = trainer.gradients(stage.losses(trainer.compute, [g for g in groups if g.spread], {}))
+    trainer.descend(norm)

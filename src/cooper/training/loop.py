@@ -33,7 +33,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
 from cooper.training.muon import Muon
-from cooper.training.processes import Share
+from cooper.training.processes import Share, uninterrupted
 
 M = TypeVar("M", bound=nn.Module)
 #: losses, and figures to log, whose gradients add up to one update
@@ -83,7 +83,7 @@ class Stage(ABC, Generic[M]):
 
     @abstractmethod
     def updates(self, model: M, batch: Any) -> Iterable[Losses]:
-        """The updates that a batch is good for. Each is asked for when the one before has been made."""
+        """The updates that a batch is good for, one or more. Each is asked for when the one before has been made."""
 
     def after(self, step: int, folder: Path) -> None:
         """Called after every step, in the first process; `folder` is the run's."""
@@ -242,13 +242,23 @@ class Trainer(Generic[M]):
 
     def update(self, batch: Any) -> dict[str, float]:
         """One step: all updates that the batch is good for. Figures are means over its losses."""
-        rows = [self.descend(losses) for losses in self.stage.updates(self.compute, batch)]
-        self.step += 1
-        self._whole = True
-        return _means([row for part in rows for row in part])
+        rows: list[dict[str, float]] = []
+        updates = iter(self.stage.updates(self.compute, batch))
+        losses = next(updates, None)
+        while losses is not None:
+            part, norm = self.gradients(losses)
+            # a step of one update is then always either made or not, and kept when training is interrupted
+            with uninterrupted():
+                self._whole = False
+                self.descend(norm)
+                losses = next(updates, None)
+                self._whole = losses is None
+                self.step += self._whole
+            rows += [{"grad_norm": norm, **row} for row in part]
+        return _means(rows)
 
-    def descend(self, losses: Losses) -> list[dict[str, float]]:
-        """One update of the weights; the figures of each loss."""
+    def gradients(self, losses: Losses) -> tuple[list[dict[str, float]], float]:
+        """The figures of each loss, and the norm of the gradients, which are clipped."""
         rate = self.optimisation.rate(self.step)
         for optimiser in self.optimisers:
             base = self.optimisation.matrix_lr if isinstance(optimiser, Muon) else self.optimisation.lr
@@ -267,7 +277,10 @@ class Trainer(Generic[M]):
         if self.share.world > 1:
             self._average_gradients()
         norm = float(nn.utils.clip_grad_norm_(list(self.names.values()), self.optimisation.clip))
-        self._whole = False
+        return [{"loss": total, **figures} for figures in rows], norm
+
+    def descend(self, norm: float) -> None:
+        """One update of the weights, of their average, and of what computes."""
         if math.isfinite(norm):
             for optimiser in self.optimisers:
                 optimiser.step()
@@ -279,7 +292,6 @@ class Trainer(Generic[M]):
         torch._foreach_lerp_(list(self.average.values()), weights, 1 - decay)
         if self.compute is not self.model:
             torch._foreach_copy_([p.detach() for p in self.compute_names.values()], weights)
-        return [{"loss": total, "grad_norm": norm, **figures} for figures in rows]
 
     def _average_gradients(self) -> None:
         """The mean of all processes' gradients; one that a process does not have counts as zero."""

@@ -6,8 +6,10 @@ import builtins
 import os
 import re
 import signal
+import threading
 import uuid
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
@@ -104,6 +106,26 @@ def _join(context: torch.multiprocessing.ProcessContext) -> None:
 def _interrupted(*_: object) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # a second one would spoil what is being kept
     raise KeyboardInterrupt
+
+
+@contextmanager
+def uninterrupted() -> Iterator[None]:
+    """An interruption that comes inside is held until the end. For what takes a moment and must not be left half done.
+
+    Nothing is held outside the main thread, where no interruption arrives.
+    """
+    before = signal.getsignal(signal.SIGINT)
+    if threading.current_thread() is not threading.main_thread() or before is None:
+        yield
+        return
+    came: list[int] = []
+    signal.signal(signal.SIGINT, lambda number, _: came.append(number))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+    if came:
+        signal.raise_signal(signal.SIGINT)
 
 
 def _process(
