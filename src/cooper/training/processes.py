@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import builtins
+import multiprocessing
 import os
 import re
 import signal
@@ -133,6 +134,9 @@ def _process(
 ) -> None:
     # how this process learns that its parent died, too; whoever was started in the background would ignore it
     signal.signal(signal.SIGINT, _interrupted)
+    parent = multiprocessing.parent_process()
+    if parent is not None and os.getppid() != parent.pid:  # it died while this process was starting, and none was told
+        return
     torch.set_num_threads(max(1, (os.cpu_count() or 1) // world))
     patience = timedelta(hours=12)  # the first one draws and flags while the others wait
     dist.init_process_group("gloo", init_method=f"file://{meeting}", rank=rank, world_size=world, timeout=patience)
