@@ -57,16 +57,18 @@ def words(text: str, loss: bool = False) -> Words:
 def test_mentions_mean_one_thing_or_none_or_all_of_a_kind(text: str, things: list[set[int]]) -> None:
     ids = TOKENS.ids(text)
     found = list(Mentions(TOKENS.tokenizer).find(ids, SCENE))
-    assert [set(label) for _, label in found] == things
-    for place, _ in found:
+    assert [set(label) for _, label, _ in found] == things
+    for place, _, ahead in found:
+        assert not ahead
         assert re.search(rf"({'|'.join(SHAPES)}|object)e?s?$", TOKENS.text(list(ids[: place + 1])))
 
 
 def test_who_counts_looks_before_it_names() -> None:
     ids = TOKENS.ids("so: 1 red ball 3, 2 blue ball 12, no more balls, so 2.")
     seen: dict[tuple[int, ...], list[str]] = {}
-    for place, things in Mentions(TOKENS.tokenizer).find(ids, SCENE):
-        seen.setdefault(things, []).append(TOKENS.text([ids[place]]).strip())
+    for place, things, ahead in Mentions(TOKENS.tokenizer).find(ids, SCENE):
+        seen.setdefault(things, []).append(word := TOKENS.text([ids[place]]).strip())
+        assert ahead == (not word.isalpha())
     assert {k: sorted(v) for k, v in seen.items()} == {
         (1,): ["", "1", ":", "ball"], (3,): ["", ",", "2", "ball"], (): [",", "balls"]
     }  # fmt: skip
@@ -111,25 +113,28 @@ def test_several_things_are_looked_at_alike_however_large() -> None:
 
 
 def test_what_is_measured_is_the_distance_from_pointing_well() -> None:
+    """Each where it belongs: names lower than what looks ahead, and by another head, pictures lower than maps."""
     found = Pointers(
-        torch.tensor([0, 1]), torch.tensor([[2, 3], [4, 5]]), torch.tensor([[0.25, 0.75], [1.0, 0.0]]),
-        torch.tensor([False, True]), Brought.of([]), Brought.of([]),
+        torch.tensor([0, 1, 0, 1]), torch.tensor([[2, 3], [4, 5]] * 2), torch.tensor([[0.25, 0.75], [1.0, 0.0]] * 2),
+        torch.tensor([False, True] * 2), torch.tensor([False, False, True, True]), Brought.of([]), Brought.of([]),
     )  # fmt: skip
     q, k = torch.zeros(1, 6, 4, 16), torch.zeros(1, 6, 2, 16)
-    q[0, :2, 0, 0] = 4.0
+    q[0, :2, [0, 3], 0] = 4.0
     k[0, 3, 0, 0] = float(np.log(3))  # e^(log 3) = 3 times as much as for the first patch: as it should be
+    k[0, 5, 1, 0] = float(np.log(3))
     measured: list[Tensor] = []
-    seen: list[int] = []
+    seen: list[tuple[int, int]] = []
 
     def attend(layer: int, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-        seen.append(layer)
+        seen.append((layer, len(measured)))
         return q.flatten(2)
 
-    watching = Pointing(attend, found, 6, measured, [])
-    for layer in range(6):
+    watching = Pointing(attend, found, 9, measured, [])
+    for layer in range(9):
         watching(layer, q, k, k)
-    assert seen == list(range(6))
-    assert [float(x) for x in measured] == pytest.approx([0.0, float(np.log(2))], abs=1e-6)
+    assert seen == [(0, 0), (1, 1), (2, 2), (3, 3), (4, 4), *((layer, 4) for layer in range(5, 9))]
+    names, ahead = [0.0, np.log(2)], [0.25 * np.log(0.5) + 0.75 * np.log(1.5), np.log(4)]
+    assert [float(x) for x in measured] == pytest.approx([*names, *ahead], abs=1e-6)
 
 
 @pytest.mark.parametrize(
@@ -142,7 +147,7 @@ def test_what_is_measured_is_the_distance_from_pointing_well() -> None:
 )  # fmt: skip
 def test_digits_of_the_number_that_follows_a_name(text: str, written: list[str]) -> None:
     ids, mentions = TOKENS.ids(text), Mentions(TOKENS.tokenizer)
-    names = [k for k, _ in mentions.find(ids, SCENE)]
+    names = [k for k, *_ in mentions.find(ids, SCENE)]
     told = {k: "".join(TOKENS.text([ids[w + 1]]).strip() for w in mentions.writes(ids, k, names)) for k in names}
     ends = [k for k in names if TOKENS.text([ids[k]]).strip() in SHAPES]
     assert [told[k] for k in ends] == written

@@ -5,8 +5,9 @@ since nothing in an answer's loss says where the word should have looked. Here t
 of every mention of an object, in questions, captions and thoughts alike, one head of one layer is trained to attend to
 the patches of the picture that show the object, in proportion to its pixels, or to the token that opens the picture if
 nothing in it is called so; and one head of the next layer to the same patches of the maps that were drawn. "Balls" and
-"red objects" point at all of them. In a numbered list whoever writes the next name has looked already: so do the sign
-and the number before it, or, where nothing is left, the sign before "no more". Attention
+"red objects" point at all of them. In a numbered list whoever writes the next name has looked ahead already: so do the
+sign and the number before it, or, where nothing is left, the sign before "no more". What a word names is in the word,
+what comes next is in all that was told before: looking ahead takes more layers, and has a head further up. Attention
 supervision of this kind is an old idea in visual question answering (e.g. Selvaraju et al. 2019, arXiv 1902.03751); it
 adds nothing to the model.
 
@@ -34,9 +35,11 @@ from cooper.scenes.questions import plural
 from cooper.scenes.render import View
 from cooper.scenes.world import COLORS, SHAPES, Scene
 
-#: The head that is taught, of a layer a sixth of the way up (pictures), the one above it (maps), and the one above that
-#: (what is read off them).
+#: The head that is taught what words name, of a layer a sixth of the way up (pictures), of the one above it (maps), and
+#: of the one above that (what is read off them).
 HEAD = 0
+#: The head that is taught to look ahead, of a layer a third of the way up (pictures), and of the one above it (maps).
+AHEAD = -1
 #: How many times the colours of a map, -1 to 1, what is brought is to be.
 _BRIGHT = 2.0
 #: Tokens between a name and the number that is told of it, at most.
@@ -52,6 +55,8 @@ class Pointer:
     token: int
     image: int
     is_map: bool
+    ahead: bool
+    """Whether the token comes before the name, in a list."""
     shares: np.ndarray
     color: np.ndarray | None = None
     """Of a map that shows one thing: the mean colour in which it does, -1..1 (3,)."""
@@ -88,6 +93,8 @@ class Pointers:
     shares: Tensor
     """float32 (P, 1 + patches); each row sums to 1."""
     is_map: Tensor
+    """bool (P,)"""
+    ahead: Tensor
     """bool (P,)"""
     named: Brought
     """What maps show, at the words that name it."""
@@ -137,10 +144,10 @@ class Mentions:
                 found.append(k)
         return tuple(found)
 
-    def find(self, ids: Sequence[int], scene: Scene) -> Iterator[tuple[int, tuple[int, ...]]]:
-        """(place of a token, ids of the things it points at) for the last token of every mention whose things are
-        known: a name of exactly one, or of none, if it has both a colour and a shape; several, in the plural, or none.
-        For those in numbered lists also for the tokens before it, from the sign on.
+    def find(self, ids: Sequence[int], scene: Scene) -> Iterator[tuple[int, tuple[int, ...], bool]]:
+        """(place of a token, ids of the things it points at, false) for the last token of every mention whose things
+        are known: a name of exactly one, or of none, if it has both a colour and a shape; several, in the plural, or
+        none. For those in numbered lists also for the tokens before it, from the sign on, which look ahead: true.
         """
         words = [self.words.get(i, "") for i in ids]
         for k, word in enumerate(words):
@@ -151,15 +158,15 @@ class Mentions:
             begin = k - (color is not None)
             fit = tuple(t.id for t in scene.things if color in (None, t.color) and noun in ("object", t.shape))
             if word in _PLURALS and words[max(0, begin - 2) : begin] == ["no", "more"]:
-                yield k, ()
+                yield k, (), False
                 if begin > 2:
-                    yield begin - 3, ()
+                    yield begin - 3, (), True
             elif word in _PLURALS:
-                yield k, fit
+                yield k, fit, False
             elif (len(fit) == 1 and (color or noun in SHAPES)) or (not fit and color and noun in SHAPES):
-                yield k, fit
+                yield k, fit, False
                 if begin > 2 and words[begin - 1].isdigit():  # ", 2 red balls": the space is a token, too
-                    yield from ((place, fit) for place in range(begin - 3, begin))
+                    yield from ((place, fit, True) for place in range(begin - 3, begin))
 
 
 def pointers(nodes: Sequence[Node], scene: Scene, view: View, patch: int, mentions: Mentions) -> list[Pointer]:
@@ -175,16 +182,16 @@ def pointers(nodes: Sequence[Node], scene: Scene, view: View, patch: int, mentio
         if not isinstance(node.piece, Words) or not before[n]:
             continue
         begin, mentioned = node.piece.begin, list(mentions.find(node.piece.ids, scene))
-        others = {k for k, _ in mentioned}
-        for k, things in mentioned:
+        others = {k for k, *_ in mentioned}
+        for k, things, ahead in mentioned:
             if things not in shares:
                 shares[things] = _mean([_shares(view.labels == label, patch) for label in things])
             if not shares[things].any():
                 continue
             # a map need not tell what is not there, and the blind cannot look at the picture
             for image in before[n][node.piece.blind : None if things else 1]:
-                pointer = Pointer(n, k + begin, image, image != before[n][0], shares[things])
-                if pointer.is_map and len(things) == 1:
+                pointer = Pointer(n, k + begin, image, image != before[n][0], ahead, shares[things])
+                if pointer.is_map and len(things) == 1 and not ahead:
                     seen = nodes[image].piece
                     assert isinstance(seen, Seen)
                     color = seen.image[:, torch.from_numpy(view.labels == things[0])].mean(dim=1).numpy()
@@ -210,7 +217,7 @@ def _shares(shown: np.ndarray, patch: int) -> np.ndarray:
 
 def gather(rows: Sequence[tuple[RowLayout, Sequence[Pointer]]], width: int) -> Pointers | None:
     """Pointers of rows that were laid out, in a batch `width` tokens wide; None if there are none."""
-    tokens, seen, shares, is_map = [], [], [], []
+    tokens, seen, shares, is_map, ahead = [], [], [], [], []
     named: list[tuple[int, np.ndarray]] = []
     written: list[tuple[int, np.ndarray]] = []
     for r, (row, found) in enumerate(rows):
@@ -222,6 +229,7 @@ def gather(rows: Sequence[tuple[RowLayout, Sequence[Pointer]]], width: int) -> P
             seen.append(slot[first : first + len(p.shares)])
             shares.append(p.shares)
             is_map.append(p.is_map)
+            ahead.append(p.ahead)
             if p.color is not None:
                 named.append((tokens[-1], p.color))
                 written += [(slot[starts[p.node] + token], p.color) for token in p.writes]
@@ -229,7 +237,7 @@ def gather(rows: Sequence[tuple[RowLayout, Sequence[Pointer]]], width: int) -> P
         return None
     return Pointers(
         torch.from_numpy(np.array(tokens)), torch.from_numpy(np.stack(seen)), torch.from_numpy(np.stack(shares)),
-        torch.tensor(is_map), Brought.of(named), Brought.of(written),
+        torch.tensor(is_map), torch.tensor(ahead), Brought.of(named), Brought.of(written),
     )  # fmt: skip
 
 
@@ -241,26 +249,26 @@ class Pointing:
         self, attend: Attend, pointers: Pointers, layers: int, losses: list[Tensor], reading: list[Tensor]
     ):  # fmt: skip
         self.attend, self.pointers, self.losses, self.reading = attend, pointers, losses, reading
-        self.picture_layer = layers // 6
+        self.named_layer, self.ahead_layer = layers // 6, layers // 3
 
     def __call__(self, layer: int, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-        above = layer - self.picture_layer
-        if above in (0, 1):
-            mine = self.pointers.is_map == (above == 1)
-            if mine.any():
-                self.losses.append(self._loss(q, k, mine))
+        for ahead, head, first in ((False, HEAD, self.named_layer), (True, AHEAD, self.ahead_layer)):
+            if layer in (first, first + 1):
+                mine = (self.pointers.ahead == ahead) & (self.pointers.is_map == (layer > first))
+                if mine.any():
+                    self.losses.append(self._loss(q, k, mine, head % q.shape[2]))
         attended = self.attend(layer, q, k, v)
-        brought = {1: self.pointers.named, 2: self.pointers.written}.get(above)
+        brought = {1: self.pointers.named, 2: self.pointers.written}.get(layer - self.named_layer)
         if brought is not None and len(brought.tokens):
             begin = HEAD * q.shape[-1]
             colors = attended.flatten(0, 1)[brought.tokens, begin : begin + 3].float()
             self.reading.append((colors - _BRIGHT * brought.colors.to(colors)).square().mean(dim=-1))
         return attended
 
-    def _loss(self, q: Tensor, k: Tensor, mine: Tensor) -> Tensor:
+    def _loss(self, q: Tensor, k: Tensor, mine: Tensor, head: int) -> Tensor:
         p, width = self.pointers, q.shape[-1]
-        asking = q.flatten(0, 1)[p.tokens[mine], HEAD].float()
-        asked = k.flatten(0, 1)[:, HEAD * k.shape[2] // q.shape[2]][p.seen[mine]].float()
+        asking = q.flatten(0, 1)[p.tokens[mine], head].float()
+        asked = k.flatten(0, 1)[:, head * k.shape[2] // q.shape[2]][p.seen[mine]].float()
         logs = torch.log_softmax((asked @ asking[:, :, None]).squeeze(-1) * width**-0.5, dim=-1)
         shares = p.shares[mine].to(logs.device)
         return (shares * (shares.clamp(min=1e-9).log() - logs)).sum(dim=-1)
