@@ -109,8 +109,9 @@ _INTERLEAVED = replace(
     _TRACES, modes=(("interleaved", 0.62), ("direct", 0.32), ("text", 0.04), ("perception", 0.02)), tokens=1200,
     maps=1.0, noises=2, traced_targets=0.3, object_weight=_OBJECT_WEIGHT, read=0.1,
 )  # fmt: skip
-# the paper: 20 steps of 128 questions, 8 rollouts each, at 3e-6; answers are right or wrong there, lengths, too
-_REINFORCED = Reinforcement(Optimisation(steps=40, lr=5e-5, warmup=2, ema=0.9), tolerance=0.1, after="interleaved")
+# the paper: 20 steps of 128 questions, 8 rollouts each, at 3e-6. Answers are right or wrong there, lengths, too; here
+# lengths are graded: within a tenth they are right by luck, and learning from that made them worse (docs/log.md)
+_REINFORCED = Reinforcement(Optimisation(steps=40, lr=5e-5, warmup=2, ema=0.9), after="interleaved")
 
 #: The shipped model, on two cores, and what the paper compares it with.
 TINY = Recipe(
