@@ -31,6 +31,7 @@ from cooper.checkpoints.convert import Layout, convert
 from cooper.checkpoints.inspect import described, weight_bytes
 from cooper.checkpoints.native import save_native
 from cooper.checkpoints.released import released_tokenizer
+from cooper.checkpoints.stored import Stored
 from cooper.cli import main
 from cooper.inference.engine import Drew
 from cooper.layout import Clean, Seen, Words
@@ -112,6 +113,12 @@ def test_another_dtype_leaves_the_autoencoder(tmp_path: Path, released: Path) ->
         wanted = whole[name].detach()
         assert torch.equal(tensor, wanted if name.startswith("autoencoder.") else wanted.bfloat16()), name
     assert find(tmp_path / "half").dtypes.keys() == {torch.float32, torch.bfloat16}
+
+
+def test_what_is_held_is_told_by_the_headers(released: Path) -> None:
+    stored = Stored([released / "ema.safetensors"])
+    (released / "ema.safetensors").unlink()
+    assert "vae2llm.bias" in stored and "vae2llm.bios" not in stored and len(list(stored)) == len(stored.headers)
 
 
 MEMORY = """

@@ -76,12 +76,13 @@ def sampled(before: float, after: float) -> dict[str, Answers]:
 
 def test_claims_that_hold_and_that_do_not() -> None:
     good = variants(
-        base=8, AMG_direct=10, PE=12, RE=11, SFT_only=12, COOPER=14, other_maps=8, asked_to_think=10, true_maps=15
+        base=8, AMG_direct=10, PE=12, RE=11, RE_from_base=9, SFT_only=12, COOPER=14, other_maps=8, asked_to_think=10,
+        true_maps=15,
     ) | sampled(11, 13)
     good["PE"] = {s: [{**r, "score": float(r["score"]) * (r["task"] in SPATIAL)} for r in rows]
                   for s, rows in good["PE"].items()}  # fmt: skip
     found = {f.claim: f for f in findings(good)}
-    assert len(found) == 8 and all(f.holds for f in found.values()), found
+    assert len(found) == 9 and all(f.holds for f in found.values()), found
     late = findings({**good, "base, longer": good["COOPER"]})
     assert all(f.holds for f in late), "what is over the base is told by itself"
     assert [f.claim for f in late if f.over_longer is False] == [
@@ -89,8 +90,11 @@ def test_claims_that_hold_and_that_do_not() -> None:
         "AMG direct - base, distances and sizes",
     ]
     assert found["COOPER - base, spatial tasks"].found.startswith("+30.0 (")
+    assert "RE from base - base +5.0 (" in (told := found["RE from base - base, spatial tasks"].found)
+    assert "COOPER - RE from base +25.0 (" in told
     bad = variants(
-        base=14, AMG_direct=14, PE=15, RE=14, SFT_only=12, COOPER=14, other_maps=14, asked_to_think=10, true_maps=15
+        base=14, AMG_direct=14, PE=15, RE=14, RE_from_base=14, SFT_only=12, COOPER=14, other_maps=14, asked_to_think=10,
+        true_maps=15,
     ) | sampled(14, 14)
     bad["COOPER"] = {s: [{**r, "calls": ["depth"]} for r in rows] for s, rows in bad["COOPER"].items()}
     assert [f.claim for f in findings(bad) if f.holds] == ["COOPER - base, general tasks"]

@@ -43,7 +43,7 @@ class Stored(Mapping[str, Tensor]):
         self.headers: dict[str, Header] = {}
         for path in self.files:
             try:
-                with safe_open(path, "pt") as file:
+                with _opened(path) as file:
                     for name in file.keys():  # noqa: SIM118  (not a dict)
                         one = file.get_slice(name)
                         if name in self.headers:
@@ -54,15 +54,25 @@ class Stored(Mapping[str, Tensor]):
                 raise ValueError(f"{path} is damaged or cut off ({error}); copy or download it again") from None
 
     def __getitem__(self, name: str) -> Tensor:
-        """A copy of its own: the file is closed again, so that what was read of it does not stay in memory."""
-        with safe_open(self.headers[name].path, "pt") as file:
-            return file.get_tensor(name).clone()
+        """In memory of its own; the file is closed again."""
+        with _opened(self.headers[name].path) as file:
+            tensor: Tensor = file.get_tensor(name)
+            return tensor
+
+    def __contains__(self, name: object) -> bool:
+        return name in self.headers  # a mapping would read the tensor to find out
 
     def __iter__(self) -> Iterator[str]:
         return iter(self.headers)
 
     def __len__(self) -> int:
         return len(self.headers)
+
+
+def _opened(path: Path) -> safe_open:
+    """Read, not mapped: PyTorch maps a whole file so that it could be written to, and an operating system refuses that
+    for one that is larger than its memory, as the published model's is for many (safetensors #528)."""
+    return safe_open(path, "pt", backend="pread")
 
 
 def _dtype(path: Path, name: str) -> torch.dtype:

@@ -27,7 +27,7 @@ class Variant:
 
 VARIANTS = (
     Variant("base", "base", "direct", "answers at once; has never drawn a map"),
-    Variant("base, longer", "direct", "direct", "base with as many steps as stage 1, without maps"),
+    Variant("base, longer", "direct", "direct", "base with as many rows of answers as stage 1 has, without maps"),
     Variant("AMG direct", "perception", "direct", "has learned to draw maps (stage 1), answers without them"),
     Variant("PE", "perception", "perception", "stage 1; always draws both maps, then answers"),
     Variant("SFT only", "interleaved", "interleaved", "stage 2 without reinforcement"),
@@ -44,8 +44,9 @@ CONTROLS = (
     Variant("COOPER, sampled", "reinforcement", "interleaved", "as in rollouts: temperature 1", temperature=1.0),
     Variant("asked to think", "reinforcement", "text", "asked as RE is, so that it does not draw"),
 )
-#: Trained otherwise. They take hours and no claim of the paper rests on them, so they come last.
+#: Trained otherwise. They take hours and the claims do not need them, so they come last.
 ABLATIONS = (
+    Variant("RE from base", "text_from_base_reinforcement", "text", "as RE, but from base, as the paper has it"),
     Variant("SFT on true maps", "true_maps", "interleaved", "as SFT only, but its traces showed true maps"),
     Variant("no exploration reward", "no_exploration", "interleaved", "reinforced without that part of the reward"),
     Variant("view dropout", "view_dropout_reinforcement", "interleaved", "half of the picture hidden after each map"),
@@ -129,7 +130,7 @@ def with_autoencoder(plan: Plan, model: str) -> Plan:
     return replace(plan, recipe=replace(plan.recipe, scratch=replace(plan.recipe.scratch, autoencoder_of=model)))
 
 
-_SUPERVISED = ("interleaved", "text", "true_maps", "view_dropout")
+_SUPERVISED = ("interleaved", "text", "text_from_base", "true_maps", "view_dropout")
 #: Three and a half hours for a seed on two cores, by what its stages took one by one; without eyes and ablations.
 FULL = Plan(
     replace(

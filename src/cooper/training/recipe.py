@@ -109,9 +109,13 @@ _INTERLEAVED = replace(
     _TRACES, modes=(("interleaved", 0.62), ("direct", 0.32), ("text", 0.04), ("perception", 0.02)), tokens=1200,
     maps=1.0, noises=2, traced_targets=0.3, object_weight=_OBJECT_WEIGHT, read=0.1,
 )  # fmt: skip
+_THINKING = replace(
+    _SUPERVISED, mix=replace(_TRACES, modes=(("text", 0.66), ("direct", 0.34)), tokens=740), drawn=False, after="direct"
+)
 # the paper: 20 steps of 128 questions, 8 rollouts each, at 3e-6. Answers are right or wrong there, lengths, too; here
 # lengths are graded: within a tenth they are right by luck, and learning from that made them worse (docs/log.md)
 _REINFORCED = Reinforcement(Optimisation(steps=40, lr=5e-5, warmup=2, ema=0.9), after="interleaved")
+_REINFORCED_THINKING = replace(_REINFORCED, after="text", mode="text", weights=Weights(form=0.1, exploration=0.0))
 
 #: The shipped model, on two cores, and what the paper compares it with.
 TINY = Recipe(
@@ -143,18 +147,16 @@ TINY = Recipe(
         # worked traces under every policy, and maps still
         "interleaved": replace(_SUPERVISED, mix=_INTERLEAVED, after="perception"),
         # RE: the same traces without maps, from a model that never drew one
-        "text": replace(
-            _SUPERVISED, mix=replace(_TRACES, modes=(("text", 0.66), ("direct", 0.34)), tokens=740), drawn=False,
-            after="direct",
-        ),
+        "text": _THINKING,
+        # the paper's RE begins with base, without what makes up for stage 1
+        "text_from_base": replace(_THINKING, after="base"),
         "true_maps": replace(_SUPERVISED, mix=_INTERLEAVED, drawn=False, after="perception"),
         "view_dropout": replace(_SUPERVISED, mix=replace(_INTERLEAVED, view_dropout=0.5), after="perception"),
     },
     reinforced={
         "reinforcement": _REINFORCED,
-        "text_reinforcement": replace(
-            _REINFORCED, after="text", mode="text", weights=Weights(form=0.1, exploration=0.0)
-        ),
+        "text_reinforcement": _REINFORCED_THINKING,
+        "text_from_base_reinforcement": replace(_REINFORCED_THINKING, after="text_from_base"),
         "no_exploration": replace(_REINFORCED, weights=Weights(exploration=0.0)),
         "view_dropout_reinforcement": replace(_REINFORCED, after="view_dropout", view_dropout=0.5),
     },
