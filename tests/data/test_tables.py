@@ -14,7 +14,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from cooper.data.mixture import Mixture
 from cooper.data.pictures import picture_of
+from cooper.data.question_rows import QuestionRows
 from cooper.data.tables import BadRow, open_table
 from cooper.images import ImageError
 
@@ -158,6 +160,26 @@ def test_decoded_groups_are_kept_within_a_budget(
     monkeypatch.setattr("cooper.data.tables._KEPT", 0)
     table, before = open_table(tmp_path), len(decoded)
     assert list(table) == whole and len(decoded) == before + 3, "the last one is always kept"
+
+
+def test_a_file_larger_than_what_is_kept_is_decoded_once_an_epoch(
+    tmp_path: Path, decoded: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = groups(tmp_path / "a.parquet", 8) + groups(tmp_path / "b.parquet", 5)
+    monkeypatch.setattr("cooper.data.tables._KEPT", 10_000)
+    size = pq.ParquetFile(tmp_path / "a.parquet").metadata.row_group(0).total_byte_size
+    monkeypatch.setattr("cooper.data.tables._MIXED", 2 * size + 100)
+    table, n = open_table(tmp_path), len(whole)
+    mixture = Mixture([(table, 1.0)])
+    epochs = [[mixture.place(k)[1] for k in range(first, first + n)] for first in (0, n)]
+    for order in epochs:
+        assert sorted(order) == list(range(n)) and [table[i] for i in order] == [whole[i] for i in order]
+        mixed = [len({i // 4 for i in order[at : at + 8]}) for at in range(0, n - 8, 8)]
+        assert max(mixed) == 2, "rows of as many groups as fit"
+        assert sum(a // 4 != b // 4 for a, b in zip(order, order[1:], strict=False)) > 13, "and not one after the other"
+    assert epochs[0] != epochs[1] and len(decoded) <= 2 * 13
+    rows = QuestionRows(tmp_path)
+    assert np.array_equal(rows.order(np.random.default_rng(3)), table.order(np.random.default_rng(3)))
 
 
 def test_a_damaged_part_of_a_parquet_file_costs_its_rows_alone(tmp_path: Path) -> None:

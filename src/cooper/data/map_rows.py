@@ -12,8 +12,7 @@ from cooper.data.fields import PICTURE, content_in, picture_in
 from cooper.data.maps import coloured_example, depth_example, labels_example, stored_depth, stored_png
 from cooper.data.nyu import INDOORS
 from cooper.data.palette import numbered
-from cooper.data.reader import Reader
-from cooper.data.tables import BadRow, open_table
+from cooper.data.tables import BadRow, TableReader, open_table
 from cooper.modalities import Depth
 
 _NPY = b"\x93NUMPY"
@@ -21,7 +20,7 @@ _NPY = b"\x93NUMPY"
 _SEGMENTATION = numbered(255)
 
 
-class MapRows(Reader[MapExample]):
+class MapRows(TableReader[MapExample]):
     """A table with a picture in `image` (or another usual name), and a map in either `depth` or `segmentation`.
 
     Depth is a 16-bit PNG with `per_metre` to the metre, 0 for unknown, or an array of float metres in a .npy file.
@@ -34,9 +33,6 @@ class MapRows(Reader[MapExample]):
             raise ValueError(f"there are {per_metre:g} units to the metre; give a number above 0")
         self.table = open_table(path)
         self.depth, self.per_metre = depth, per_metre
-
-    def __len__(self) -> int:
-        return len(self.table)
 
     def _at(self, i: int) -> MapExample:
         row, where = self.table[i], self.table.where(i)

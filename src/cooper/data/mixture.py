@@ -14,6 +14,7 @@ from typing import Generic, TypeVar
 
 import numpy as np
 
+from cooper.data.reader import Reader
 from cooper.data.tables import BadRow
 
 E = TypeVar("E")
@@ -78,7 +79,8 @@ class Mixture(Generic[E]):
         """The order in which the examples of a set are drawn in that epoch of it."""
         known = self._orders.get(s)
         if known is None or known[0] != epoch:
-            order = np.random.default_rng((self.seed, _ITEMS, s, epoch)).permutation(len(self.sets[s]))
+            rng, examples = np.random.default_rng((self.seed, _ITEMS, s, epoch)), self.sets[s]
+            order = examples.order(rng) if isinstance(examples, Reader) else rng.permutation(len(examples))
             known = self._orders[s] = (epoch, order)
         return known[1]
 

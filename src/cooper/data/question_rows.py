@@ -7,8 +7,7 @@ from pathlib import Path
 
 from cooper.data.examples import Flag, QuestionExample
 from cooper.data.fields import PICTURE, field, picture_in
-from cooper.data.reader import Reader
-from cooper.data.tables import BadRow, Row, open_table
+from cooper.data.tables import BadRow, Row, TableReader, open_table
 from cooper.trace import answer_of, asked
 
 _YES_NO = {"1": "yes", "0": "no", "true": "yes", "false": "no"}
@@ -23,7 +22,7 @@ class Fields:
     answer: tuple[str, ...] = ("answer", "solution", "correct_answer", "label")
 
 
-class QuestionRows(Reader[QuestionExample]):
+class QuestionRows(TableReader[QuestionExample]):
     """A table with a picture, a question and an answer in each row, and possibly a `flag` (method section 4).
 
     Paths of pictures are relative to `pictures`, or the table's own folder. Two forms mean more than their fields say:
@@ -35,9 +34,6 @@ class QuestionRows(Reader[QuestionExample]):
         self.table = open_table(path)
         self.pictures = self.table.folder if pictures is None else Path(pictures)
         self.fields = fields
-
-    def __len__(self) -> int:
-        return len(self.table)
 
     def _at(self, i: int) -> QuestionExample:
         row, where = self.table[i], self.table.where(i)

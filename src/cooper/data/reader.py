@@ -6,6 +6,8 @@ from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from typing import TypeVar, overload
 
+import numpy as np
+
 E = TypeVar("E", covariant=True)
 
 
@@ -26,6 +28,10 @@ class Reader(Sequence[E], ABC):
         if not -len(self) <= i < len(self):
             raise IndexError(f"there are {len(self)} rows")
         return self._at(i % len(self))
+
+    def order(self, rng: np.random.Generator) -> np.ndarray:
+        """Every number once, in random order."""
+        return rng.permutation(len(self))
 
     @abstractmethod
     def _at(self, i: int) -> E: ...

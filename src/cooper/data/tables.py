@@ -12,18 +12,21 @@ from bisect import bisect_right
 from collections.abc import Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, TypeVar
 
 import numpy as np
 
 from cooper.data.reader import Reader
 
 Row: TypeAlias = dict[str, Any]
+E = TypeVar("E", covariant=True)
 
 csv.field_size_limit(1 << 30)  # pictures in base64 are long fields
 
 #: Bytes of decoded Parquet that are kept, of a file or a folder of them.
 _KEPT = 256 << 20
+#: Bytes of row groups whose rows are mixed in random order; what files say of their groups' size is before decoding.
+_MIXED = _KEPT // 2
 
 
 class BadRow(ValueError):
@@ -48,6 +51,39 @@ class Table(Reader[Row]):
     def where(self, i: int) -> str:
         """Which row that is, for a person: rows are counted from 1, and a heading is none."""
         return f"{self.path}, row {i + 1}"
+
+    def groups(self) -> list[tuple[int, int]]:
+        """(rows, bytes) of stretches of rows that are decoded together; 0 bytes where each row is read by itself."""
+        return [(len(self), 0)]
+
+    def order(self, rng: np.random.Generator) -> np.ndarray:
+        """Every row once, in random order. Where more is decoded together than is kept, the groups are in random order,
+        and the rows of as many as are kept at a time: else every row would decode a group."""
+        rows, sizes = np.array(self.groups(), dtype=np.int64).reshape(-1, 2).T
+        if sizes.sum() <= _MIXED:
+            return rng.permutation(len(self))
+        ends = np.cumsum(rows)
+        windows: list[list[np.ndarray]] = []
+        room = 0
+        for k in rng.permutation(len(rows)):
+            if sizes[k] > room or not windows:
+                windows.append([])
+                room = _MIXED
+            windows[-1].append(np.arange(ends[k] - rows[k], ends[k]))
+            room -= sizes[k]
+        return np.concatenate([rng.permutation(np.concatenate(window)) for window in windows])
+
+
+class TableReader(Reader[E]):
+    """Examples of which each is made of one row of a table."""
+
+    table: Table
+
+    def __len__(self) -> int:
+        return len(self.table)
+
+    def order(self, rng: np.random.Generator) -> np.ndarray:
+        return self.table.order(rng)
 
 
 def open_table(path: str | Path) -> Table:
@@ -172,18 +208,21 @@ class _Parquet(Table):
             self._file = ParquetFile(path)
         except (ArrowException, OSError) as error:
             raise ValueError(f"{path} is not a Parquet file ({error})") from None
-        sizes = [self._file.metadata.row_group(k).num_rows for k in range(self._file.num_row_groups)]
-        self._ends = np.cumsum(sizes, dtype=np.int64)
-        self.groups = _Groups()
+        self._ends = np.cumsum([rows for rows, _ in self.groups()], dtype=np.int64)
+        self.decoded = _Groups()
 
     def __len__(self) -> int:
         return int(self._ends[-1]) if len(self._ends) else 0
+
+    def groups(self) -> list[tuple[int, int]]:
+        found = map(self._file.metadata.row_group, range(self._file.num_row_groups))
+        return [(group.num_rows, group.total_byte_size) for group in found]
 
     def _at(self, i: int) -> Row:
         k = bisect_right(self._ends, i)
         first = int(self._ends[k - 1]) if k else 0
         try:
-            return self.groups.read(self.path, self._file, k).slice(i - first, 1).to_pylist()[0]
+            return self.decoded.read(self.path, self._file, k).slice(i - first, 1).to_pylist()[0]
         except Exception as error:  # damage, and values that Python cannot hold, are met with all kinds of exceptions
             raise BadRow(self.where(i), f"it cannot be decoded ({error}); write or download the file again") from None
 
@@ -191,7 +230,7 @@ class _Parquet(Table):
 class _Groups:
     """Decoded row groups of Parquet files, within `_KEPT` bytes: those asked for last, and always the very last.
 
-    In random order nearly every row is of another group than the one before, and a group is decoded as a whole.
+    A group is decoded as a whole, and in random order nearly every row is of another than the one before.
     """
 
     def __init__(self) -> None:
@@ -218,10 +257,13 @@ class _Several(Table):
         super().__init__(path)
         self._tables = tables
         self._ends = np.cumsum([len(table) for table in tables])
-        groups = _Groups()
+        decoded = _Groups()
         for table in tables:
             if isinstance(table, _Parquet):
-                table.groups = groups  # a folder may hold hundreds of files
+                table.decoded = decoded  # a folder may hold hundreds of files
+
+    def groups(self) -> list[tuple[int, int]]:
+        return [group for table in self._tables for group in table.groups()]
 
     @property
     def folder(self) -> Path:

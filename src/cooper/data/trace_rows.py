@@ -8,15 +8,14 @@ from typing import Any
 from cooper.data.examples import TraceExample
 from cooper.data.maps import listed
 from cooper.data.pictures import picture_of
-from cooper.data.reader import Reader
-from cooper.data.tables import BadRow, open_table
+from cooper.data.tables import BadRow, TableReader, open_table
 from cooper.modalities import by_tag
 from cooper.trace import Drawing, Picture, Segment, Text, Trace, calls_of
 
 FIELD = "interleaved_reason"
 
 
-class TraceRows(Reader[TraceExample]):
+class TraceRows(TableReader[TraceExample]):
     """A table whose rows hold `interleaved_reason`, a list of `{"type": "text" | "image", "value": ..., "need_loss":
     "true" | "false"}`.
 
@@ -28,9 +27,6 @@ class TraceRows(Reader[TraceExample]):
     def __init__(self, path: str | Path, modalities: tuple[str, ...] = ("depth", "segmentation")):
         self.table = open_table(path)
         self.modalities = modalities
-
-    def __len__(self) -> int:
-        return len(self.table)
 
     def _at(self, i: int) -> TraceExample:
         row, where = self.table[i], self.table.where(i)
@@ -69,7 +65,7 @@ class TraceRows(Reader[TraceExample]):
         return known[-1]
 
 
-class SavedTraces(Reader[TraceExample]):
+class SavedTraces(TableReader[TraceExample]):
     """Every trace that `Trace.save` wrote to a folder or one below it."""
 
     def __init__(self, root: str | Path):
