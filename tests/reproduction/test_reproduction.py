@@ -166,7 +166,7 @@ def test_plans_train_all_that_they_ask() -> None:
             supervised = [s for s in plan.recipe.path(variant.stage) if s in plan.recipe.unified]
             assert variant.mode in {mode for s in supervised for mode, _ in plan.recipe.unified[s].mix.modes}
         # none is told more than another
-        assert len({s.mix.answered for s in plan.recipe.unified.values()}) == 1
+        assert len({(s.mix.answered, s.mix.asked) for s in plan.recipe.unified.values()}) == 1
     # every variant is trained alike (method section 6)
     steps = {name: s.optimisation.steps for name, s in FULL.recipe.unified.items()}
     assert steps["interleaved"] == steps["text"] == steps["view_dropout"] == steps["true_maps"]

@@ -27,6 +27,7 @@ from cooper.model.packed import losses
 from cooper.model.presets import dummy
 from cooper.model.vision import grid_positions
 from cooper.policy import POLICIES
+from cooper.scenes.question import GENERAL
 from cooper.scenes.questions import ask_all
 from cooper.scenes.shards import make_shards
 from cooper.scenes.targets import KINDS, SceneImages
@@ -222,6 +223,25 @@ def test_only_some_scenes_come_with_spatial_answers(images: SceneImages, latents
     assert drawn.keys() == set(range(len(some))) and 0.6 < (drawn[0] + drawn[1]) / 600 < 0.85
     assert abs(drawn[0] - drawn[1]) < 80
     assert [some.scene(k, 3) for k in range(40)] == [some.scene(k, 3) for k in range(40)]
+
+
+def test_of_some_scenes_a_few_spatial_questions_are_known(images: SceneImages, latents: Latents) -> None:
+    few = rows_of(images, latents, tokens=9000, caption=1.0, grounded=4, listed=9, answered=2, asked=3)
+    for i in range(3):
+        scene, view = images.shards[i]
+        every = {
+            q.text for seed in (*range(60), (1, scene.seed)) for q in ask_all(scene, view, np.random.default_rng(seed))
+            if q.task not in GENERAL
+        }  # fmt: skip
+        found = []
+        for seed in range(6):
+            nodes = few.nodes(i, np.random.default_rng(seed))
+            said = [few.sequencer.text(n.piece.ids) for n in nodes if isinstance(n.piece, Words)]
+            found.append({text for text in every if any(text in words for words in said)})
+            assert sum("<answer>" in words for words in said) > len(found[-1]) + 2, "colours and shapes as ever"
+            assert not any("everything" in w and re.search("far|tall|wide", w) for w in said), "no list of lengths"
+        assert len(every) > 8 and len(found[0]) == (3 if i < 2 else 0)
+        assert all(again == found[0] for again in found)
 
 
 def test_rows_of_maps_alone_and_of_reading_leave_the_others_as_they_are(images: SceneImages, latents: Latents) -> None:

@@ -136,11 +136,13 @@ def _holds(finding: Finding) -> str:
 
 
 def _told(plan: Plan) -> str:
-    answered = min({s.mix.answered or plan.n_train for s in plan.recipe.unified.values()})
+    (mix,) = {(s.mix.answered or plan.n_train, s.mix.asked) for s in plan.recipe.unified.values()}
+    answered, asked = mix
     if answered == plan.n_train:
         return ""
+    each = "all spatial answers and traces" if asked is None else f"{asked} spatial questions with answers and traces"
     return (
-        f" (spatial answers and traces of the first {answered} of them, and questions for reinforcement of the last "
+        f" ({each} of each of the first {answered} of them, and questions for reinforcement of the last "
         f"{plan.recipe.reinforced_on.scenes}; the vision transformer is taught no depth)"
     )
 

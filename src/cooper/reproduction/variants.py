@@ -102,19 +102,19 @@ def shortened(recipe: Recipe, steps: dict[str, int]) -> Recipe:
     )  # fmt: skip
 
 
-def telling_little(recipe: Recipe, scenes: int) -> Recipe:
-    """The recipe with spatial answers, and traces, of the first so many scenes alone, and eyes that know names and no
-    distances. All have pictures, and maps where a stage learns to draw them. Flags are measured and rewards earned with
-    answers to questions about some of the last scenes.
+def telling_little(recipe: Recipe, scenes: int, questions: int) -> Recipe:
+    """The recipe with so many `questions`, answers and traces of each of the first `scenes` alone, and eyes that know
+    names and no distances. All have pictures, and maps where a stage learns to draw them. Flags are measured and
+    rewards earned with answers to questions about some of the last scenes.
 
-    This is where the method is meant for: the paper has 100 000 pictures with a map, 7 000 traces, and a SigLIP that
-    learned from captions. Where every picture comes with dozens of right answers, there is nothing left for maps to
-    teach (docs/log.md).
+    This is where the method is meant for: the paper has 100 000 pictures with a map, 6 901 traces of a question each,
+    and a SigLIP that learned from captions. Where every picture comes with dozens of right answers, there is nothing
+    left for maps to teach (docs/log.md).
     """
     assert recipe.scratch is not None
 
     def little(s: StageSettings) -> StageSettings:
-        mix = replace(s.mix, answered=scenes)
+        mix = replace(s.mix, answered=scenes, asked=questions)
         # what the eyes were not taught before is left to the stages before traces
         return replace(s, mix=mix, scenes=scenes) if s.scenes else replace(s, mix=mix, trains_vision=True)
 
@@ -135,9 +135,10 @@ _SUPERVISED = ("interleaved", "text", "text_from_base", "true_maps", "view_dropo
 FULL = Plan(
     replace(
         telling_little(shortened(TINY, {
-            "autoencoder": 2500, "decoder": 1200, "vision": 1200, "base": 1800, "perception": 2500, "direct": 1500,
+            "autoencoder": 2500, "decoder": 1200, "vision": 1200, "base": 1800, "perception": 3000, "direct": 600,
             **dict.fromkeys(_SUPERVISED, 800), **dict.fromkeys(TINY.reinforced, 40),
-        }), scenes=2000), balance=replace(TINY.balance, scenes=60), reinforced_on=Measured("interleaved", 150),
+        }), scenes=2000, questions=3), balance=replace(TINY.balance, scenes=60),
+        reinforced_on=Measured("interleaved", 150),
     )
 )  # fmt: skip
 #: Minutes: everything is run, nothing is learned that a claim could rest on.
@@ -146,7 +147,7 @@ QUICK = Plan(
         telling_little(shortened(TINY, {
             "autoencoder": 250, "decoder": 50, "vision": 60, "base": 40, "perception": 40, "direct": 40,
             **dict.fromkeys(_SUPERVISED, 30), **dict.fromkeys(TINY.reinforced, 3),
-        }), scenes=200), balance=replace(TINY.balance, scenes=10),
+        }), scenes=200, questions=3), balance=replace(TINY.balance, scenes=10),
         reinforced_on=Measured("interleaved", 20, Flagging(drop=False)),  # such a model may answer nothing
     ), n_train=1000, n_validation=50, n_test=60, n_maps=24,
 )  # fmt: skip

@@ -8,7 +8,6 @@ import numpy as np
 
 from cooper.evaluation.predictions import fingerprint
 from cooper.inference.engine import Engine, Settings
-from cooper.inference.flow import FlowSettings
 from cooper.model.unified import UnifiedModel
 from cooper.scenes.targets import SceneImages
 from cooper.sequence import Sequencer
@@ -25,8 +24,7 @@ class DrawnMaps(Kept):
 
     def __init__(self, images: SceneImages, number: int, folder: Path, model: UnifiedModel, sequencer: Sequencer):
         self.images = images
-        # a few steps are as good as many where noise is small
-        self.engine = Engine(model, sequencer, Settings(flow=FlowSettings(time_points=5), batch=32))
+        self.engine = Engine(model, sequencer, Settings(batch=32))
         length = min(number, len(images))
         grid = sequencer.latent_grid(np.zeros((images.size, images.size, 3), dtype=np.uint8))
         shape = (*(side * model.config.latent_stride for side in grid), 3)

@@ -54,7 +54,7 @@ class Reinforcement:
     sampling: Sampling = Sampling(1.0)
     turn_tokens: int | None = 96
     """Most tokens of a turn; None: the model's own."""
-    flow: FlowSettings | None = field(default_factory=FlowSettings)
+    flow: FlowSettings | None = None
     """How maps are drawn; None: the model's own way."""
     objective: Objective = field(default_factory=Objective)
     weights: Weights = field(default_factory=Weights)

@@ -56,11 +56,14 @@ class Mix:
     questions: bool = True
     """Whether the tasks' questions are asked at all."""
     answered: int | None = None
-    """So many scenes, the first ones, come with everything. With the pictures of the others nothing spatial is told:
+    """So many scenes, the first ones, come with spatial answers. With pictures of the others nothing spatial is told:
     they have maps, names and places in the picture. (Rows without a picture are the same for all.) None: all come with
     everything."""
     answered_share: float = 0.5
     """Share of the rows that are about the former, if they are told apart."""
+    asked: int | None = None
+    """So many spatial questions are known of each of these scenes, always the same, and nothing spatial besides. None:
+    all questions, lists and captions."""
     caption: float = 0.0
     """Share of the rows with a caption; only rows without a system prompt have what follows, too."""
     grounded: int = 0
@@ -233,7 +236,8 @@ class SceneRows:
         def add(*segments: Segment) -> None:
             traces.append(start + segments)
 
-        everything = mix.answered is None or i < mix.answered
+        answered = mix.answered is None or i < mix.answered
+        everything = answered and mix.asked is None
         if policy.system is None:
             if rng.random() < mix.maps:
                 traces += self._demanded(cached)
@@ -250,10 +254,17 @@ class SceneRows:
                 target = rng.random() < mix.traced_targets
                 traces.append(start + segments_of(turns, one.question, policy, cached, target))
         questions = [q for q in ask_all(scene, view, rng) if everything or q.task in GENERAL] if mix.questions else []
-        for asked in self._chosen(questions, rng):
+        known = self._known(scene, view) if mix.questions and answered and not everything else []
+        for asked in (*self._chosen(known, rng), *self._chosen(questions, rng)):
             target = rng.random() < mix.traced_targets
             traces.append(start + worked(scene, view, asked, policy, cached, target))
         return traces
+
+    def _known(self, scene: Scene, view: View) -> list[Question]:
+        """The spatial questions whose answers are known of a scene, if not all are."""
+        rng = np.random.default_rng((1, scene.seed))
+        questions = [q for q in ask_all(scene, view, rng) if q.task not in GENERAL]
+        return [questions[k] for k in rng.permutation(len(questions))[: self.mix.asked]]
 
     def _chosen(self, questions: Sequence[Question], rng: np.random.Generator) -> list[Question]:
         """In random order; those of tasks that weigh more tend to come early, and late ones find no room in a row."""
