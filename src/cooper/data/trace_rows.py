@@ -8,6 +8,7 @@ from typing import Any
 from cooper.data.examples import TraceExample
 from cooper.data.maps import listed
 from cooper.data.pictures import picture_of
+from cooper.data.reader import Reader
 from cooper.data.tables import BadRow, TableReader, open_table
 from cooper.modalities import by_tag
 from cooper.trace import Drawing, Picture, Segment, Text, Trace, calls_of
@@ -65,7 +66,7 @@ class TraceRows(TableReader[TraceExample]):
         return known[-1]
 
 
-class SavedTraces(TableReader[TraceExample]):
+class SavedTraces(Reader[TraceExample]):
     """Every trace that `Trace.save` wrote to a folder or one below it."""
 
     def __init__(self, root: str | Path):
