@@ -79,8 +79,9 @@ def sparse(path: Path, headers: Mapping[str, Header]) -> None:
 
 
 def last_row(of: Stored, name: str) -> torch.Tensor:
-    with safe_open(of.headers[name].path, "pt", backend="pread") as file:
-        row: torch.Tensor = file.get_slice(name)[-1:]
+    header = of.headers[name]
+    with safe_open(header.path, "pt", backend="pread") as file:
+        row: torch.Tensor = file.get_slice(name)[header.shape[0] - 1 :]
         return row
 
 

@@ -131,7 +131,7 @@ def with_autoencoder(plan: Plan, model: str) -> Plan:
 
 
 _SUPERVISED = ("interleaved", "text", "text_from_base", "true_maps", "view_dropout")
-#: Three and a half hours for a seed on two cores, by what its stages took one by one; without eyes and ablations.
+#: By the times of its steps some three hours for a seed on two cores; without eyes and ablations.
 FULL = Plan(
     replace(
         telling_little(shortened(TINY, {
