@@ -12,14 +12,13 @@ from bisect import bisect_right
 from collections.abc import Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import Any, TypeAlias, TypeVar
+from typing import Any, TypeAlias
 
 import numpy as np
 
-from cooper.data.reader import Reader
+from cooper.data.reader import E, Reader
 
 Row: TypeAlias = dict[str, Any]
-E = TypeVar("E", covariant=True)
 
 csv.field_size_limit(1 << 30)  # pictures in base64 are long fields
 

@@ -136,8 +136,7 @@ def _holds(finding: Finding) -> str:
 
 
 def _told(plan: Plan) -> str:
-    (mix,) = {(s.mix.answered or plan.n_train, s.mix.asked) for s in plan.recipe.unified.values()}
-    answered, asked = mix
+    ((answered, asked),) = {(s.mix.answered or plan.n_train, s.mix.asked) for s in plan.recipe.unified.values()}
     if answered == plan.n_train:
         return ""
     each = "all spatial answers and traces" if asked is None else f"{asked} spatial questions with answers and traces"
