@@ -123,20 +123,19 @@ def test_what_is_held_is_told_by_the_headers(released: Path) -> None:
 
 MEMORY = """
 import sys
+from cooper.benchmark.machine import peak_gib
 from cooper.checkpoints.checkpoint import find
 from cooper.checkpoints.convert import convert
 from pathlib import Path
 found = find(sys.argv[1])
 found.missing
-def peak():
-    return next(int(line.split()[1]) * 1024 for line in open("/proc/self/status") if line.startswith("VmHWM"))
-before = peak()
+before = peak_gib()
 kept = convert(found, Path(sys.argv[2]), sys.argv[3]) if len(sys.argv) > 2 else found.load("int4")
-print(peak() - before)
+print(int((peak_gib() - before) * 2**30))
 """
 
 
-@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="reads /proc, which is Linux's")
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="only Linux tells a process's own peak")
 def test_memory_is_that_of_a_tensor_or_of_what_becomes_of_it(tmp_path: Path) -> None:
     # some 300 MB, in tensors of at most 34 MB; the largest of the 7B's is 2.2 GB in fp32
     decoder = random_model().config.decoder

@@ -178,7 +178,10 @@ def test_a_file_larger_than_what_is_kept_is_decoded_once_an_epoch(
         assert max(mixed) == 2, "rows of as many groups as fit"
         assert sum(a // 4 != b // 4 for a, b in zip(order, order[1:], strict=False)) > 13, "and not one after the other"
     assert epochs[0] != epochs[1] and len(decoded) <= 2 * 13
-    rows = QuestionRows(tmp_path)
+    (tmp_path / "c.jsonl").write_text('{"n": 1}\n' * 60)
+    alone = np.flatnonzero(open_table(tmp_path).order(np.random.default_rng(0)) >= n)
+    assert len(alone) == 60 and np.diff(alone, prepend=-1, append=n + 60).max() < 20, "other rows come all the time"
+    rows, table = QuestionRows(tmp_path), open_table(tmp_path)
     assert np.array_equal(rows.order(np.random.default_rng(3)), table.order(np.random.default_rng(3)))
 
 

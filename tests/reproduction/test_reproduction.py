@@ -169,8 +169,8 @@ def test_plans_train_all_that_they_ask() -> None:
         assert len({(s.mix.answered, s.mix.asked) for s in plan.recipe.unified.values()}) == 1
     # every variant is trained alike (method section 6)
     steps = {name: s.optimisation.steps for name, s in FULL.recipe.unified.items()}
-    assert steps["interleaved"] == steps["text"] == steps["view_dropout"] == steps["true_maps"]
+    on_traces = ("interleaved", "text", "text_from_base", "view_dropout", "true_maps")
+    assert len({(steps[name], FULL.recipe.unified[name].scenes) for name in on_traces}) == 1
     drawn = FULL.recipe.unified["perception"].mix
     assert steps["perception"] * (1 - drawn.maps_alone - drawn.read) == pytest.approx(steps["direct"]), "besides maps"
-    assert len({FULL.recipe.unified[name].scenes for name in ("interleaved", "text", "view_dropout")}) == 1
     assert len({(s.optimisation, s.questions, s.rollouts) for s in FULL.recipe.reinforced.values()}) == 1

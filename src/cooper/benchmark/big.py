@@ -8,10 +8,8 @@ from __future__ import annotations
 
 import json
 import multiprocessing
-import resource
 import shutil
 import signal
-import sys
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import replace
@@ -26,7 +24,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from cooper.benchmark.machine import timed
+from cooper.benchmark.machine import peak_gib, timed
 from cooper.benchmark.script import Course, Endless, grid_of, picture, words, write
 from cooper.checkpoints.checkpoint import find
 from cooper.checkpoints.keys import to_released
@@ -179,7 +177,7 @@ def take_turn(folder: str, precision: Precision, on_progress: OnProgress) -> dic
 
     with part("load"):
         model = find(folder).load(precision).for_inference()
-    loaded, config, finite = _peak_gib(), model.config, _watch(model)
+    loaded, config, finite = peak_gib(), model.config, _watch(model)
     grid, sampling = grid_of(model, config.latent_sizes.longest), Endless(1.0, end=config.special.end)
     image = picture(config.latent_sizes.longest, 0)
     with part("encode the picture"), torch.no_grad():
@@ -211,7 +209,7 @@ def take_turn(folder: str, precision: Precision, on_progress: OnProgress) -> dic
         "autoencoder_decode_seconds": round(seconds["decode the map"], 3),
         "look_tokens": room, "look_seconds": round(seconds["look at it"], 3),
         "next_token_seconds": round(seconds["write on"], 4),
-        "peak_gib_loaded": round(loaded, 2), "peak_gib": round(_peak_gib(), 2),
+        "peak_gib_loaded": round(loaded, 2), "peak_gib": round(peak_gib(), 2),
         # the logits of each token, and the velocities of each step
         "finite": finite == [True] * (WRITTEN + 1 + FLOW.time_points - 1),
     }  # fmt: skip
@@ -229,12 +227,3 @@ def _watch(model: UnifiedModel) -> list[bool]:
     for module in (model.decoder.head, model.latent_out):
         module.register_forward_hook(lambda _, inputs, output: finite.append(bool(output.isfinite().all())))
     return finite
-
-
-def _peak_gib() -> float:
-    """The most memory that this process has had: of its own where Linux tells, else as the system counts it."""
-    status = Path("/proc/self/status")
-    if status.exists():  # `getrusage` counts what the process had that started this one, too
-        peak = next(line for line in status.read_text().splitlines() if line.startswith("VmHWM"))
-        return int(peak.split()[1]) / 2**20
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (2**30 if sys.platform == "darwin" else 2**20)

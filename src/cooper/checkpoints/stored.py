@@ -10,6 +10,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from math import prod
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -41,23 +42,29 @@ class Stored(Mapping[str, Tensor]):
     def __init__(self, files: Iterable[Path]):
         self.files = tuple(files)
         self.headers: dict[str, Header] = {}
+        self._starts: dict[str, int] = {}
         for path in self.files:
             try:
-                with _opened(path) as file:
-                    for name in file.keys():  # noqa: SIM118  (not a dict)
-                        one = file.get_slice(name)
-                        if name in self.headers:
-                            other = self.headers[name].path
-                            raise ValueError(f"{path} and {other} both hold {name}; remove one of them")
-                        self.headers[name] = Header(path, _dtype(path, one.get_dtype()), tuple(one.get_shape()))
+                entries, first = _entries(path)
             except (SafetensorError, OSError) as error:
                 raise ValueError(f"{path} is damaged or cut off ({error}); copy or download it again") from None
+            for name, entry in entries.items():
+                if name in self.headers:
+                    raise ValueError(f"{path} and {self.headers[name].path} both hold {name}; remove one of them")
+                self.headers[name] = Header(path, _dtype(path, entry["dtype"]), tuple(entry["shape"]))
+                self._starts[name] = first + entry["data_offsets"][0]
 
     def __getitem__(self, name: str) -> Tensor:
-        """In memory of its own; the file is closed again."""
-        with _opened(self.headers[name].path) as file:
-            tensor: Tensor = file.get_tensor(name)
-            return tensor
+        """Read into memory of its own. Mapped by PyTorch, a file would count as memory as a whole, and be refused where
+        it is larger than that, as the published model's is for many (safetensors #528)."""
+        header = self.headers[name]
+        tensor = torch.empty(header.shape, dtype=header.dtype)
+        data = tensor.view(-1).view(torch.uint8).numpy().data
+        with header.path.open("rb") as file:
+            file.seek(self._starts[name])
+            if file.readinto(data) < len(data):
+                raise ValueError(f"{header.path} has become shorter; copy or download it again")
+        return tensor
 
     def __contains__(self, name: object) -> bool:
         return name in self.headers  # a mapping would read the tensor to find out
@@ -69,10 +76,16 @@ class Stored(Mapping[str, Tensor]):
         return len(self.headers)
 
 
-def _opened(path: Path) -> safe_open:
-    """Read, not mapped: PyTorch maps a whole file so that it could be written to, and an operating system refuses that
-    for one that is larger than its memory, as the published model's is for many (safetensors #528)."""
-    return safe_open(path, "pt", backend="pread")
+def _entries(path: Path) -> tuple[dict[str, Any], int]:
+    """What a file's header says of each tensor, and where the first one begins. Raises SafetensorError if the file does
+    not hold what it says."""
+    with safe_open(path, "np"):
+        pass
+    with path.open("rb") as file:
+        length = int.from_bytes(file.read(8), "little")
+        entries: dict[str, Any] = json.loads(file.read(length))
+    entries.pop("__metadata__", None)
+    return entries, 8 + length
 
 
 def _dtype(path: Path, name: str) -> torch.dtype:

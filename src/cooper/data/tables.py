@@ -57,19 +57,23 @@ class Table(Reader[Row]):
 
     def order(self, rng: np.random.Generator) -> np.ndarray:
         """Every row once, in random order. Where more is decoded together than is kept, the groups are in random order,
-        and the rows of as many as are kept at a time: else every row would decode a group."""
+        and the rows of as many as are kept at a time: else every row would decode a group. Rows that are read by
+        themselves are spread among them."""
         rows, sizes = np.array(self.groups(), dtype=np.int64).reshape(-1, 2).T
         if sizes.sum() <= _MIXED:
             return rng.permutation(len(self))
-        ends = np.cumsum(rows)
+        stretches = np.split(np.arange(len(self)), np.cumsum(rows)[:-1])
         windows: list[list[np.ndarray]] = []
         room = 0
-        for k in rng.permutation(len(rows)):
+        for k in rng.permutation(np.flatnonzero(sizes)):
             if sizes[k] > room or not windows:
                 windows.append([])
                 room = _MIXED
-            windows[-1].append(np.arange(ends[k] - rows[k], ends[k]))
+            windows[-1].append(stretches[k])
             room -= sizes[k]
+        alone = np.flatnonzero(np.repeat(sizes == 0, rows))
+        for window, part in zip(windows, np.array_split(rng.permutation(alone), len(windows)), strict=True):
+            window.append(part)
         return np.concatenate([rng.permutation(np.concatenate(window)) for window in windows])
 
 

@@ -62,8 +62,8 @@ class Mix:
     answered_share: float = 0.5
     """Share of the rows that are about the former, if they are told apart."""
     asked: int | None = None
-    """So many spatial questions are known of each of these scenes, always the same, and nothing spatial besides. None:
-    all questions, lists and captions."""
+    """So many spatial questions are known of each scene that has spatial answers, always the same, and nothing spatial
+    besides. None: all questions, lists and captions."""
     caption: float = 0.0
     """Share of the rows with a caption; only rows without a system prompt have what follows, too."""
     grounded: int = 0
