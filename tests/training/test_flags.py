@@ -12,7 +12,6 @@ from tests.helpers import Scripted, random_model, sequencer
 from cooper.api import Cooper
 from cooper.evaluation.scenes import choose_questions
 from cooper.modalities import modality
-from cooper.scenes.shards import make_shards
 from cooper.scenes.targets import SceneImages
 from cooper.training import flags
 from cooper.training.flags import Flagging, flag_of, flag_questions, flagged_questions, task_weights
@@ -44,14 +43,6 @@ def test_settings_that_make_no_sense_are_refused() -> None:
     for wrong in ({"samples": 0}, {"tau": 0.0}, {"with_maps": "text"}, {"without": "interleaved"}):
         with pytest.raises(ValueError, match="samples|tau|mode"):
             Flagging(**wrong)  # type: ignore[arg-type]
-
-
-@pytest.fixture(scope="module")
-def images(tmp_path_factory: pytest.TempPathFactory) -> SceneImages:
-    pytest.importorskip("mujoco")
-    folder = tmp_path_factory.mktemp("shards")
-    make_shards(folder, 0, 3, size=64, workers=1, quiet=True)
-    return SceneImages(folder)
 
 
 def test_questions_are_flagged_by_what_was_answered(

@@ -13,8 +13,6 @@ from cooper.training.grpo import Objective, group_advantages, grpo_loss
 ROLLOUT = torch.tensor([0, 0, 0, 1])
 ADVANTAGES = torch.tensor([1.0, -2.0, 5.0])
 OLD = torch.tensor([-1.0, -2.0, -0.5, -1.5])
-
-
 PLAIN = Objective()
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-MANIFEST = Path(__file__).parent / "golden" / "manifest_7b.json"
+MANIFEST = Path(__file__).parents[1] / "golden" / "manifest_7b.json"
 
 # Run in a process of its own, so that its time (of the processor: others may be busy) and its memory are its own.
 BUILD = """

@@ -1,0 +1,188 @@
+"""Folders of models: found, described, loaded, and told apart from what is none."""
+
+from __future__ import annotations
+
+import warnings
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from safetensors.torch import load_file, save_file
+from tests.checkpoints.folders import SPECIAL, same, weights_in
+from tests.helpers import picture, random_model, run_command, tokenizer
+
+from cooper import Answer, Cooper
+from cooper.checkpoints.checkpoint import UnusedWarning, find
+from cooper.checkpoints.convert import convert
+from cooper.checkpoints.inspect import described, weight_bytes
+from cooper.checkpoints.native import save_native
+from cooper.inference.engine import Drew
+from cooper.layout import Clean, Seen, Words
+from cooper.modalities import modality
+from cooper.modalities.codes import RELEASED as RELEASED_CODES
+from cooper.model.config import PRECISIONS, FlowSettings
+from cooper.model.precision import put_in
+from cooper.model.presets import BAGEL_FLOW, bagel_7b
+from cooper.model.unified import UnifiedModel
+from cooper.policy import POLICIES, Policy
+from cooper.prompts import FILE as PROMPTS_FILE
+from cooper.prompts import Prompts
+
+
+def theirs(model: UnifiedModel, folder: Path) -> Path:
+    """A released folder of a model, with prompts."""
+    save_native(model, tokenizer(), folder / "own", torch.float32)
+    convert(find(folder / "own"), folder / "theirs", "released")
+    Prompts({"interleaved": "Think."}, "Look.").save(folder / "theirs" / PROMPTS_FILE)
+    return folder / "theirs"
+
+
+def test_weights_and_settings_in_two_folders(tmp_path: Path, released: Path) -> None:
+    """A fine-tune holds its weights alone; its base has all, and other weights."""
+    tuned = tmp_path / "tuned"
+    tuned.mkdir()
+    changed = {k: t + 1 for k, t in load_file(released / "ema.safetensors").items()}
+    save_file(changed, tuned / "model.safetensors")
+    with pytest.raises(ValueError, match="name the folder of the model they are based on as the base"):
+        find(tuned)
+    found = find(tuned, released, SPECIAL)
+    assert found.main.files == (tuned / "model.safetensors",) and found.ae.files == (released / "ae.safetensors",)
+    assert torch.equal(found.tensor("latent_in.bias"), changed["vae2llm.bias"])
+    assert found.file("tokenizer.json") == released / "tokenizer.json"
+
+
+def test_parts_of_weights(tmp_path: Path, released: Path) -> None:
+    whole = load_file(released / "ema.safetensors")
+    names = sorted(whole)
+    (released / "ema.safetensors").unlink()
+    for k, part in enumerate((names[::2], names[1::2]), 1):
+        save_file({name: whole[name] for name in part}, released / f"ema-{k:05}-of-00002.safetensors")
+    assert same(dict(find(released, special=SPECIAL).main), whole)
+    (released / "ema-00002-of-00002.safetensors").rename(tmp_path / "away.safetensors")
+    with pytest.raises(ValueError, match="lacks ema-00002-of-00002.safetensors of 2 parts"):
+        find(released, special=SPECIAL)
+    (released / "ema.safetensors.index.json").write_text("[]")
+    with pytest.raises(ValueError, match="is not an index of tensors"):
+        find(released, special=SPECIAL)
+
+
+def test_what_is_missing_or_too_much_is_told_by_name(released: Path) -> None:
+    held = load_file(released / "ema.safetensors")
+    held.pop("llm2vae.bias")
+    held["lora.extra"] = torch.zeros(3)
+    held["connector.fc1.bias"] = torch.zeros(5)
+    save_file(held, released / "ema.safetensors")
+    found = find(released, special=SPECIAL)
+    about = described(found)
+    assert about["missing"] == ["llm2vae.bias"] and about["unexpected"] == ["lora.extra"]
+    assert about["misshapen"] == ["connector.fc1.bias: (5,) where the config asks for (64,)"]
+    with pytest.raises(ValueError, match=r"released lacks llm2vae.bias \(cooper inspect tells all\)"):
+        found.load()
+    held["llm2vae.bias"] = torch.zeros(16)
+    save_file(held, released / "ema.safetensors")
+    with pytest.raises(ValueError, match="does not fit its config: connector.fc1.bias"):
+        find(released, special=SPECIAL).load()
+
+
+def test_tensors_that_are_not_used_are_told_when_they_are_loaded(
+    native: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        Cooper.load(native)
+    for folder, stem in ((native, "model"), (theirs(random_model(), tmp_path), "ae")):
+        path = folder / f"{stem}.safetensors"
+        whole = load_file(path)
+        save_file(whole | {"odd": torch.zeros(1)}, path)
+        with pytest.warns(UnusedWarning, match=rf"^1 tensor of {folder} is not used: odd \(cooper inspect tells all"):
+            Cooper.load(folder)
+        save_file(whole | {f"lora.{k}": torch.zeros(1) for k in range(7)}, path)
+        names = "lora.0, lora.1, lora.2, lora.3, lora.4 and 2 more"
+        with pytest.warns(UnusedWarning, match=f"^7 tensors of {folder} are not used: {names} "):
+            Cooper.load(folder)
+    Image.fromarray(picture(0).image).save(tmp_path / "room.png")
+    argv = ("ask", str(tmp_path / "room.png"), "How many?", "--mode", "direct", "--model", str(native))
+    asked = run_command(capsys, *argv)
+    assert asked.code == 0 and asked.err.count("\n") == 1
+    assert asked.err.startswith(f"cooper: note: 7 tensors of {native} are not used: lora.0, ")
+
+
+@pytest.mark.parametrize(
+    ("compat", "flow", "looks", "guided_late"),
+    [
+        ("consistent", FlowSettings(30, 3.0, 4.0, 2.0, (0.4, 1.0), "global", noise=1.0), (Clean, Seen), False),
+        ("released", FlowSettings(50, 3.0, 4.0, 2.0, (0.0, 1.0), "text_channel", noise=1.0), (Seen,), True),
+    ],
+)
+def test_what_compat_selects(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, compat: Any, flow: FlowSettings, looks: tuple[type, ...],
+    guided_late: bool,
+) -> None:  # fmt: skip
+    cooper = Cooper.load(theirs(random_model(flow=BAGEL_FLOW, codes=RELEASED_CODES), tmp_path), compat=compat)
+    assert cooper.model.config.flow == flow and flow.guided_at(0.2) == guided_late
+    call = cooper.sequencer.prompts.call(modality("depth"))
+    monkeypatch.setitem(POLICIES, "drawn", Policy("drawn", None, ("depth",), 2, "Look.", given=(call,)))
+    *events, answer = cooper.stream(picture(0).image, "How far?", mode="drawn")
+    assert [e.step for e in events if isinstance(e, Drew)] == list(range(1, flow.time_points))
+    assert isinstance(answer, Answer)
+    kinds = [type(piece) for piece in cooper.sequencer.pieces(answer.trace, cooper.sequencer.encoder(cooper.model))]
+    # picture, through both either way; question; call; map; reflection; what the model wrote
+    assert kinds == [Clean, Seen, Words, Words, *looks, Words, Words]
+
+
+def test_missing_files_are_told(tmp_path: Path, released: Path, native: Path) -> None:
+    with pytest.raises(ValueError, match="should be token 151644; is this Qwen2's tokenizer"):
+        find(released).tokenizer()
+    for name, why in (("tokenizer.json", "has no tokenizer; looked for"), ("vit_config.json", "has no vit_config.json"),
+                      ("ae.safetensors", "looked for ae.safetensors")):  # fmt: skip
+        (released / name).rename(tmp_path / "away")
+        with pytest.raises(ValueError, match=why):
+            find(released, special=SPECIAL).tokenizer()
+        (tmp_path / "away").rename(released / name)
+    (native / "model.safetensors").unlink()
+    with pytest.raises(ValueError, match="native is not a whole model: it lacks model.safetensors"):
+        find(native)
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(ValueError, match="empty is no model folder; looked for config.json with model.safetensors"):
+        find(tmp_path / "empty")
+
+
+def test_saved_and_loaded_again(tmp_path: Path, native: Path) -> None:
+    cooper = Cooper.load(native)
+    cooper.save_pretrained(tmp_path / "saved", shard_bytes=50_000)
+    assert len(list((tmp_path / "saved").glob("model-*.safetensors"))) > 1
+    again = Cooper.from_pretrained(tmp_path / "saved")
+    assert same(dict(again.model.named_parameters()), dict(cooper.model.named_parameters()))
+    with pytest.raises(ValueError, match="quantised weights are not saved"):
+        Cooper.load(native, "int8").save_pretrained(tmp_path / "eight")
+
+
+def test_saving_replaces_a_model_too(tmp_path: Path, native: Path) -> None:
+    one, out = Cooper.load(native), tmp_path / "out"
+    other = Cooper(random_model(1), one.sequencer, "other")
+    for shard_bytes in (50_000, None, 90_000):
+        one.save_pretrained(out)
+        other.save_pretrained(out, shard_bytes)
+        assert same(weights_in(out), dict(other.model.named_parameters())), shard_bytes
+    convert(find(native), out, "released")
+    other.save_pretrained(out)
+    assert same(weights_in(out), dict(other.model.named_parameters())) and not list(out.glob("*ema*"))
+
+
+@pytest.mark.parametrize("precision", PRECISIONS)
+def test_memory_is_told_before_it_is_taken(precision: str) -> None:
+    model = put_in(random_model(), precision)  # type: ignore[arg-type]
+    tables = {"latent_table", "vision_table"}
+    held = [*model.parameters(), *(b for name, b in model.named_buffers() if name not in tables)]
+    assert sum(t.numel() * t.element_size() for t in held) == weight_bytes(model.config, precision)  # type: ignore[arg-type]
+    numbers = weight_bytes(bagel_7b(), "bf16") / 2
+    assert 14.5e9 < numbers < 14.8e9, "what is published of the 7B's size"
+
+
+def test_a_prompt_and_a_picture_go_through_every_precision(native: Path) -> None:
+    picture = np.full((64, 64, 3), 99, np.uint8)
+    for precision in ("int8", "int4"):
+        assert Cooper.load(native, precision).ask(picture, "How many?", max_turns=1).tokens  # type: ignore[arg-type]

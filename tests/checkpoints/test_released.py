@@ -1,0 +1,105 @@
+"""The released layout's files, whole and damaged."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tests.checkpoints.folders import SPECIAL
+from tests.helpers import run_command
+from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
+
+from cooper.checkpoints.checkpoint import find
+from cooper.checkpoints.released import released_tokenizer
+from cooper.model.config import SpecialTokens
+from cooper.model.presets import BAGEL_FLOW, bagel_7b
+
+NO_HEADS = {"hidden": 4, "layers": 1, "heads": 0, "kv_heads": 1, "ffn": 4, "vocabulary": 4}
+
+
+def test_a_published_model_is_run_in_its_own_way(released: Path) -> None:
+    config = find(released, special=SPECIAL).config
+    assert config.flow == BAGEL_FLOW == bagel_7b().flow and config.maps_through == "both"
+    assert (config.turn_tokens, config.trace_tokens) == (bagel_7b().turn_tokens, bagel_7b().trace_tokens)
+
+
+def broken(folder: Path, name: str, change: Callable[[bytes], bytes]) -> None:
+    (folder / name).write_bytes(change((folder / name).read_bytes()))
+
+
+@pytest.mark.parametrize(
+    ("name", "change", "why"),
+    [
+        ("ema.safetensors", lambda b: b[:-100], "ema.safetensors is damaged or cut off"),
+        ("ema.safetensors", lambda b: b[:5], "ema.safetensors is damaged or cut off"),
+        ("llm_config.json", lambda b: b[:-9], "llm_config.json is not JSON"),
+        ("llm_config.json", lambda b: b.replace(b"num_hidden_layers", b"x"), "llm_config.json lacks 'num_hidden_lay"),
+        ("tokenizer.json", lambda b: b[:-9], "tokenizer.json is damaged"),
+    ],
+)  # fmt: skip
+def test_damaged_files_are_told(released: Path, name: str, change: Callable[[bytes], bytes], why: str) -> None:
+    broken(released, name, change)
+    with pytest.raises(ValueError, match=why):
+        find(released, special=SPECIAL).tokenizer()
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "why"),
+    [
+        ("llm_config.json", [], r"should hold settings by name \({...}\), not \[\]"),
+        ("vit_config.json", None, "should hold settings by name .* not null"),
+        ("model_args.json", [], "should hold settings by name .* not"),
+        ("model_args.json", "cooper", "should hold settings by name .* not"),
+        ("ae_config.json", [{}], "should hold settings by name .* not"),
+        ("llm_config.json", {"hidden_size": "64"}, 'hidden_size should be a whole number above 0, not "64"'),
+        ("llm_config.json", {"vocab_size": "320"}, "vocab_size should be a whole number"),
+        ("llm_config.json", {"num_attention_heads": 0}, "num_attention_heads should be a whole number above 0, not 0"),
+        ("llm_config.json", {"num_attention_heads": 3}, "hidden_size must be a multiple of the heads"),
+        ("llm_config.json", {"rope_theta": None}, "rope_theta should be a number, not null"),
+        ("vit_config.json", {"patch_size": 0}, "patch_size should be a whole number above 0"),
+        ("vit_config.json", {"image_size": True}, "image_size should be a whole number above 0, not true"),
+        ("vit_config.json", {"num_hidden_layers": 2.5}, "num_hidden_layers should be a whole number above 0, not 2.5"),
+        ("ae_config.json", {"ch_mult": 2.5}, "ch_mult should be a whole number above 0, not 2.5"),
+        ("ae_config.json", {"ch_mult": [1, "2"]}, 'ch_mult should be a whole number above 0, not "2"'),
+        ("ae_config.json", {"scale_factor": []}, r"scale_factor should be a number, not \[\]"),
+        ("model_args.json", {"max_latent_size": "16"}, "max_latent_size should be a whole number"),
+        ("model_args.json", {"vit_select_layer": {}}, "vit_select_layer should be a number"),
+        ("model_args.json", {"cooper": []}, "is damaged: "),
+        ("model_args.json", {"cooper": {"decoder": {}}}, "is damaged: not a model config"),
+        ("model_args.json", {"cooper": bagel_7b().to_dict() | {"decoder": NO_HEADS}}, "is damaged: "),
+    ],
+)  # fmt: skip
+def test_settings_that_are_none(
+    released: Path, name: str, content: Any, why: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """One line, which names the file; a dict is what differs in it."""
+    whole = json.loads((released / name).read_text())
+    (released / name).write_text(json.dumps(whole | content if isinstance(content, dict) else content))
+    ran = run_command(capsys, "inspect", str(released))
+    assert (ran.code, ran.out, ran.err.count("\n")) == (2, "", 1)
+    assert re.search(f"{re.escape(str(released / name))}.* {why}", ran.err), ran.err
+
+
+def test_a_tokenizer_from_the_files_it_was_made_of(tmp_path: Path) -> None:
+    whole = Tokenizer(models.BPE())
+    whole.normalizer = normalizers.NFC()
+    pattern = (r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*"
+               r"|\s*[\r\n]+|\s+(?!\S)|\s+")  # fmt: skip
+    words = pre_tokenizers.Split(Regex(pattern), "isolated")
+    whole.pre_tokenizer = pre_tokenizers.Sequence([words, pre_tokenizers.ByteLevel(False, use_regex=False)])
+    whole.decoder = decoders.ByteLevel()
+    text = ["How far is the red ball from the blue box? 1.8 m, isn't it?\n\nÜber 12 cm."] * 3
+    whole.train_from_iterator(text, trainers.BpeTrainer(initial_alphabet=pre_tokenizers.ByteLevel.alphabet()))
+    size = whole.get_vocab_size()
+    whole.model.save(str(tmp_path))
+    added = {str(size): "<|endoftext|>", str(size + 1): "<|im_start|>", str(size + 2): "<|im_end|>"}
+    settings = {k: {"content": v, "special": True, "normalized": False} for k, v in added.items()}
+    (tmp_path / "tokenizer_config.json").write_text(json.dumps({"added_tokens_decoder": settings}))
+    whole.add_special_tokens(list(added.values()))
+    made = released_tokenizer((tmp_path,), SpecialTokens(size + 1, size + 2, 0, 0))
+    for said in (*text, "<|im_start|>they'LL  go\t\n to 3  places<|im_end|>", "e\u0301 日本 🙂"):
+        assert made.encode(said).ids == whole.encode(said).ids and made.decode(made.encode(said).ids) != ""

@@ -1,0 +1,51 @@
+"""Latents that are computed once and kept."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from tests.helpers import random_model
+
+from cooper.scenes.targets import KINDS, SceneImages
+from cooper.training.autoencoder import to_tensor
+from cooper.training.latents import Latents, fingerprint
+
+
+def test_latents_are_those_of_the_images(images: SceneImages, latents: Latents) -> None:
+    model = random_model()
+    for kind in KINDS:
+        expected = model.encode(to_tensor(images.image(3, kind)[None]))[0]
+        assert torch.allclose(latents.tokens(3, kind), expected, atol=2e-3, rtol=2e-3)  # kept in float16
+
+
+def test_latents_go_on_where_they_stopped(images: SceneImages, latents: Latents, tmp_path: Path) -> None:
+    again = Latents(images, tmp_path, latents.autoencoder, latents.sequencer)
+    shown = []
+
+    def stopping(i: int, kind: str) -> np.ndarray:
+        shown.append(i)
+        if i == 4:
+            raise KeyboardInterrupt
+        return images.image(i, kind)
+
+    stopper = type("Stopping", (), {"image": staticmethod(stopping), "kinds": KINDS})
+    again.images = stopper  # type: ignore[assignment]
+    with pytest.raises(KeyboardInterrupt):
+        again.make("depth", batch=2, quiet=True)
+    assert not again.path("depth").exists()
+    again.images = images
+    again.make("depth", batch=2, quiet=True)
+    assert np.array_equal(np.load(again.path("depth")), np.load(latents.path("depth")))
+
+
+def test_latents_of_another_encoder_have_another_place(images: SceneImages, latents: Latents) -> None:
+    other = random_model(seed=5).autoencoder
+    assert fingerprint(other) != fingerprint(latents.autoencoder)
+    polished = random_model().autoencoder
+    with torch.no_grad():
+        for p in polished.decoder.parameters():
+            p.add_(1.0)
+    assert fingerprint(polished) == fingerprint(latents.autoencoder), "latents do not depend on the decoder"

@@ -1,0 +1,238 @@
+"""A loop that can be stopped, resumed and shared."""
+
+from __future__ import annotations
+
+import json
+import signal
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+import torch.distributed as dist
+from safetensors import safe_open
+from torch import Tensor, nn
+
+from cooper.training.kept import Kept
+from cooper.training.loop import Optimisation, Supervised, Trainer
+from cooper.training.processes import Share, run_in, uninterrupted
+
+FILTER = torch.linspace(-1, 1, 2 * 3 * 3 * 3).view(2, 3, 3, 3)
+
+
+def blank(channels: int = 3) -> nn.Conv2d:
+    """Laid out in memory as autoencoders are, and not as gradients and checkpoints come."""
+    model = nn.Conv2d(channels, 2, 3)
+    return model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+
+
+class Filtering(Supervised[nn.Conv2d]):
+    """Learn a filter: a stage of a moment."""
+
+    name = "filtering"
+
+    def batch(self, step: int, share: Share) -> Tensor:
+        random = torch.Generator().manual_seed(1000 * step + share.rank)
+        return torch.randn(32 // share.world, 3, 3, 3, generator=random)
+
+    def loss(self, model: nn.Conv2d, batch: Tensor) -> tuple[Tensor, dict[str, float]]:
+        wanted = nn.functional.conv2d(batch, FILTER)
+        loss = (model(batch.to(model.weight.dtype)) - wanted).float().square().mean()
+        return loss, {"error": float(loss.detach())}
+
+    def trained(self, model: nn.Conv2d) -> dict[str, nn.Parameter]:
+        return dict(model.named_parameters())
+
+    def sheet(self, model: nn.Conv2d) -> Any:
+        from PIL import Image
+
+        return Image.new("RGB", (4, 4))
+
+
+def filtered(folder: Path, steps: int, dtype: torch.dtype = torch.float32, stop: int | None = None) -> Trainer:
+    torch.manual_seed(0)
+    optimisation = Optimisation(steps, lr=0.05, warmup=2, decay=0.5, ema=0.8)
+    trainer = Trainer(blank(), Filtering(), optimisation, folder, dtype=dtype, workers=0)
+    if stop is not None:
+        update = trainer.update
+
+        def stopping(batch: Any) -> dict[str, float]:
+            if trainer.step == stop:
+                raise KeyboardInterrupt
+            return update(batch)
+
+        trainer.update = stopping  # type: ignore[method-assign]
+        with pytest.raises(KeyboardInterrupt):
+            trainer.run(quiet=True)
+    else:
+        trainer.run(quiet=True)
+    return trainer
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_a_run_that_was_stopped_ends_where_it_would_have(tmp_path: Path, dtype: torch.dtype) -> None:
+    whole = filtered(tmp_path / "whole", 40, dtype)
+    filtered(tmp_path / "halves", 40, dtype, stop=17)
+    halves = filtered(tmp_path / "halves", 40, dtype)
+    for a, b in zip(whole.model.parameters(), halves.model.parameters(), strict=True):
+        assert torch.equal(a, b)
+    steps = [json.loads(row)["step"] for row in (tmp_path / "halves" / "log.jsonl").read_text().splitlines()]
+    assert steps == list(range(1, 41))
+
+
+def test_what_is_kept_of_an_interrupted_run_belongs_together(tmp_path: Path) -> None:
+    """Interrupted while its weights are their averages, and while an update is half made."""
+    whole = filtered(tmp_path / "whole", 40)
+
+    def interrupted(folder: Path, prepare: Callable[[Trainer], None]) -> None:
+        trainer = Trainer(blank(), Filtering(), whole.optimisation, folder, workers=0, sheet_every=17)
+        prepare(trainer)
+        with pytest.raises(KeyboardInterrupt):
+            trainer.run(quiet=True)
+
+    def in_a_sheet(trainer: Trainer) -> None:
+        trainer.stage.sheet = raising  # type: ignore[method-assign]
+
+    def in_an_update(trainer: Trainer) -> None:
+        step = trainer.optimisers[0].step
+
+        def stepping() -> None:
+            if trainer.step == 8:
+                trainer.save()  # as it is done every two minutes
+            step()
+            if trainer.step == 10:
+                raise KeyboardInterrupt
+
+        trainer.optimisers[0].step = stepping  # type: ignore[method-assign]
+
+    def by_a_signal(trainer: Trainer) -> None:
+        step = trainer.optimisers[0].step
+
+        def stepping() -> None:
+            if trainer.step == 10:
+                signal.raise_signal(signal.SIGINT)
+            step()
+
+        trainer.optimisers[0].step = stepping  # type: ignore[method-assign]
+
+    def raising(model: nn.Conv2d) -> Any:
+        raise KeyboardInterrupt
+
+    for prepare in (in_a_sheet, in_an_update, by_a_signal):
+        folder = tmp_path / prepare.__name__
+        torch.manual_seed(0)
+        interrupted(folder, prepare)
+        with safe_open(folder / "state.safetensors", "pt") as state:
+            kept = int(state.metadata()["step"])
+        assert kept == {"in_a_sheet": 17, "in_an_update": 8, "by_a_signal": 11}[prepare.__name__]
+        halves = filtered(folder, 40)
+        for a, b in zip(whole.model.parameters(), halves.model.parameters(), strict=True):
+            assert torch.equal(a, b), prepare.__name__
+
+
+def test_training_learns_and_ends_with_the_average(tmp_path: Path) -> None:
+    trainer = filtered(tmp_path, 200)
+    assert torch.allclose(trainer.model.weight, FILTER, atol=0.05)
+    assert torch.equal(trainer.model.weight, trainer.average["weight"])
+    assert (tmp_path / "sheets" / "000200.png").exists()
+
+
+def test_a_checkpoint_of_another_model_is_refused(tmp_path: Path) -> None:
+    filtered(tmp_path, 3)
+    other = Trainer(blank(4), Filtering(), Optimisation(3), tmp_path, workers=0)
+    with pytest.raises(ValueError, match="of another model"):
+        other.run(quiet=True)
+
+
+def test_a_gradient_that_is_not_finite_changes_nothing(tmp_path: Path) -> None:
+    trainer = Trainer(blank(), Filtering(), Optimisation(3), tmp_path, workers=0)
+    before = trainer.model.weight.detach().clone()
+    trainer.update(torch.full((8, 3, 3, 3), float("inf")))
+    assert torch.equal(trainer.model.weight, before)
+
+
+def test_the_rate_warms_up_and_falls() -> None:
+    o = Optimisation(100, warmup=10, decay=0.5)
+    assert o.rate(0) == pytest.approx(0.1) and o.rate(9) == o.rate(49) == 1.0
+    assert o.rate(99) == pytest.approx(0.01, abs=2e-3) and replace(o, decay=0.0).rate(99) == 1.0
+
+
+class Numbers(Kept):
+    """Of row i, i, and who computed it."""
+
+    name = "numbers"
+
+    def compute(self, kind: str, rows: range) -> np.ndarray:
+        return np.array(rows) + 100 * Share.mine().rank
+
+
+def _together(rank: int, meeting: str, folder: str) -> None:
+    torch.set_num_threads(1)
+    dist.init_process_group("gloo", init_method=f"file://{meeting}", rank=rank, world_size=2)
+    trainer = filtered(Path(folder), 5)
+    torch.save(trainer.model.weight.detach(), f"{folder}-{rank}")
+    Numbers(Path(folder), 7, (), int).make("all", batch=2, quiet=True)
+    dist.destroy_process_group()
+
+
+def test_what_is_kept_of_a_folder_that_has_grown_is_made_anew(tmp_path: Path) -> None:
+    Numbers(tmp_path, 3, (), int).make("all", batch=2, quiet=True)
+    (tmp_path / "all.npy").rename(tmp_path / "other.part.npy")  # begun when there were three
+    for kind in ("all", "other"):
+        grown = Numbers(tmp_path, 5, (), int)
+        grown.make(kind, batch=2, quiet=True)
+        assert [int(grown.row(i, kind)) for i in range(5)] == [0, 1, 2, 3, 4]
+
+
+def _failing(kind: str, quiet: bool) -> None:
+    if Share.mine().rank == 1:
+        raise {"OSError": OSError(28, "No space left on device"), "ImportError": ModuleNotFoundError("pip install it"),
+               "RuntimeError": RuntimeError("our own")}[kind]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("kind", "why"), [("OSError", "No space left"), ("ImportError", "^pip install it$"), ("RuntimeError", "our own")]
+)
+def test_mistakes_of_other_processes_are_told_as_ones_own(kind: str, why: str, tmp_path: Path) -> None:
+    expected = {"OSError": OSError, "ImportError": ImportError, "RuntimeError": Exception}[kind]
+    with pytest.raises(expected, match=why) as raised:
+        run_in(2, tmp_path, _failing, kind, quiet=True)
+    assert ("Traceback" in str(raised.value)) == (kind == "RuntimeError")
+
+
+def test_two_processes_train_as_one_on_their_batches_together(tmp_path: Path) -> None:
+    torch.multiprocessing.spawn(_together, (str(tmp_path / "meeting"), str(tmp_path / "two")), 2)
+    a, b = (torch.load(tmp_path / f"two-{rank}", weights_only=True) for rank in (0, 1))
+    assert torch.equal(a, b)
+    assert np.load(tmp_path / "two" / "all.npy").tolist() == [0, 1, 102, 103, 4, 5, 106], "each did its share"
+    assert not list((tmp_path / "two").glob("all.*done")) and not (tmp_path / "two" / "all.part.npy").exists()
+
+    class Both(Filtering):
+        def batch(self, step: int, share: Share) -> Tensor:
+            return torch.cat([Filtering.batch(self, step, Share(rank, 2)) for rank in (0, 1)])
+
+    torch.manual_seed(0)
+    one = Trainer(
+        blank(), Both(), Optimisation(5, lr=0.05, warmup=2, decay=0.5, ema=0.8), tmp_path / "one", workers=0
+    )
+    one.run(quiet=True)
+    assert torch.allclose(one.model.weight, a, atol=1e-6)
+
+
+def test_an_interruption_is_held_until_the_end_of_what_must_not_be_left_half_done() -> None:
+    done: list[str] = []
+    before = signal.getsignal(signal.SIGINT)
+    with pytest.raises(KeyboardInterrupt):  # noqa: PT012  (what is tested is where it is raised)
+        with uninterrupted():
+            signal.raise_signal(signal.SIGINT)
+            done.append("the rest")
+        done.append("what follows")
+    assert done == ["the rest"] and signal.getsignal(signal.SIGINT) is before
+    with uninterrupted():
+        done.append("more")
+    with pytest.raises(ValueError, match="wrong"), uninterrupted():
+        raise ValueError("wrong")
+    assert done == ["the rest", "more"] and signal.getsignal(signal.SIGINT) is before

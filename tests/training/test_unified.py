@@ -1,0 +1,50 @@
+"""A whole stage learns, and its batches depend on nothing but the step."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from tests.helpers import random_model, sequencer
+
+from cooper.scenes.targets import SceneImages
+from cooper.training.latents import Latents
+from cooper.training.loop import Optimisation, Trainer
+from cooper.training.processes import Share
+from cooper.training.rows import Mix, SceneRows
+from cooper.training.unified import StageSettings, UnifiedStage
+
+
+@pytest.fixture
+def stage(images: SceneImages, latents: Latents) -> Iterator[UnifiedStage]:
+    mix = Mix(tokens=500, modes=(("interleaved", 0.6), ("direct", 0.4)), maps=1.0, caption=1.0)
+    rows = SceneRows(images, latents, sequencer(random_model()), mix)
+    settings = StageSettings(rows.mix, Optimisation(30, lr=2e-3, matrix_lr=3e-3, warmup=3, ema=0.9), rows=2)
+    yield UnifiedStage("all", rows, rows, settings)
+
+
+def test_the_model_learns_text_and_maps(stage: UnifiedStage, tmp_path: Path) -> None:
+    model = random_model()
+    frozen = {k: p.detach().clone() for k, p in model.named_parameters() if k.startswith("autoencoder.")}
+    Trainer(model, stage, stage.optimisation, tmp_path, workers=0, sheet_every=1000).run(quiet=True)
+    log = [json.loads(row) for row in (tmp_path / "log.jsonl").read_text().splitlines()]
+    for figure in ("text", "flow", "point"):
+        values = [row[figure] for row in log if figure in row]
+        assert np.mean(values[-5:]) < 0.9 * np.mean(values[:3]), figure
+    assert all(torch.equal(p, frozen[k]) for k, p in model.named_parameters() if k in frozen)
+    assert (tmp_path / "sheets" / "000030.png").exists()
+
+
+def test_batches_are_pure_and_epochs_see_every_scene(stage: UnifiedStage) -> None:
+    (a, found), (b, _) = stage.batch(3, Share()), stage.batch(3, Share())
+    assert found is not None
+    assert torch.equal(a.und_ids, b.und_ids) and torch.equal(a.latents, b.latents)  # type: ignore[arg-type]
+    rows = stage.rows
+    assert isinstance(rows, SceneRows) and sorted(rows.scene(7 * 6 + k, 0) for k in range(6)) == list(range(6))
+    assert [rows.scene(k, 0) for k in range(12)] != 2 * [rows.scene(k, 0) for k in range(6)], "another order each time"
+    parts = [stage.batch(3, Share(rank, 2))[0] for rank in (0, 1)]
+    assert [sum(tree.parents.count(-1) for tree in batch.trees) for batch in (a, *parts)] == [2, 1, 1]
