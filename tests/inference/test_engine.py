@@ -22,6 +22,7 @@ from cooper.inference.sampler import Sampling
 from cooper.inference.session import Session
 from cooper.layout import Piece, Words, tokens_of
 from cooper.modalities import modality
+from cooper.model.precision import put_in
 from cooper.policy import Policy
 from cooper.trace import Drawing, Text, Trace
 
@@ -86,7 +87,7 @@ def assert_same(a: Rollout, b: Rollout) -> None:
 
 def test_maps_may_be_drawn_in_a_lower_precision() -> None:
     """Then texts, and what is cached of them, stay in fp32; maps are close, whole chains work."""
-    mixed = copy.deepcopy(MODEL).draw_in(torch.bfloat16)
+    mixed = put_in(copy.deepcopy(MODEL), "mixed")
     assert (mixed.dtype, mixed.drawing_dtype) == (torch.float32, torch.bfloat16)
     runs = [Engine(model, SEQUENCER, settings(0.0)).run([PROMPTS[k] for k in (11, 14)], POLICY, seeds=(11, 14))
             for model in (MODEL, mixed)]  # fmt: skip

@@ -77,7 +77,8 @@ def test_in_miniature(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert [name in begun for name in ("| base, longer |", "| AMG direct |", "| PE |")] == [True, True, False]
     assert "## Maps" not in begun and "## Reinforcement" not in begun and "calls.png" not in begun
     done = finished(tmp_path)
-    assert len([path for path in done if path.name == "log.jsonl"]) == 3 + len(("base", "direct", "perception"))
+    trained = ("autoencoder", "decoder", "vision", "language", "base", "direct", "perception")
+    assert len([path for path in done if path.name == "log.jsonl"]) == len(trained)
     with pytest.raises(Stopped):
         run(tmp_path, [0])
     assert all(path.read_bytes() == kept for path, kept in done.items()), "nothing is done twice"

@@ -17,6 +17,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file
 from tests.helpers import random_model, tokenizer
 
 from cooper.api import Cooper
@@ -53,8 +54,9 @@ QUICK = Recipe(
 
 #: Mean loss of the last five steps. Whoever changes what a stage learns changes these, and says so.
 LOSSES = {
-    "autoencoder": 2.6572, "decoder": 1.0211, "vision": 14.5923, "base": 6.9835, "perception": 2.0971, "direct": 5.2930,
-    "interleaved": 6.6612, "text": 5.0711, "true_maps": 6.8637, "view_dropout": 6.5446,
+    "autoencoder": 2.6572, "decoder": 1.0211, "vision": 14.5923, "language": 5.5727, "base": 6.5779,
+    "perception": 2.0971, "direct": 5.0138, "interleaved": 6.6612, "text": 4.8549, "true_maps": 6.8637,
+    "view_dropout": 6.3481,
 }  # fmt: skip
 
 
@@ -161,10 +163,22 @@ def test_a_stage_ends_there_and_the_next_begins_with_it(tmp_path: Path, monkeypa
     assert not (space.run / "base").exists()
     train(space, QUICK, "base", processes=2, quiet=True)
     assert sorted(p.name for p in space.run.iterdir()) == [
-        "autoencoder", "base", "decoder", "tokenizer.json", "vision",
+        "autoencoder", "base", "decoder", "language", "tokenizer.json", "vision",
     ]  # fmt: skip
     with pytest.raises(ValueError, match="no stage is called 'last'"):
         train(space, QUICK, "last")
+
+
+def test_more_steps_make_another_model(tmp_path: Path) -> None:
+    space, more = space_in(tmp_path), replace(QUICK.unified["language"], optimisation=replace(FAST, steps=STEPS + 2))
+    made = []
+    for recipe in (QUICK, QUICK, replace(QUICK, unified={**QUICK.unified, "language": more})):
+        train(space, recipe, "language", quiet=True)
+        made.append((space.model("language") / "model.safetensors").stat().st_mtime_ns)
+        trained = load_file(space.stage("language") / "state.safetensors")["average/decoder.head.weight"]
+        kept = dict(Cooper.load(space.model("language")).model.named_parameters())["decoder.head.weight"]
+        assert torch.equal(kept.bfloat16(), trained.bfloat16())
+    assert made[0] == made[1] < made[2]
 
 
 def test_another_seed_begins_with_other_weights_and_the_same_eyes() -> None:

@@ -64,17 +64,6 @@ class UnifiedModel(nn.Module):
         self.autoencoder.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         return self.eval().requires_grad_(False)
 
-    def draw_in(self, dtype: torch.dtype) -> UnifiedModel:
-        """Put the `gen` expert, with what leads into it and out of it, into another dtype; text stays as it is.
-
-        A map is thousands of tokens through this expert, where a lower precision pays; a written token is one.
-        """
-        decoder = self.decoder
-        parts = (self.latent_in, self.latent_out, self.time_in, self.time_out, decoder.norm_gen)
-        for part in (*parts, *(layer.gen for layer in decoder.layers)):
-            part.to(dtype)  # type: ignore[operator,union-attr]
-        return self
-
     def embed_text(self, ids: Int64[Tensor, "*batch"]) -> Float[Tensor, "*batch hidden"]:
         return self.decoder.embed(ids)
 
@@ -106,9 +95,6 @@ class UnifiedModel(nn.Module):
 
     def logits(self, hidden: Float[Tensor, "*batch hidden"]) -> Float[Tensor, "*batch vocabulary"]:
         return self.decoder.head(hidden)
-
-    def latent_where(self, grid: tuple[int, int]) -> Int64[Tensor, " tokens"]:
-        return grid_positions(grid, self.config.max_latent_side, "the drawing").to(self.device)
 
     def encode(self, images: Float[Tensor, "B 3 H W"]) -> Float32[Tensor, "B tokens latent_dim"]:
         """Images (B, 3, H, W) in [-1, 1] to drawing tokens (B, tokens, latent_dim), float32."""

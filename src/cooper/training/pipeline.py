@@ -12,7 +12,6 @@ from pathlib import Path
 import torch
 from rich import print as show
 from rich.progress import Progress
-from safetensors.torch import load_file
 from tokenizers import Tokenizer
 
 from cooper.api import Cooper
@@ -61,7 +60,7 @@ class Workspace:
         return (self.scratch if shared else self.run) / name  # type: ignore[operator]
 
     def model(self, name: str) -> Path:
-        """The model's folder as it is after a stage, from "base" on; `Cooper.load` takes it."""
+        """The model's folder as it is after a stage of the whole model; `Cooper.load` takes it."""
         return self.stage(name) / "model"
 
 
@@ -106,11 +105,12 @@ def _stages(space: Workspace, recipe: Recipe, last: str, quiet: bool) -> None:
 
 
 def _keep(model: UnifiedModel, space: Workspace, name: str) -> None:
-    """Write the model as it is after a stage, unless that is done."""
+    """Write the model as it is after a stage, unless that is done; more steps than before make another one."""
     tokenizer, out = tokenizer_of(space, model.config), space.model(name)
+    made, trained = out / "model.safetensors", space.stage(name) / "state.safetensors"
 
     def keep() -> None:
-        if not (out / "model.safetensors").exists():
+        if not made.exists() or made.stat().st_mtime_ns < trained.stat().st_mtime_ns:
             save_native(model, tokenizer, out, torch.bfloat16)
 
     once(keep)
@@ -271,12 +271,6 @@ def adapted(model: UnifiedModel, settings: StageSettings | Reinforcement, folder
     adapters = settings.lora
     once(lambda: save_adapters(model, adapters, folder / "adapter"))
     merge_adapters(model)
-
-
-def stage_weights(folder: Path) -> dict[str, torch.Tensor]:
-    """The averaged weights of a stage's last checkpoint."""
-    tensors = load_file(folder / "state.safetensors")
-    return {k.removeprefix("average/"): t for k, t in tensors.items() if k.startswith("average/")}
 
 
 def once(work: Callable[[], object]) -> None:
