@@ -203,6 +203,17 @@ def test_mistakes_of_other_processes_are_told_as_ones_own(kind: str, why: str, t
     assert ("Traceback" in str(raised.value)) == (kind == "RuntimeError")
 
 
+def test_others_are_kept_out_of_a_folder_until_training_ends(tmp_path: Path) -> None:
+    def work(quiet: bool) -> None:
+        with pytest.raises(ValueError, match="another process is training in .*; wait for it, stop it, or choose"):
+            run_in(1, tmp_path, lambda quiet: None)
+        raise OSError("the disk is full")
+
+    with pytest.raises(OSError, match="the disk is full"):
+        run_in(1, tmp_path, work)
+    run_in(1, tmp_path, lambda quiet: None)
+
+
 def test_two_processes_train_as_one_on_their_batches_together(tmp_path: Path) -> None:
     torch.multiprocessing.spawn(_together, (str(tmp_path / "meeting"), str(tmp_path / "two")), 2)
     a, b = (torch.load(tmp_path / f"two-{rank}", weights_only=True) for rank in (0, 1))

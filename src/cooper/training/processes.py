@@ -18,6 +18,7 @@ from typing import Any, TypeVar
 
 import torch
 import torch.distributed as dist
+from filelock import FileLock, Timeout
 from torch.multiprocessing import ProcessExitedException
 
 T = TypeVar("T")
@@ -53,14 +54,19 @@ def gathered(items: Sequence[T]) -> list[T]:
 def run_in(processes: int, folder: Path, work: Callable[..., object], *args: Any, quiet: bool = False) -> None:
     """`work(*args, quiet)` in so many processes, of which all but the first are quiet; in this one if that is one.
 
-    They meet in `folder`, which is made. If this process is interrupted, they are, too, and may keep what they have.
-    What is wrong with the input, the installation or the disk according to any of them, or to the workers that read
-    their data, is a ValueError, ImportError or OSError here, too. One that is killed had too little memory: it is a
-    MemoryError.
+    They meet in `folder`, which is made, and which others are kept out of until they end (ValueError). If this process
+    is interrupted, they are, too, and may keep what they have. What is wrong with the input, the installation or the
+    disk according to any of them, or to the workers that read their data, is a ValueError, ImportError or OSError here,
+    too. One that is killed had too little memory: it is a MemoryError.
     """
     folder.mkdir(parents=True, exist_ok=True)
     try:
-        _run(processes, folder, work, *args, quiet=quiet)
+        with FileLock(folder / ".lock", blocking=False):
+            _run(processes, folder, work, *args, quiet=quiet)
+    except Timeout:
+        raise ValueError(
+            f"another process is training in {folder}; wait for it, stop it, or choose another folder"
+        ) from None
     except ProcessExitedException as error:
         if error.signal_name == "SIGKILL":
             raise MemoryError(str(error)) from None
