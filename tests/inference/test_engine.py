@@ -22,6 +22,7 @@ from cooper.inference.sampler import Sampling
 from cooper.inference.session import Session
 from cooper.layout import Piece, Words, tokens_of
 from cooper.modalities import modality
+from cooper.model.config import Precision
 from cooper.model.precision import put_in
 from cooper.policy import Policy
 from cooper.trace import Drawing, Text, Trace
@@ -179,16 +180,16 @@ def test_products_that_keep_all_threads_busy_are_not_dealt_out(monkeypatch: pyte
         assert engine._lanes(6, 1) == 1
 
 
-@pytest.mark.parametrize("drawing", [torch.float32, torch.bfloat16])
-def test_attention_in_parts_is_the_same(drawing: torch.dtype, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("precision", ["fp32", "mixed"])
+def test_attention_in_parts_is_the_same(precision: Precision, monkeypatch: pytest.MonkeyPatch) -> None:
     """Long prompts of large models are gone over some queries at a time."""
-    model = copy.deepcopy(MODEL).draw_in(drawing)
+    model = put_in(copy.deepcopy(MODEL), precision)
     whole = Engine(model, SEQUENCER, settings(0.0)).run([PROMPTS[14], PROMPTS[13]], POLICY, seeds=[14, 13])
     monkeypatch.setattr("cooper.inference.cache.SCORES", 3000)
     monkeypatch.setattr("cooper.inference.drawing.SCORES", 500)
     parts = Engine(model, SEQUENCER, settings(0.0)).run([PROMPTS[14], PROMPTS[13]], POLICY, seeds=[14, 13])
     for a, b in zip(whole, parts, strict=True):
-        if drawing == torch.float32:
+        if precision == "fp32":
             assert_same(a, b)
         else:  # rounding to bf16 may fall otherwise
             first = [rollout.trace.drawings[0].latent for rollout in (a, b)]
