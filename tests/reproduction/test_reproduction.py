@@ -77,7 +77,7 @@ def test_in_miniature(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert [name in begun for name in ("| base, longer |", "| AMG direct |", "| PE |")] == [True, True, False]
     assert "## Maps" not in begun and "## Reinforcement" not in begun and "calls.png" not in begun
     done = finished(tmp_path)
-    trained = ("autoencoder", "decoder", "vision", "language", "base", "direct", "perception")
+    trained = ("autoencoder", "decoder", "vision", "base", "direct", "perception")
     assert len([path for path in done if path.name == "log.jsonl"]) == len(trained)
     with pytest.raises(Stopped):
         run(tmp_path, [0])

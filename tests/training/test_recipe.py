@@ -34,8 +34,6 @@ def written(
         latents.make(kind, quiet=True)
     found = {}
     for name, settings in TINY.unified.items():
-        if settings.mix.told + settings.mix.sums == 1:  # no pictures
-            continue
         answered = None if settings.scenes else request.param  # traces are of such scenes alone
         mix = replace(settings.mix, answered=answered, maps_alone=0.0, read=0.0)
         rows = SceneRows(images, latents, cooper.sequencer, mix)

@@ -24,10 +24,9 @@ class Train:
     """Train a model: a stage and all that lead to it, from nothing or from a checkpoint. What is finished is not
     trained again, and an interrupted run goes on where it was.
 
-    autoencoder: pictures and maps to latents and back. vision: what is where. language: words and sums, no pictures.
-    base: answer directly, draw pictures. perception: draw depth and segmentation (stage 1). interleaved: draw, think
-    and answer (stage 2, supervised). reinforcement: learn from answers when to draw and how to read it (stage 2). tiny:
-    all of these.
+    autoencoder: pictures and maps to latents and back. vision: what is where. base: answer directly, draw pictures.
+    perception: draw depth and segmentation (stage 1). interleaved: draw, think and answer (stage 2, supervised).
+    reinforcement: learn from answers when to draw and how to read it (stage 2). tiny: all of these.
 
     To compare with: direct, text and text_reinforcement never draw; text_from_base and text_from_base_reinforcement are
     without direct, too; true_maps has true maps in its traces instead of the model's own; no_exploration lacks that

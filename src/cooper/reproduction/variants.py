@@ -131,11 +131,11 @@ def with_autoencoder(plan: Plan, model: str) -> Plan:
 
 
 _SUPERVISED = ("interleaved", "text", "text_from_base", "true_maps", "view_dropout")
-#: By the times of its steps some three hours for a seed on two cores; without eyes and ablations.
+#: By the times of its steps a little more than three hours for a seed on two cores; without eyes and ablations.
 FULL = Plan(
     replace(
         telling_little(shortened(TINY, {
-            "autoencoder": 2500, "decoder": 1200, "vision": 1200, "language": 1600, "base": 1600,
+            "autoencoder": 2500, "decoder": 1200, "vision": 1200, "base": 1600,
             "perception": 3000, "direct": 600, **dict.fromkeys(_SUPERVISED, 800), **dict.fromkeys(TINY.reinforced, 40),
         }), scenes=2000, questions=3), balance=replace(TINY.balance, scenes=60),
         reinforced_on=Measured("interleaved", 150),
@@ -145,7 +145,7 @@ FULL = Plan(
 QUICK = Plan(
     replace(
         telling_little(shortened(TINY, {
-            "autoencoder": 250, "decoder": 50, "vision": 60, "language": 40, "base": 40, "perception": 40, "direct": 40,
+            "autoencoder": 250, "decoder": 50, "vision": 60, "base": 40, "perception": 40, "direct": 40,
             **dict.fromkeys(_SUPERVISED, 30), **dict.fromkeys(TINY.reinforced, 3),
         }), scenes=200, questions=3), balance=replace(TINY.balance, scenes=10),
         reinforced_on=Measured("interleaved", 20, Flagging(drop=False)),  # such a model may answer nothing
