@@ -18,7 +18,6 @@ from cooper.checkpoints.adapters import Adapters
 from cooper.checkpoints.checkpoint import find
 from cooper.checkpoints.hub import push
 from cooper.checkpoints.native import save_native
-from cooper.evaluation.quantities import parse_number, plain_text
 from cooper.hardware import check_device
 from cooper.images import ImageSource, load_image
 from cooper.inference.engine import Engine, Event, Finished, Rollout, Settings
@@ -31,6 +30,7 @@ from cooper.model.unified import UnifiedModel
 from cooper.policy import Policy
 from cooper.prompts import FILE as PROMPTS_FILE
 from cooper.prompts import Prompts, WordingWarning, load_prompts
+from cooper.quantities import parse_number, plain_text
 from cooper.sequence import Sequencer
 from cooper.trace import Picture, Text, Trace, asked, calls_of
 

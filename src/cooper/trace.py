@@ -16,6 +16,8 @@ from typing import Any, Literal, TypeAlias
 import numpy as np
 from PIL import Image
 
+from cooper.quantities import unit_after
+
 Role: TypeAlias = Literal["system", "user", "model", "reflection"]
 ROLES: tuple[Role, ...] = ("system", "user", "model", "reflection")
 
@@ -207,6 +209,10 @@ def calls_of(text: str) -> tuple[Call, ...]:
     return tuple(Call(m[1], m[2], m.start()) for m in _CALL.finditer(visible) if m[1] not in _NOT_CALLS)
 
 
+_BOX = re.compile(r"\\boxed\s*\{")
+_BARE_NUMBER = re.compile(r"[\s~$]*[-+]?[\d.,/ ]*\d[\s~$]*")
+
+
 def answer_of(text: str) -> str | None:
     """What a turn answers: the inside of its last `\\boxed{}`, else of `<answer>`, else None."""
     found = _ANSWER.findall(text)
@@ -217,15 +223,18 @@ def answer_of(text: str) -> str | None:
 
 
 def boxed_in(text: str) -> str | None:
-    """The inside of the last `\\boxed{}`, which may hold braces, or all that follows if it is never closed."""
-    start = text.rfind("\\boxed{")
-    if start < 0:
+    """The inside of the last `\\boxed{}`, which may hold braces, or all that follows if it is never closed. To a number
+    in it belongs the unit that is written right after it."""
+    boxes = list(_BOX.finditer(text))
+    if not boxes:
         return None
-    start, depth = start + len("\\boxed{"), 1
+    start, depth = boxes[-1].end(), 1
     for end in range(start, len(text)):
         depth += {"{": 1, "}": -1}.get(text[end], 0)
         if not depth:
-            return text[start:end]
+            inside = text[start:end]
+            unit = unit_after(text[end + 1 :]) if _BARE_NUMBER.fullmatch(inside) else None
+            return f"{inside}{' ' * unit[0].isalpha()}{unit}" if unit else inside
     return text[start:]
 
 

@@ -126,6 +126,16 @@ def test_mmvp(tmp_path: Path) -> None:
     assert [item.index for item in questions("mmvp", tmp_path / "Questions.csv", limit=3).items] == ["1", "2", "3", "4"]
 
 
+@pytest.mark.parametrize("first", [0, 1])
+def test_mmvp_as_a_table_of_choices(tmp_path: Path, first: int) -> None:
+    """As VLMEvalKit has it; pairs begin with the first number."""
+    row = {"question": "Is the door open?", "A": "Open", "B": "Closed"}
+    table = [{**row, "index": k, "image": coded(k), "answer": "AB"[k % 2]} for k in range(first, first + 4)]
+    found = questions("mmvp", write_table(tmp_path / "MMVP.tsv", table))
+    assert [item.group for item in found.items] == ["pair 1"] * 2 + ["pair 2"] * 2
+    assert found.items[0].options == ("Open", "Closed") and shows(found, str(first), first)
+
+
 def mmbench_row(index: int, image: str, answer: str = "A", **fields: str) -> dict[str, Any]:
     return {"index": index, "question": "Which?", "hint": "", "A": "ball", "B": "box", "C": "cone", "D": "",
             "answer": answer, "category": "shape", "l2-category": "coarse", "image": image, **fields}  # fmt: skip
@@ -206,6 +216,26 @@ def test_vsi(tmp_path: Path) -> None:
     assert summarise(rows_of(found, says))["categories"]["object_rel_direction"]["mean over questions"]["n"] == 3
 
 
+@pytest.mark.parametrize(
+    ("asked", "truth", "said", "score"),
+    [
+        ("How long is it, measured in centimeters?", "120", "1.2 meters", 1),
+        ("How long is it in cm?", "120", "1.2 m", 0),
+        ("How long is it (in meters)?", "1.2", "120 cm", 1), ("Unit: feet. How far?", "3", "1 yard", 1),
+        ("How far in meters is it?", "120 cm", "1.2", 0), ("How many are in the room?", "2", "2", 1),
+    ],
+)  # fmt: skip
+def test_a_number_has_the_unit_that_was_asked_for(
+    tmp_path: Path, asked: str, truth: str, said: str, score: float
+) -> None:
+    row = {"id": 0, "question": asked, "ground_truth": truth, "image": coded(0), "options": None}
+    found = questions("vsi", write_table(tmp_path / "v.jsonl", [{**row, "question_type": "object_size_estimation"}]))
+    assert points(rows_of(found, {"0": said}))["mean over questions"] == score
+    typed = {"index": "0", "question": asked, "answer": truth, "type": "Number", "image": coded(0)}
+    found = questions("tsv", write_table(tmp_path / "t.tsv", [typed]))
+    assert points(rows_of(found, {"0": said}))["mean over questions"] == score
+
+
 def test_cv_bench(tmp_path: Path) -> None:
     row = {"type": "2D", "task": "Count", "question": "How many?", "choices": ["1", "2"], "answer": "(B)"}
     sources = ("ADE20K", "ADE20K", "COCO", "Omni3D", "Omni3D", "Moon")
@@ -236,6 +266,9 @@ def test_3dsrbench(tmp_path: Path) -> None:
     assert found.items[4].category == ("multi_object", "multi_object_facing")
     says = dict.fromkeys(names, "A")
     assert points(rows_of(found, says)) == {"all rotations and flips": 1, "per question": 1}
+    broken = questions("3dsrbench", write_table(tmp_path / "b.tsv", [{**table[0], "answer": ""}, *table[1:]]))
+    whole = summarise(rows_of(broken, says))["readings"]["all rotations and flips"]
+    assert (whole["n"], whole["incomplete"]) == (1, 1), "a question is no easier for what cannot be read of it"
     says["AAAAAAAA-flip-1"] = "B"
     assert points(rows_of(found, says)) == pytest.approx({"all rotations and flips": 1 / 2, "per question": 5 / 6})
 
@@ -286,6 +319,7 @@ def test_rows_that_cannot_be_used(tmp_path: Path) -> None:
     assert [item.index for item in found.items] == ["0", "3"] and found.total == 6
     whys = ("2: it has no question", "3: its index 0 is that of an earlier row", "5: this is not JSON", "6: this is")
     assert all(f"{path}, row {why}" in line for why, line in zip(whys, found.broken, strict=True))
+    assert found.numbers == questions("tsv", path, limit=1).numbers == {"0": 0, "3": 1}
     with pytest.raises(BadRow, match="row 2: it has no question"):
         questions("tsv", path, strict=True)
     with pytest.raises(ValueError, match=r"holds no question that can be asked; .*row 1: it has no type"):

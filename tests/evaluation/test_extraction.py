@@ -23,6 +23,11 @@ THINGS = ("the red ball", "box", "left", "front left")
         (["<think>Not <answer>A</answer>.</think> It is B."], "It is B."),
         (["<think>Far.</think><depth-estimation>draw the depth</depth-estimation>"], ""),
         (["<answer>A</answer>", ""], ""),
+        (["A or B? </think> C"], "C"),
+        # a unit behind the box belongs to its number
+        (["<answer>\\boxed{30} inches</answer>"], "30 inches"), (["It is $\\boxed{30}$ in."], "30 in"),
+        (["\\boxed{120}~\\text{cm}"], "120 cm"), (["\\boxed{1.2} (meters)"], "1.2 meters"), (["\\boxed{30}\""], '30"'),
+        (["\\boxed{3} in the room"], "3"), (["\\boxed{3} balls"], "3"), (["\\boxed {B} m"], "B"),
         ([], ""),
     ],
 )
@@ -46,6 +51,13 @@ def test_what_is_said_in_the_end(turns: list[str], text: str) -> None:
         # a later choice counts, a later mention does not
         ("The answer is A. No, the answer is C.", "C"), ("The answer is B, because option C is far", "B"),
         ("Option A is wrong, so the answer is C.", "C"),
+        # the plainest choice counts, whatever is thought of others
+        ("The answer is B because I think A is farther away.", "B"), ("Answer: B\nI think A is behind.", "B"),
+        ("B is the correct answer since I believe A is hidden", "B"), ("B. I guess A is farther.", "B"),
+        ("The answer is B, whereas many would choose A.", "B"), ("A. is red. The correct one is B. box", "B"),
+        ("I initially thought the answer is A, but it's B", "B"), ("A is wrong. B is correct.", "B"),
+        ("I choose A. But the answer is B.", "B"), ("I think B is the right answer.", "B"), ("B is closer.", "B"),
+        ("It is B.", "B"), ("It's C.", "C"), ("So B", "B"), ("The closest thing is C.", "C"), ("Final: C", "C"),
         # in words
         ("box", "B"), ("The box.", "B"), ("It is the box", "B"), ("the answer is a box", "B"), ("red ball", "A"),
         ("to the left", "C"), ("it is to the front left of it", "D"),
@@ -66,6 +78,10 @@ def test_letters(text: str, found: str) -> None:
         "The answer is A, B or C", "The answer is unlikely B", "I don't think B", "I would not pick B", "B is wrong",
         "I do not think the answer is B", "It is not option B", "I think A table is in the way", "I think C is too far",
         "The boxes", "Vitamin C", "B-ball",
+        # said of a letter
+        "A is far away. B is near.", "A - red ball: far\nB - box: near", "Before the box (B) stands the red ball.",
+        "Option A is the red ball, which is far. The box is near.", "I think A is behind", "What is A?", "It is not B.",
+        "Neither A nor B is correct", "B is closer than A", "Both A and B are correct",
     ],
 )  # fmt: skip
 def test_no_letter(text: str) -> None:
@@ -88,6 +104,7 @@ def test_options_that_deny(text: str, options: str, found: str | None) -> None:
 
 def test_letters_of_numbers_and_of_unknown_options() -> None:
     assert letter("three", ("2", "3")) == letter("There are 3 of them", ("2", "3")) == "B"
+    assert letter("1.2", ("1 m", "1.2 m")) == "B"
     assert letter("4", ("2", "3")) is None and letter("50 cm", ("1 m", "50 cm")) == "B"
     assert letter("2", ("2", "2")) is None, "two options say the same"
     assert letter("2 of the 3", ("2", "3")) is None
@@ -99,6 +116,8 @@ def test_letters_of_numbers_and_of_unknown_options() -> None:
     [
         ("Yes", "yes"), ("yes, it is", "yes"), ("No.", "no"), ("**No**, it is not", "no"), ("no it is behind", "no"),
         ("No\nBecause", "no"), ("True", "yes"), ("false", "no"), ("The answer is no", "no"), ("Answer: true.", "yes"),
+        ("It is true", "yes"), ("The statement is false.", "no"), ("Not really", "no"), ("Probably not.", "no"),
+        ("I wonder whether it is true", None), ("Not really sure", None), ("I doubt if it is true", None),
         ("I think so, yes.", "yes"), ("That is not true.", None), ("Is it false?", None),
         ("No idea", None), ("No balls are there", None), ("There is no ball", None), ("I can't tell", None),
         ("", None), ("yesterday", None), ("not sure", None),
@@ -134,6 +153,20 @@ def test_yes_or_no(text: str, found: str | None) -> None:
         ("2 m + 1 m = 3 m", (3.0, "m")), ("It is 2 m away, so it is the nearest one", (2.0, "m")),
         ("The answer is 3, so I am sure", (3.0, None)), ('I see a "stop" sign, 3 in total', (3.0, None)),
         ("There are no chairs", (0.0, None)), ("There are no more than 3", (3.0, None)),
+        ("2 m away, so 2 people fit", (2.0, "m")), ("1.2 m wide, so it fits a 3 m wall", (1.2, "m")),
+        # what something is said to be
+        ("The distance between chair 1 and chair 2 is 3.", (3.0, None)), ("Number of chairs: 4", (4.0, None)),
+        ("A door of 2 m. The height of the shelf is about 1.2 m.", (1.2, "m")),
+        ("Based on a door of 80 inches, I estimate the gap to be 20 inches.", (20.0, "in")),
+        ("Assuming the door is 2.0 m tall, the shelf is 1.2 m tall.", (1.2, "m")),
+        ("1. chair\n2. sofa\n\nThere are 3 things.", (3.0, None)),
+        ("No chairs.", (0.0, None)), ("No chair is visible.", (0.0, None)), ("No idea", None), ("No, 3", (3.0, None)),
+        # in many ways
+        ("5\u201910\u201d", (5 + 10 / 12, "ft")), ("2\u00bd m", (2.5, "m")), ("2 and a half meters", (2.5, "m")),
+        ("a quarter of a meter", (0.25, "m")), ("three quarters of a metre", (0.75, "m")),
+        ("two and a quarter metres", (2.25, "m")), ("1.5 \u00b1 0.2 m", (1.5, "m")), ("1.5 \\pm 0.2 m", (1.5, "m")),
+        ("15 decimeters", (15.0, "dm")), ("1.2 (meters)", (1.2, "m")), ("distance: 30; unit: inches", (30.0, "in")),
+        ("\\scalar{30} \\distance_unit{inches}", (30.0, "in")),
         ("1.5 to 2 km", (1.75, "km")), ("2' to 3'", (2.5, "ft")), ("2-3 in", (2.5, "in")),
         ("I can't tell", None), ("", None), ("far", None), ("that one", None), ("no", None),
     ],

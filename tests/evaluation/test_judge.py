@@ -101,6 +101,12 @@ def test_a_judge_that_nobody_answers_for_is_an_error(server: Server) -> None:
         assert ask([]) == []
     with pytest.raises(ValueError, match=r"does not answer \(Error code: 500.*running"):
         judge(server).verdicts(claims("broken"))
+    asked = len(server.asked)
+    with pytest.raises(ValueError, match=r"does not answer"):
+        judge(server, workers=2, retries=0).verdicts([Claim(str(k), "2 m", "broken") for k in range(50)])
+    assert len(server.asked) - asked <= 3, "where nobody answers it is not tried for hours"
+    with pytest.raises(ValueError, match=r"does not answer"):
+        closed.check()
     heard = judge(server)
     assert heard.verdicts(claims("two metres")) == [True]
     assert heard.verdicts(claims("broken")) == [None], "it may be away for a while"
@@ -125,7 +131,8 @@ def test_there_is_room_for_thoughts(server: Server) -> None:
         ("yes", True), (" **No**.", False), ("Yes, they agree", True), ("yesterday", None), ("", None), (None, None),
         ("<think>no</think>yes", True), ("it is no\n</think>\n**Yes**", True), ("2 m is 200 cm.\n\nYes.", True),
         ("<think>yes", None), ("<think>so\nyes", None), ("yes</think>", None), ("I think\nno doubt", None),
-        ("Yes.\n\nBoth say two metres.", True),
+        ("Yes.\n\nBoth say two metres.", True), ("The answer is yes.", True), ("**Verdict:** No", False),
+        ("My final verdict: yes", True), ("The answer is yes or no", None),
     ],
 )  # fmt: skip
 def test_only_a_yes_or_a_no_is_a_verdict(reply: str | None, verdict: bool | None) -> None:
@@ -138,7 +145,8 @@ def test_only_a_yes_or_a_no_is_a_verdict(reply: str | None, verdict: bool | None
         ("0.5", 0.5), ("1", 1.0), (" **0.0** ", 0.0), (".7", 0.7), ("1.0.", 1.0), ("1.1", None), ("10", None),
         ("-0.5", None), ("0.5 of 1", None), ("yes", None), ("nan", None), ("0.5 or 0.6", None), ("", None),
         (None, None), ("<think>0.1</think>\n0.5", 0.5), ("Half of it.\n**0.5**", 0.5), ("<think>\n0.5", None),
-        ("0.5\nas it is half", None),
+        ("0.5\nas it is half", None), ("Score: 0.8", 0.8), ("0.8/1", 0.8), ("The **grade** is 0.5 / 1.0.", 0.5),
+        ("Correctness: 0.5", 0.5), ("Score: 8", None), ("0.8/10", None),
     ],
 )  # fmt: skip
 def test_only_a_number_up_to_one_is_a_grade(reply: str | None, grade: float | None) -> None:

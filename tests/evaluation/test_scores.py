@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cooper.evaluation.quantities import parse_number, to_metres
 from cooper.evaluation.scores import bootstrap_interval, mra, score_answer
+from cooper.quantities import parse_number, to_metres
 
 # ---------------------------------------------------------------- numbers
 

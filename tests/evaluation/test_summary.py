@@ -38,6 +38,20 @@ def test_a_judge_is_asked_only_where_rules_find_nothing() -> None:
     }  # fmt: skip
 
 
+def test_a_judge_is_asked_about_any_answer_that_no_rule_reads() -> None:
+    said = {
+        "yes_no": ("yes", "hardly a dog"), "number": ("2 m", "too far"), "count": ("0", "many"), "word": ("red", "")
+    }  # fmt: skip
+    rows = [
+        answered("tsv", text, index=kind, group=kind, kind=kind, truth=truth, options=[])
+        for kind, (truth, text) in said.items()
+    ]  # fmt: skip
+    with serving({text: [(200, "yes", 0.0)] for _, text in said.values()}) as server:
+        summary = summarise(rows, Judge(server.url, "m", key="k", retries=0))
+        assert len(server.asked) == 3
+    assert summary["readings"]["mean over questions"]["score"] == 3 / 4 and summary["no_answer"] == 1
+
+
 def test_pairs_without_a_verdict() -> None:
     said = [("A", "?!"), ("B", "?!"), ("A", "A")]
     rows = [
@@ -111,6 +125,10 @@ def test_files_of_predictions(tmp_path: Path) -> None:
     rows = [answered("mmvp", "A\u2028B", index=str(k)) for k in range(2)]
     path = write_predictions(tmp_path / "p.jsonl", rows)
     assert load_answers(path) == rows
+    assert load_answers(write_predictions(tmp_path / "twice.jsonl", [rows[0], *rows])) == rows
+    unended = tmp_path / "unended.jsonl"
+    unended.write_text(path.read_text().rstrip())
+    assert load_answers(unended) == rows
     with path.open("a") as file:
         file.write('{"benchmark": "mm')  # killed while it wrote
     assert load_answers(path) == rows
@@ -119,6 +137,10 @@ def test_files_of_predictions(tmp_path: Path) -> None:
         ([*rows, {"seed": 1, "task": "height"}], "line 3, is no answer to a benchmark"),
         ([{**rows[0], "benchmark": "imagenet"}], "line 1, is no answer"),
         ([{k: v for k, v in rows[0].items() if k != "turns"}], "line 1, is no answer"),
+        ([*rows, {**rows[0], "turns": ["B"]}], "line 3, answers question 0 otherwise than line 1"),
+        ([{**rows[0], "turns": [1]}], "line 1, is no answer"), ([{**rows[0], "size": "a"}], "line 1, is no answer"),
+        ([{**rows[0], "truth": "C"}], "line 1, is no answer"), ([{**rows[0], "kind": "essay"}], "line 1, is no answer"),
+        ([{**rows[0], "kind": "number", "truth": "abc"}], "line 1, is no answer"),
         ([], "holds no answers"),
     ):
         with pytest.raises(ValueError, match=why):

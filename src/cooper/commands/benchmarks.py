@@ -60,6 +60,8 @@ class EvalBenchmark(WithModel):
             check_file(self.out)
         judge = judge_of(self.judge, self.judge_model, self.out)
         questions = Questions(BENCHMARKS[self.benchmark], self.data, self.limit, self.strict)
+        if judge is not None:
+            judge.check()
 
         from cooper.evaluation.answering import answer_all, run_of
         from cooper.evaluation.predictions import Predictions

@@ -17,10 +17,15 @@ from cooper.images import ImageError
 PICTURE = ("image", "images", "image_path", "image_bytes", "image_link")
 
 
+def given(value: Any) -> bool:
+    """Whether a field holds anything: tables write "nothing" as None, as an empty text or as NaN."""
+    return value is not None and value == value and value != ""
+
+
 def field(row: Row, names: Sequence[str], where: str) -> Any:
     """What the first of these fields that is not empty holds."""
     for name in names:
-        if row.get(name) not in (None, ""):
+        if given(row.get(name)):
             return row[name]
     raise BadRow(where, f"it has no {' or '.join(names)}; its fields are {', '.join(row)}")
 

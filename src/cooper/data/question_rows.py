@@ -63,7 +63,10 @@ class QuestionRows(TableReader[QuestionExample]):
         if isinstance(choices, list) and "correct_answer" in row:
             # sorted: there the right one tends to come first
             question = f"{question} Choose one: {', '.join(sorted(map(str, choices)))}."
-        return str(question), str(answer)
+        if isinstance(answer, bool):
+            answer = "yes" if answer else "no"
+        # where the picture stands among the words: it comes first here
+        return str(question).replace("<image>", ""), str(answer)
 
 
 def _flag(row: Row) -> Flag | None:

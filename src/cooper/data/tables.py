@@ -98,14 +98,14 @@ def open_table(path: str | Path) -> Table:
     if not path.exists():
         raise ValueError(f"{path} does not exist; check the path")
     if path.is_dir():
-        found = sorted(p for p in path.iterdir() if p.suffix in _KINDS and p.is_file())
+        found = sorted(p for p in path.iterdir() if p.suffix.lower() in _KINDS and p.is_file())
         if not found:
             raise ValueError(f"{path} holds no table; looked for files that end in {', '.join(_KINDS)}")
-        tables = [_KINDS[p.suffix](p) for p in found]
+        tables = [_KINDS[p.suffix.lower()](p) for p in found]
         return tables[0] if len(tables) == 1 else _Several(path, tables)
-    if path.suffix not in _KINDS:
+    if path.suffix.lower() not in _KINDS:
         raise ValueError(f"{path} is no table that can be read; give a file that ends in {', '.join(_KINDS)}")
-    return _KINDS[path.suffix](path)
+    return _KINDS[path.suffix.lower()](path)
 
 
 class _Lines(Table):
@@ -158,7 +158,7 @@ class _Separated(Table):
 
     def __init__(self, path: Path):
         super().__init__(path)
-        self._delimiter = "\t" if path.suffix == ".tsv" else ","
+        self._delimiter = "\t" if path.suffix.lower() == ".tsv" else ","
         starts: list[int] = []
         try:
             with path.open("rb") as file:
@@ -182,7 +182,7 @@ class _Separated(Table):
         at = 0
         for line in file:
             starts.append(at)
-            yield line.decode("utf-8", "surrogateescape") if at else line.decode("utf-8-sig")
+            yield _one_line(line.decode("utf-8", "surrogateescape") if at else line.decode("utf-8-sig"))
             at += len(line)
 
     def __len__(self) -> int:
@@ -190,7 +190,7 @@ class _Separated(Table):
 
     def _at(self, i: int) -> Row:
         try:
-            lines = [line.decode() for line in _read_lines(self, i, self._starts[i], self._ends[i])]
+            lines = [_one_line(line.decode()) for line in _read_lines(self, i, self._starts[i], self._ends[i])]
         except UnicodeDecodeError as error:
             raise BadRow(self.where(i), f"it is not UTF-8 ({error}); save the table as UTF-8") from None
         fields = next(csv.reader(lines, delimiter=self._delimiter))
@@ -288,6 +288,12 @@ class _Several(Table):
         return table[own]
 
 
+def _one_line(line: str) -> str:
+    """Without carriage returns inside of it, at which the csv module gives up the whole table."""
+    end = "\r\n" if line.endswith("\r\n") else ""
+    return line.removesuffix(end).replace("\r", " ") + end
+
+
 def _read_lines(table: Table, i: int, start: int, number: int = 1) -> list[bytes]:
     """So many lines from that byte of the file on, which are row i."""
     try:
@@ -309,5 +315,5 @@ def _checked(table: Table, i: int, row: Any) -> Row:
 
 
 _KINDS: dict[str, type[Table]] = {
-    ".jsonl": _Lines, ".json": _List, ".tsv": _Separated, ".csv": _Separated, ".parquet": _Parquet,
+    ".jsonl": _Lines, ".ndjson": _Lines, ".json": _List, ".tsv": _Separated, ".csv": _Separated, ".parquet": _Parquet,
 }  # fmt: skip

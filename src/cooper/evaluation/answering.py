@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from cooper.data.tables import BadRow
@@ -34,7 +35,8 @@ def answer_all(
 ) -> list[Row]:  # fmt: skip
     """The rows that answer the questions, in their order; only those that `answers` does not hold yet are asked.
 
-    The noise of a question's maps comes from `seed` and its number. Questions whose picture cannot be read have no row,
+    An answer is kept as soon as it is there. The noise of a question's maps comes from `seed` and its number among all
+    of the benchmark's. Questions whose picture cannot be read have no row,
     and are counted in `questions.broken`. Raises ValueError if `answers` holds answers to other questions of the same
     numbers.
     """
@@ -43,18 +45,24 @@ def answer_all(
         if row and (row["prompt"], row["truth"], row["options"]) != (item.prompt, item.truth, list(item.options)):
             raise ValueError(f"{answers.path} answers another question {item.index} than this; choose another file")
     way, batch = engine.sequencer.prompts.policy(mode), engine.settings.batch
-    missing = [(k, item) for k, item in enumerate(questions.items) if item.index not in answers.rows]
+    missing = [item for item in questions.items if item.index not in answers.rows]
     done = len(questions.items) - len(missing)
     for first in range(0, len(missing), batch):
         part = missing[first : first + batch]
-        prompts: list[tuple[Item, int, Trace]] = []
-        for number, item in part:
+        prompts: list[Trace] = []
+        asked: list[Item] = []
+        for item in part:
             try:
-                prompts.append((item, seed + number, Trace((Picture(questions.picture(item)), Text(item.prompt)))))
+                prompts.append(Trace((Picture(questions.picture(item)), Text(item.prompt))))
             except BadRow as error:
                 questions.skip(error)
-        rollouts = engine.run([prompt for *_, prompt in prompts], way, seeds=[s for _, s, _ in prompts])
-        answers.add([_row(item, rollout) for (item, *_), rollout in zip(prompts, rollouts, strict=True)])
+            else:
+                asked.append(item)
+
+        def keep(number: int, rollout: Rollout, asked: Sequence[Item] = asked) -> None:
+            answers.add([_row(asked[number], rollout)])
+
+        engine.run(prompts, way, seeds=[seed + questions.numbers[item.index] for item in asked], on_finished=keep)
         done += len(part)
         on_progress("questions", done, len(questions.items))
     return [answers.rows[item.index] for item in questions.items if item.index in answers.rows]

@@ -8,8 +8,8 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-from cooper.evaluation.items import LETTERS, Kind
-from cooper.evaluation.quantities import parse_number, plain_text, quantity
+from cooper.evaluation.items import LETTERS, NUMBERS, Kind
+from cooper.quantities import parse_number, plain_text, quantity
 from cooper.trace import boxed_in
 
 # a thought that is never ended ends where the answer begins
@@ -22,7 +22,8 @@ _MARKS = re.compile(r"\\(?:text|mathrm|mathbf|textbf)\b|[*_`$]")
 def final_text(turns: Sequence[str]) -> str:
     r"""What the last turn says in the end: in its last `<answer>`, or outside its thoughts and calls; of that, what is
     in the last `\boxed{}` if there is one."""
-    visible = _THOUGHT.sub("", turns[-1]) if turns else ""
+    # where a thought begins may have been part of the prompt
+    visible = _THOUGHT.sub("", turns[-1]).rpartition("</think>")[2] if turns else ""
     answers = _ANSWER.findall(visible)
     text = answers[-1] if answers else _CALL.sub("", visible)
     boxed = boxed_in(text)
@@ -35,30 +36,48 @@ def answer_in(kind: Kind, text: str, options: Sequence[str] = ()) -> str | None:
         return letter(text, options)
     if kind == "yes_no":
         return yes_no(text)
-    if kind in ("number", "count", "length"):
+    if kind in NUMBERS:
         found = quantity(text)
         return None if found is None else f"{found[0]:.10g}{f' {found[1]}' if found[1] else ''}"
     return text or None
 
 
 _DOUBT = re.compile(r"\b(?:not|cannot|unable|unsure|neither|nor|unclear|unknown)\b|n['\u2019]t\b", re.IGNORECASE)
-# Up to what is named: "I don't think" B, "I cannot say" yes.
-_DENIED = re.compile(rf"(?:{_DOUBT.pattern})(?:[ ]+(?!(?:and|but|so)\b)[\w'\u2019]+){{0,3}}[ ]*$", re.IGNORECASE)
+# Up to what is named: "I don't think" B, "I cannot say" yes, "I thought" A.
+_DENIED = re.compile(
+    rf"(?:{_DOUBT.pattern}|\b(?:thought|assumed|tempting)\b)(?:[ ]+(?!(?:and|but|so)\b)[\w'\u2019]+){{0,3}}[ ]*$",
+    re.IGNORECASE,
+)
 
-# An option's letter where it can be nothing else: not the A of "A ball" or "A-frame", nor the E of "E.g.".
-_AFTER = r"(?=\s*(?:$|[):\n]|\.(?!\w\.))|\s+[-\u2013]\s|\s+(?:is|because|since|as)\b%s)"
+_RIGHT = r"\s+(?:is|was|must be)\s+(?:(?:the|my)\s+)?(?:correct|right|best|answer|choice)\b"
+# An option's letter where it can be nothing else: not the A of "A ball" or "A-frame", nor the E of "E.g.", nor that of
+# "I think A is far", which says something of A.
+_AFTER = rf"(?=\s*(?:$|[):\n]|\.(?!\w\.))|\s+[-\u2013]\s|\s+(?:because|since|as)\b|{_RIGHT}%s)"
 _NAMED = rf"\(?(?P<letter>[A-H]){_AFTER}|\((?P<small>[a-h])\)"
-_FIRST = re.compile(r"[\s\"']*(?:" + _NAMED % r"|\s*[,;]" + r")(?!\W{1,3}(?:or|and)\b)")
-_OF_CUE = _NAMED % r"|\s*[,;!?\"']|\s+(?:or|and)\b|(?<!A)\s" + r"|(?P<last>[a-h])\W*$"
+_FIRST = re.compile(
+    r"[\s\"']*(?:" + _NAMED % r"|\s*[,;]|\s+is\b(?!.*\b[A-H]\b)" + r")(?!\W{1,3}(?:or|and)\b)", re.DOTALL
+)
+_OF_CUE = _NAMED % r"|\s*[,;!?\"']|\s+(?:or|and)\b|(?<!A)\s%s" + r"|(?P<last>[a-h])\W*$"
 _SURELY = r"(?i:(?:(?:most|very)\s+)?(?!unlikely\b|hardly\b)[a-z]+ly\b[\s,]*)?"
 _IS = rf"(?i:\s+(?:is|was|would be|should be|must be)\b)?\s*[:=]?\s*{_SURELY}"
-_CHOSEN = re.compile(
-    rf"(?i:\b(?:answer|choose|chose|pick|select|go with|(?:think|believe|guess|say)(?:\s+(?:it|that))?)\b){_IS}"
-    rf"(?i:(?:the\s+)?(?:option|choice|letter)\b)?[\s\"']*(?:{_OF_CUE})"
+_OPTION = r"(?i:(?:the\s+)?(?:option|choice|letter)\b)?[\s\"']*"
+# "B, because option C is ..": said of one letter, not of the next
+_NOT_OF = r"(?!is\b|was\b|looks\b|seems\b)"
+#: What says which letter is chosen, the plainest first: the last of the plainest counts, models change their minds.
+_CUES = (
+    re.compile(
+        rf"(?i:\banswer\b|\b(?:correct|right|best)(?:\s+(?:one|option|choice|letter))?(?=\s+is\b|\s*:)){_IS}{_OPTION}"
+        rf"(?:{_OF_CUE % ''})|\b(?P<subject>[A-H]){_RIGHT}"
+    ),
+    re.compile(rf"(?i:\b(?:choose|chose|pick|select|go with)\b){_IS}{_OPTION}(?:{_OF_CUE % ''})"),
+    re.compile(
+        rf"(?i:\b(?:think|believe|guess|say)(?:\s+(?:it|that))?\b){_IS}{_OPTION}(?:{_OF_CUE % _NOT_OF})"
+    ),
+    re.compile(r"(?i:\bis|\bit['\u2019]s|\b(?:so|thus|therefore|hence|final|result)\b)[\s:,]*\(?(?P<end>[A-H])\)?[.!\s]*$"),
 )
-_MENTIONED = re.compile(rf"(?i:\b(?:option|choice)\b){_IS}[\s\"']*(?:{_OF_CUE})")
+_MENTIONED = re.compile(rf"(?i:\b(?:option|choice)\b){_IS}[\s\"']*(?:{_OF_CUE % _NOT_OF})")
 _ALONE = re.compile(r"[\W_]*([A-Ha-h])[\W_]*")
-_LISTED = re.compile(r"^\s*\(?([A-H])[.):]", re.MULTILINE)
+_LISTED = re.compile(r"^\s*\(?([A-H])(?:[.):]|\s+[-\u2013]\s)", re.MULTILINE)
 _BRACKETED = re.compile(r"\((?P<letter>[A-Ha-h])\)")
 # After a letter: "A or B", "A, B and C"; and what says that it is not the one.
 _ANOTHER = re.compile(
@@ -78,27 +97,41 @@ def letter(text: str, options: Sequence[str] = ()) -> str | None:
     """
     text = _MARKS.sub(" ", text).replace("{", " ").replace("}", " ").strip()
     known = LETTERS[: len(options)] if options else LETTERS
-    found = _letter_named(text)
+    found = _letter_named(text, options)
     if found is None and options:
         found = _letter_of_words(text, options)
     return found if found is not None and found in known else None
 
 
-def _letter_named(text: str) -> str | None:
+def _letter_named(text: str, options: Sequence[str]) -> str | None:
     """The letter that is chosen; `_UNCLEAR` if letters are named and none is, None if none is named."""
     if alone := _ALONE.fullmatch(text):
         return alone[1].upper()
-    if chosen := list(_CHOSEN.finditer(text)):
-        return (_names(chosen) or [_UNCLEAR])[-1]  # models change their minds
+    denied = False
+    for cue in _CUES:
+        chosen = list(cue.finditer(text))
+        if names := _names(chosen):
+            return names[-1]
+        denied |= bool(chosen)
+    if denied:
+        return _UNCLEAR
     first = _FIRST.match(text)
     if first and len(set(_LISTED.findall(text))) < 2:  # several at the starts of lines repeat the question
         if found := _names([first]):
             return found[0]
     for pattern in (_MENTIONED, _BRACKETED):
         if mentioned := list(pattern.finditer(text)):
-            names = set(_names(mentioned))
-            return names.pop() if len(names) == 1 else _UNCLEAR if not names else None
+            names = list(dict.fromkeys(_names(mentioned)))
+            if len(names) == 1 and pattern is _BRACKETED and _others_named(text, names[0], options):
+                return _UNCLEAR  # "what is in front of the chair (A) is the table"
+            return names[0] if len(names) == 1 else _UNCLEAR if not names else None
     return None
+
+
+def _others_named(text: str, letter: str, options: Sequence[str]) -> bool:
+    """Whether another option than the letter's is there in words."""
+    said, names = f" {_words(text)} ", dict(zip(LETTERS, map(_words, options), strict=False))
+    return any(words and f" {words} " in said for name, words in names.items() if name != letter)
 
 
 def _names(matches: Sequence[re.Match[str]]) -> list[str]:
@@ -129,6 +162,9 @@ def _letter_of_words(text: str, options: Sequence[str]) -> str | None:
         return None
     if not inside:
         quantities, found = [parse_number(option) for option in options], quantity(text)
+        units = {None if option is None else option[1] for option in quantities}
+        if found is not None and found[1] is None and len(units) == 1:
+            found = found[0], units.pop()  # "1.2" of "1.2 m"
         inside = [k for k, option in enumerate(quantities) if option == found] if None not in quantities else []
     return LETTERS[inside[0]] if len(inside) == 1 else None
 
@@ -148,6 +184,12 @@ _PLAINLY = (
 _EITHER = re.compile(r"\b(?:yes|no|true|false)\s*(?:/|,?\s*\b(?:or|and|nor)\b)\s*(?:yes|no|true|false)\b")
 _ANSWERED = re.compile(rf"\banswer\b{_IS}[\s\"']*{_PLAINLY}")
 _OPENS = re.compile(rf"\W*{_PLAINLY}")
+_HOLDS = re.compile(
+    r"(?<!if )(?<!whether )\b(?:it|that|this|statement|claim|description) (?:is|seems) (true|false)\b(?!\s*\?)"
+)
+_HARDLY = re.compile(
+    r"\W*(?:not really|not at all|of course not|(?:probably|certainly|definitely|apparently) not)\b(?!\s+\w)"
+)
 _ASIDE = re.compile(r"(?<=[,.;:!?\n])\s*(yes|no)(?=\s*(?:$|[,.;:!\n]))|\s(yes|no)(?=[^\w?]*$)")
 
 
@@ -157,5 +199,9 @@ def yes_no(text: str) -> str | None:
     answers = [match for match in _ANSWERED.finditer(text) if not _DENIED.search(text[: match.start()])]
     if opens := answers[-1] if answers else _OPENS.match(text):
         return _YES_NO[opens[1] or opens[2]]
+    if _HARDLY.match(text):
+        return "no"
+    if holds := [m for m in _HOLDS.finditer(text) if not _DENIED.search(text[: m.start()])]:
+        return _YES_NO[holds[-1][1]]
     said = {match[1] or match[2] for match in _ASIDE.finditer(text) if not _DENIED.search(text[: match.start()])}
     return said.pop() if len(said) == 1 else None

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import re
+
 from cooper.evaluation.items import Kind
-from cooper.evaluation.quantities import METRES, parse_number, to_metres
 from cooper.evaluation.scores import mra, score_answer
+from cooper.quantities import METRES, parse_number, to_metres
 
 
 def grade(kind: Kind, answer: str | None, truth: str) -> float:
@@ -43,6 +45,20 @@ def check_number(truth: str, positive: bool = False) -> str:
     if found is None or (positive and found[0] <= 0):
         raise ValueError(f"its answer {truth!r} is no {'positive ' if positive else ''}number")
     return truth
+
+
+def with_unit(truth: str, question: str) -> str:
+    """A true number with the unit that its question asks for ("in centimeters"), if it has none itself."""
+    found, asked = parse_number(truth), _ASKED.findall(question)
+    return f"{truth} {asked[-1]}" if found is not None and found[1] is None and asked else truth
+
+
+#: Whole names only: "in" is mostly a preposition.
+_ASKED = re.compile(
+    r"\b(?:in|measured in|units?(?: is|:| of)?)\s+\(?"
+    r"((?:(?:centi|deci|milli|kilo)?met(?:er|re)s?|inch(?:es)?|feet|foot|yards?|miles?))\b",
+    re.IGNORECASE,
+)
 
 
 def _comparable(answer: str, truth: str) -> tuple[float, float]:

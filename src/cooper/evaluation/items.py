@@ -5,17 +5,20 @@ from __future__ import annotations
 import itertools
 import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
+from cooper.data.fields import given
 from cooper.data.tables import Row
 
 #: What answers are, and so how they are scored (`cooper.evaluation.grading`). A "number" may miss a little, a "count"
 #: may not; a "length" has a unit; a "word" is any short text; an "open" answer needs a judge.
 Kind: TypeAlias = Literal["choice", "yes_no", "number", "count", "length", "word", "open"]
 
+#: The kinds whose answers are numbers.
+NUMBERS: tuple[Kind, ...] = ("number", "count", "length")
 LETTERS = "ABCDEFGH"
 #: What is added to questions so that their answers can be read.
 INSTRUCTIONS: dict[Kind, str] = {
@@ -88,11 +91,6 @@ def text_of(row: Row, *names: str, default: str | None = None) -> str:
     return default
 
 
-def given(value: Any) -> bool:
-    """Whether a field holds anything: tables write "nothing" as None, as an empty text or as NaN."""
-    return value is not None and value == value and value != ""
-
-
 def options_of(row: Row, *names: str) -> tuple[str, ...]:
     """The options in the first of these fields that is a list, or in the fields A, B, C ... up to an empty one."""
     for name in names:
@@ -135,9 +133,11 @@ def name_of_file(where: str) -> str:
     return Path(where.rpartition(", row ")[0]).stem
 
 
-def grouped(items: Sequence[Item]) -> list[Item]:
-    """The items with a group each, and with as many in it as there are, if that was not known to be more."""
+def grouped(items: Sequence[Item], lost: Mapping[str, int]) -> list[Item]:
+    """The items with a group each, and with as many in it as there are, and were `lost`, if that was not known to be
+    more."""
     sizes = Counter(item.group or item.index for item in items)
+    sizes.update(lost)
     return [
         replace(item, group=item.group or item.index, size=max(item.size, sizes[item.group or item.index]))
         for item in items

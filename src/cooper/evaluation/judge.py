@@ -74,11 +74,16 @@ class Judge:
         self._lock = threading.Lock()
         self._heard = False
 
+    def check(self) -> None:
+        """Asks for one verdict. Raises ValueError if the server does not judge: better now than after hours."""
+        self.verdicts([Claim("How many eyes has a cat?", "two", "two")])
+
     def verdicts(self, claims: Sequence[Claim]) -> list[bool | None]:
         """For each claim whether it is right, or None if there is no verdict: no reply, or neither a yes nor a no.
 
         Raises ValueError if the server refuses to judge at all: an unknown model, a wrong key, or nothing but refusals;
-        and if it has not answered once. One claim that it refuses, such as one that is too long for it, has no verdict.
+        and if it has not answered once, for which as many claims are tried as there are `workers`. One claim that it
+        refuses, such as one that is too long for it, has no verdict.
         """
         return self._all(claims, INSTRUCTION, parse_verdict)
 
@@ -93,6 +98,8 @@ class Judge:
         refusals: list[_Unjudged] = []
 
         def one(claim: Claim) -> T | None:
+            if len(refusals) >= self.workers and not self._heard:
+                return None  # nobody is there
             try:
                 return self._one(claim, instruction, parse)
             except _Unjudged as refusal:
@@ -152,19 +159,23 @@ def _line(error: Exception) -> str:
 
 
 def parse_verdict(reply: str | None) -> bool | None:
-    """A yes or a no that is the last line of a reply, or its first word."""
+    """A yes or a no that is the last line of a reply, or its first word; "Verdict: yes" is one, too."""
     said = _said(reply)
-    found = re.search(r"^\W*(yes|no)\W*\Z", said, _FLAGS) or re.match(r"\W*(yes|no)\b", said, _FLAGS)
+    last = rf"^\W*{_CALLED % 'verdict|answer|judge?ment'}(yes|no)\W*\Z"
+    found = re.search(last, said, _FLAGS) or re.match(r"\W*(yes|no)\b", said, _FLAGS)
     return None if found is None else found[1].lower() == "yes"
 
 
 def parse_grade(reply: str | None) -> float | None:
-    """A reply whose last line is one number in 0..1, if it is."""
-    number = re.search(r"^[\s*]*(0(?:\.\d+)?|1(?:\.0+)?|\.\d+)[\s*.]*\Z", _said(reply), _FLAGS)
+    """A reply whose last line is one number in 0..1, if it is; so are "Score: 0.5" and "0.5/1"."""
+    line = rf"^[\s*]*{_CALLED % 'score|grade|correctness'}(0(?:\.\d+)?|1(?:\.0+)?|\.\d+)(?:\s*/\s*1(?:\.0)?)?[\s*.]*\Z"
+    number = re.search(line, _said(reply), _FLAGS)
     return None if number is None else float(number[1])
 
 
 _FLAGS = re.IGNORECASE | re.MULTILINE
+# what replies call what they give: "**Score:** 0.5", "The answer is yes"
+_CALLED = r"(?:(?:the\s+|final\s+|my\s+|\*)*\b(?:%s)\b(?:[\s*:=]|\bis\b)*)?"
 
 
 def _said(reply: str | None) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import threading
 from collections.abc import Callable, Hashable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
@@ -30,6 +31,7 @@ class Predictions:
     def __init__(self, path: Path | None, run: dict[str, str], key: Callable[[Row], Hashable] = key_of):
         self.path, self.run, self._key = path, run, key
         self.rows: dict[Hashable, Row] = {}
+        self._lock = threading.Lock()
         if path is None or not path.exists():
             return
         text = path.read_text(encoding="utf-8")
@@ -55,11 +57,12 @@ class Predictions:
     def add(self, rows: Sequence[Row]) -> None:
         assert not any(self.run.keys() & row.keys() for row in rows), "what a run is called must not hide a row's own"
         rows = [{**row, **self.run} for row in rows]
-        self.rows |= {self._key(row): row for row in rows}
-        if self.path is not None:
-            self.path.parent.mkdir(parents=True, exist_ok=True)
-            with self.path.open("a", encoding="utf-8") as file:
-                file.writelines(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
+        with self._lock:  # answers come from several threads
+            self.rows |= {self._key(row): row for row in rows}
+            if self.path is not None:
+                self.path.parent.mkdir(parents=True, exist_ok=True)
+                with self.path.open("a", encoding="utf-8") as file:
+                    file.writelines(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
 
 
 def fingerprint(model: nn.Module) -> str:

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
+from cooper.data.fields import given
 from cooper.data.pictures import picture_of
 from cooper.data.tables import BadRow, open_table
 from cooper.evaluation.benchmarks import Benchmark
-from cooper.evaluation.items import Item, Place, given, grouped, name_of_file
+from cooper.evaluation.items import Item, Place, grouped, name_of_file
 from cooper.images import ImageError
 
 
@@ -30,19 +32,24 @@ class Questions:
         self.others = 0
         """Rows that are none of this benchmark's questions."""
         self._row_of: dict[str, int] = {}
-        items = grouped(benchmark.expand(list(self._read())))
+        self._lost: Counter[str] = Counter()
+        items = grouped(benchmark.expand(list(self._read())), self._lost)
         if not items:
             why = self.broken[0] if self.broken else f"none of its {len(self.table)} rows is one of {benchmark.name}"
             raise ValueError(f"{path} holds no question that can be asked; {why}")
         self.total = len(items) + len(self.broken)
+        self.numbers = {item.index: k for k, item in enumerate(items)}
+        """Of every question, by its index: the same whatever the limit."""
         chosen = {item.group for item in items[:limit]}
         self.items = [item for item in items if item.group in chosen]
 
     def _read(self) -> Iterator[Item]:
         seen: set[str] = set()
         for number in range(len(self.table)):
+            group = ""
             try:
                 row, where = self.table[number], self.table.where(number)
+                group = self.benchmark.group(row)
                 if given(row.get("index")):
                     self._row_of.setdefault(str(row["index"]), number)
                 item = self.benchmark.read(row, Place(number + 1, name_of_file(where)))
@@ -53,9 +60,10 @@ class Questions:
                     raise ValueError(f"its index {item.index} is that of an earlier row")
             except ValueError as error:
                 self.skip(error if isinstance(error, BadRow) else BadRow(self.table.where(number), error))
+                self._lost[group] += 1
                 continue
             seen.add(item.index)
-            yield replace(item, row=number)
+            yield replace(item, row=number, group=item.group or group)
 
     def skip(self, error: BadRow) -> None:
         """The row is broken: counts it, or raises the error if that is wanted."""

@@ -9,7 +9,7 @@ from typing import Literal
 
 import numpy as np
 
-from cooper.evaluation.quantities import parse_number, plain_text, to_metres
+from cooper.quantities import parse_number, plain_text, to_metres
 
 _ARTICLES = ("a", "an", "the")
 

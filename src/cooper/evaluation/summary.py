@@ -6,31 +6,38 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 from cooper.evaluation.benchmarks import BENCHMARKS, Reading
 from cooper.evaluation.clusters import mean_of_means
 from cooper.evaluation.extraction import answer_in, final_text
-from cooper.evaluation.items import LETTERS
+from cooper.evaluation.items import LETTERS, NUMBERS, Kind
 from cooper.evaluation.judge import Claim, Judge
 from cooper.evaluation.predictions import Row
+from cooper.quantities import parse_number
 
 #: What rows of one run share, and a summary tells.
 RUN = ("benchmark", "data", "questions", "mode", "model", "weights", "settings")
 #: What is read of each row.
-FIELDS = ("index", "category", "prompt", "truth", "options", "kind", "group", "size", "turns")
+FIELDS = {
+    "index": str, "category": list, "prompt": str, "truth": str, "options": list, "kind": str, "group": str,
+    "size": int, "turns": list,
+}  # fmt: skip
 
 
 def load_answers(path: Path) -> list[Row]:
-    """The rows of a file of predictions of a benchmark; a last line that was cut off is passed over.
+    """The rows of a file of predictions of a benchmark, each question once; a last line that was cut off is passed
+    over.
 
-    Raises ValueError if it is no such file, holds nothing, or rows of different runs.
+    Raises ValueError if it is no such file, holds nothing, rows of different runs, or two answers to a question.
     """
     rows: list[Row] = []
-    for number, line in enumerate(path.read_text(encoding="utf-8").split("\n")[:-1], 1):
+    lines: dict[str, int] = {}
+    *whole, last = path.read_text(encoding="utf-8").split("\n")
+    for number, line in enumerate((*whole, last) if _whole(last) else whole, 1):
         try:
             row = json.loads(line)
-            known = row["benchmark"] in BENCHMARKS and {*RUN, *FIELDS} <= row.keys()
+            known = row["benchmark"] in BENCHMARKS and {*RUN} <= row.keys() and _typed(row)
         except (json.JSONDecodeError, KeyError, TypeError):
             known = False
         if not known:
@@ -39,10 +46,35 @@ def load_answers(path: Path) -> list[Row]:
         if different:
             name = different[0]
             raise ValueError(f"{path} holds answers of {name} {rows[0][name]!r} and {row[name]!r}; give one run's")
+        before = lines.setdefault(row["index"], number)
+        if before != number:
+            if row["turns"] == next(r["turns"] for r in rows if r["index"] == row["index"]):
+                continue
+            raise ValueError(
+                f"{path}, line {number}, answers question {row['index']} otherwise than line {before}; leave one out"
+            )
         rows.append(row)
     if not rows:
         raise ValueError(f"{path} holds no answers")
     return rows
+
+
+def _whole(line: str) -> bool:
+    """Whether a last line, without an end of line, was not cut off."""
+    try:
+        return isinstance(json.loads(line), dict)
+    except json.JSONDecodeError:
+        return False
+
+
+def _typed(row: Row) -> bool:
+    """Whether the fields hold what `FIELDS` says, and the truth what its kind has."""
+    if any(not isinstance(row[name], kind) for name, kind in FIELDS.items()) or row["kind"] not in get_args(Kind):
+        return False
+    texts = (*row["category"], *row["options"], *row["turns"])
+    truth, choices = row["truth"], LETTERS[: len(row["options"]) or None]
+    fits = truth in choices if row["kind"] == "choice" else parse_number(truth) if row["kind"] in NUMBERS else True
+    return bool(fits) and all(isinstance(text, str) for text in texts)
 
 
 @dataclass(frozen=True)
@@ -74,8 +106,8 @@ def summarise(rows: Sequence[Row], judge: Judge | None = None) -> dict[str, Any]
     "interval", which resamples whole groups; "n", how many scores that is the mean of (without any, the first two are
     None); and "incomplete", how many groups lack a question and so are not in it. "no_answer" is the number of answers
     in which nothing was found; they are wrong. "no_verdict" is the number of those that only a judge could score and
-    that have no verdict; they are left out. Open questions need the `judge`, who is also asked what was meant by an
-    answer to a multiple choice that no rule can read.
+    that have no verdict; they are left out. Open questions need the `judge`, who is also asked whether an answer is
+    right that no rule can read.
     """
     benchmark = BENCHMARKS[rows[0]["benchmark"]]
     judged = _judged(rows, judge)
@@ -98,19 +130,20 @@ def summarise(rows: Sequence[Row], judge: Judge | None = None) -> dict[str, Any]
 
 def _judged(rows: Sequence[Row], judge: Judge | None) -> list[Judged]:
     judged: list[Judged] = []
-    claims: dict[str, dict[int, Claim]] = {"open": {}, "choice": {}}
+    graded: dict[int, Claim] = {}
+    unread: dict[int, Claim] = {}
     for k, row in enumerate(rows):
         text, is_open = final_text(row["turns"]), row["kind"] == "open"
         answer = answer_in(row["kind"], text, row["options"])
         # an empty answer is wrong, whoever judges
         judged.append(Judged(row, answer, is_open, 0.0 if is_open and judge is not None else None))
-        if text and (is_open or (row["kind"] == "choice" and answer is None)):
-            claims[row["kind"]][k] = Claim(row["prompt"], _truth(row), text)
+        if text and (is_open or answer is None):
+            (graded if is_open else unread)[k] = Claim(row["prompt"], _truth(row), text)
     if judge is None:
         return judged
     rights: list[tuple[dict[int, Claim], Sequence[float | None]]] = [
-        (claims["open"], judge.grades(list(claims["open"].values()))),
-        (claims["choice"], judge.verdicts(list(claims["choice"].values()))),
+        (graded, judge.grades(list(graded.values()))),
+        (unread, judge.verdicts(list(unread.values()))),
     ]
     for asked, found in rights:
         for k, right in zip(asked, found, strict=True):

@@ -92,6 +92,8 @@ class Finished:
 LANE = 16
 
 Event: TypeAlias = Wrote | Drew | Looked | Finished
+#: told of a rollout, by its number, as soon as it is finished, perhaps in another thread
+OnFinished: TypeAlias = Callable[[int, "Rollout"], None]
 #: the number of a rollout and the map it drew, to the map that it is shown instead
 Shown: TypeAlias = Callable[[int, Drawing], Drawing]
 
@@ -145,7 +147,7 @@ class Engine:
 
     def run(
         self, prompts: Sequence[Trace], policy: Policy, *, samples: int = 1, seeds: Sequence[int] | None = None,
-        shown: Shown | None = None,
+        shown: Shown | None = None, on_finished: OnFinished = lambda *_: None,
     ) -> list[Rollout]:  # fmt: skip
         """`samples` rollouts of every prompt, next to each other. A prompt is a trace that ends in a question.
 
@@ -165,6 +167,7 @@ class Engine:
                 for event in self._batches(prompts, part, together, policy, samples, seeds, shown):
                     if isinstance(event, Finished):
                         done[event.row] = event.rollout
+                        on_finished(event.row, event.rollout)
                     if ended.is_set():
                         return
             except BaseException:

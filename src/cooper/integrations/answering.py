@@ -16,10 +16,11 @@ class Answerer:
 
     def __init__(
         self, model: str = "tiny", mode: str = "interleaved", precision: str = "fp32", base: str | None = None,
-        prompts: str | None = None, compat: str = "consistent", seed: int | str = 0, device: str | None = None,
+        adapter: str | None = None, prompts: str | None = None, compat: str = "consistent", seed: int | str = 0,
+        device: str | None = None,
     ):  # fmt: skip
         self.cooper = Cooper.load(
-            model, precision, base=base, prompts=None if prompts is None else Path(prompts),  # type: ignore[arg-type]
+            model, precision, base=base, adapter=adapter, prompts=None if prompts is None else Path(prompts),  # type: ignore[arg-type]
             compat=compat,  # type: ignore[arg-type]
             device=device or "cpu",
         )  # fmt: skip

@@ -68,8 +68,8 @@ class Chat(BaseModel):
     temperature: float | None = Field(None, ge=0, le=2)
     top_p: float | None = Field(None, gt=0, le=1)
     seed: int | None = Field(None, ge=0)
-    n: int = 1
-    stream: bool = False
+    n: int | None = 1
+    stream: bool | None = False
 
     def prompt(self) -> Trace:
         """The picture and the question. Raises `Refused` unless there is one of each."""
@@ -86,7 +86,7 @@ class Chat(BaseModel):
 
     def options(self, defaults: Options) -> Options:
         """How it is to be answered. Raises `Refused` for what cannot be done."""
-        if self.stream or self.n != 1:
+        if self.stream or self.n not in (1, None):
             raise Refused(400, "answers come whole and one at a time; leave out stream and n")
         given = {name: getattr(self, name) for name in ("mode", "temperature", "top_p", "seed")}
         return replace(defaults, **{name: value for name, value in given.items() if value is not None})

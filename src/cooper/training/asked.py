@@ -8,7 +8,7 @@ from typing import Literal
 
 from cooper.data.examples import Example, Flag, QuestionExample
 from cooper.data.mixture import Unbroken
-from cooper.evaluation.quantities import parse_number
+from cooper.quantities import parse_number
 from cooper.training.reinforcement import PicturedQuestion
 from cooper.training.rewards import Record
 

@@ -18,6 +18,10 @@ def every(row: Row) -> bool:
     return True
 
 
+def alone(row: Row) -> str:
+    return ""
+
+
 @dataclass(frozen=True)
 class Reading:
     """One way in which the answers to a benchmark become a figure; a benchmark may have several."""
@@ -43,5 +47,7 @@ class Benchmark:
     """The benchmark's own first."""
     picture: Callable[[Row], Any] = one_picture
     """What `picture_of` is given."""
+    group: Callable[[Row], str] = alone
+    """The group of the question in a row, which it has even if the rest of the row cannot be used; "" for none."""
     expand: Callable[[Sequence[Item]], Sequence[Item]] = list
     """All questions that are asked, of all that were read."""

@@ -6,7 +6,7 @@ from cooper.data.tables import Row
 from cooper.evaluation.benchmarks.base import Benchmark, Grade, Reading
 from cooper.evaluation.grading import check_number, within
 from cooper.evaluation.items import INSTRUCTIONS, Item, Kind, Place, text_of
-from cooper.evaluation.quantities import parse_number
+from cooper.quantities import parse_number
 
 
 def read(row: Row, place: Place) -> Item:

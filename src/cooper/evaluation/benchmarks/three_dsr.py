@@ -18,10 +18,14 @@ def read(row: Row, place: Place) -> Item:
     kind = [t for t in _TYPES if category.startswith(t)]
     return Item(
         name, text_of(row, "question"), letter_of(text_of(row, "answer")), "choice", (*kind, category),
-        options_of(row), instruction=INSTRUCTIONS["choice"], group=name.partition("-")[0],
+        options_of(row), instruction=INSTRUCTIONS["choice"],
     )  # fmt: skip
 
 
+def group(row: Row) -> str:
+    return text_of(row, "qid", "index").partition("-")[0]
+
+
 THREE_DSR = Benchmark(
-    "3dsrbench", read, (Reading("all rotations and flips", whole_groups=True), Reading("per question")),
+    "3dsrbench", read, (Reading("all rotations and flips", whole_groups=True), Reading("per question")), group=group,
 )  # fmt: skip

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from cooper.data.tables import Row
 from cooper.evaluation.benchmarks.base import Benchmark, Reading
-from cooper.evaluation.grading import check_number
+from cooper.evaluation.grading import check_number, with_unit
 from cooper.evaluation.items import Item, Kind, Place, letter_of, options_in, options_of, text_of
 
 KINDS: dict[str, Kind] = {
@@ -24,7 +24,9 @@ def typed(row: Row) -> tuple[Kind, str, tuple[str, ...]]:
         return kind, letter_of(answer), options_of(row) or options_in(text_of(row, "question"))
     if kind == "yes_no":
         return kind, _YES_NO.get(answer.lower().rstrip("."), answer), ()
-    return kind, check_number(answer) if kind in ("number", "count") else answer, ()
+    if kind == "number":
+        return kind, with_unit(check_number(answer), text_of(row, "question")), ()
+    return kind, check_number(answer) if kind == "count" else answer, ()
 
 
 def read(row: Row, place: Place) -> Item:

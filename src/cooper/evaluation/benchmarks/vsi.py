@@ -7,7 +7,7 @@ import re
 
 from cooper.data.tables import Row
 from cooper.evaluation.benchmarks.base import Benchmark, Reading
-from cooper.evaluation.grading import check_number
+from cooper.evaluation.grading import check_number, with_unit
 from cooper.evaluation.items import INSTRUCTIONS, Item, Kind, Place, letter_of, options_of, text_of
 
 NUMBERS = ("object_counting", "object_abs_distance", "object_size_estimation", "room_size_estimation")
@@ -19,12 +19,13 @@ _DIRECTION = "object_rel_direction"
 def read(row: Row, place: Place) -> Item:
     name, truth = text_of(row, "question_type"), text_of(row, "ground_truth", "answer")
     kind: Kind = "number" if name in NUMBERS else "choice"
+    question = text_of(row, "question")
     options = tuple(_LETTER.sub("", option) for option in options_of(row, "options"))
     if kind == "choice" and not options:
         raise ValueError("it has no options")
     return Item(
-        text_of(row, "id", "index", default=str(place.number)), text_of(row, "question"),
-        letter_of(truth) if kind == "choice" else check_number(truth), kind,
+        text_of(row, "id", "index", default=str(place.number)), question,
+        letter_of(truth) if kind == "choice" else with_unit(check_number(truth), question), kind,
         (_DIRECTION, name) if name.startswith(_DIRECTION) else (name,), options if kind == "choice" else (),
         instruction=INSTRUCTIONS[kind],
     )  # fmt: skip

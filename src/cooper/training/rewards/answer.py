@@ -6,8 +6,8 @@ from cooper.evaluation.extraction import answer_in
 from cooper.evaluation.grading import grade
 from cooper.evaluation.items import options_in
 from cooper.evaluation.judge import Claim
-from cooper.evaluation.quantities import parse_number, to_metres
 from cooper.evaluation.scores import score_answer
+from cooper.quantities import parse_number, to_metres
 from cooper.trace import Drawing, Trace
 from cooper.training.rewards.record import Record
 

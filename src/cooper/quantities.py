@@ -7,10 +7,14 @@ import re
 
 #: Metres in one of each unit that is understood.
 METRES = {
-    "km": 1000.0, "m": 1.0, "cm": 0.01, "mm": 0.001, "mi": 1609.344, "yd": 0.9144, "ft": 0.3048, "in": 0.0254,
+    "km": 1000.0, "m": 1.0, "dm": 0.1, "cm": 0.01, "mm": 0.001, "mi": 1609.344, "yd": 0.9144, "ft": 0.3048,
+    "in": 0.0254,
 }  # fmt: skip
 #: The units that may go on with a length: 1 m 20 cm, 5 ft 6 in.
-_FINER = {"km": ("m",), "m": ("cm", "mm"), "cm": ("mm",), "mi": ("yd", "ft"), "yd": ("ft", "in"), "ft": ("in",)}
+_FINER = {
+    "km": ("m",), "m": ("dm", "cm", "mm"), "dm": ("cm", "mm"), "cm": ("mm",), "mi": ("yd", "ft"), "yd": ("ft", "in"),
+    "ft": ("in",),
+}  # fmt: skip
 
 _SMALL = {
     word: value
@@ -29,6 +33,7 @@ _UNITS = {
     "km": r"kms?\b|kilomet(?:re|er)s?\b",
     "mm": r"mm\b|millimet(?:re|er)s?\b",
     "cm": r"cms?\b|centimet(?:re|er)s?\b",
+    "dm": r"dm\b|decimet(?:re|er)s?\b",
     "m": r"m\b|met(?:re|er)s?\b",
     "mi": r"mi\b|miles?\b",
     "yd": r"yds?\b|yards?\b",
@@ -46,7 +51,7 @@ _DIGITS = (  # 1,200.5  or  1 200.5  or  1 1/2  or  1.8 (also 1,8)  or  3  or  .
     r"|(?:\d+\s+)?\d+/\d+|\d+[.,]\d+|\d+|\.\d+)(?:e[-+]?\d+)?"
 )
 _WORDS = rf"\b(?:{_WORD})(?:(?:\s+and\s+(?:an?\s+)?|\s+an?\s+|[\s-]+(?:point\s+)?)(?:{_WORD})){{0,8}}\b"
-_WITH_UNIT = rf"(?P<number>{_DIGITS}|{_WORDS}|\ban?\b)(?:\s*-?\s*|\s+an?\s+|\s+of\s+an?\s+)(?:{_UNIT})"
+_WITH_UNIT = rf"(?P<number>{_DIGITS}|{_WORDS}|\ban?\b)(?:\s*[-(\[]?\s*|\s+an?\s+|\s+of\s+an?\s+)(?:{_UNIT})"
 
 _LENGTH = re.compile(_WITH_UNIT)
 _GOES_ON = re.compile(rf",?\s*(?:and\s+)?(?:{_WITH_UNIT})")
@@ -56,9 +61,18 @@ _NUMBER = re.compile(rf"(?P<digits>{_DIGITS})(?!\w)")
 _IN_WORDS = re.compile(_WORDS)
 
 _FRACTION = re.compile(r"\\[cdt]?frac\s*\{\s*([^{}]*?)\s*\}\s*\{\s*([^{}]*?)\s*\}")
-_MARKUP = re.compile(r"\\(?:text|mathrm|boxed|approx|sim|[,;:! ])|[{}$*~`\\]")
+_MARKUP = re.compile(r"\\(?:text|mathrm|boxed|approx|sim|scalar|distance_unit|[,;:! ])|[{}$*~`\\]")
 _QUOTED = [re.compile(rf"(?<!\w){mark}(?=\S)(.{{1,200}}?){mark}(?![\w{mark}])") for mark in "\"'"]
 _ONE_HALF = re.compile(r"\bone[\s-]half\b")
+# "2½ m", "three quarters of a metre", "2 and a half m", "1.5 ± 0.2 m", "distance: 30; unit: inches", 5’10”
+_SPELLED: tuple[tuple[str, str], ...] = (
+    ("\u00bd", " 1/2"), ("\u00bc", " 1/4"), ("\u00be", " 3/4"), ("\u2153", " 1/3"), ("\u2154", " 2/3"),
+    (r"\b(?:an?|one)[\s-]quarter\b", "1/4"), (r"\bthree[\s-]quarters\b", "3/4"),
+    (r"\b(?:a|one)[\s-]third\b", "1/3"), (r"\btwo[\s-]thirds\b", "2/3"), (r"(?<=\d and )(?:a|one) half\b", "1/2"),
+    *((rf"\b{word} and (?=\d/\d)", f"{value} and ") for word, value in _SMALL.items()),
+    (r"(?<=\d) and (?=\d/\d)", " "), (r"\s*(?:\u00b1|\+/?-)\s*\d+(?:\.\d+)?", ""),
+    (r"[;,]?\s*\bunits?\s*[:=]\s*", " "), (r"(?<=\d)\s*\u2019(?![a-z])", "'"), (r"(?<=\d)\s*\u201d", '"'),
+)  # fmt: skip
 # "the red one" is no number
 _PRONOUN = re.compile(rf"\b(?:the(?: [a-z]+)?|that|this|each|every|which) one\b(?!\s*-?\s*(?:{_ANY_UNIT}))")
 
@@ -80,9 +94,21 @@ def parse_number(text: str) -> tuple[float, str | None] | None:
     return (value, unit) if math.isfinite(value) else None
 
 
+_UNIT_FIRST = re.compile(rf"[\s-]*[(\[]?\s*((?:{_ANY_UNIT}))")
+
+
+def unit_after(text: str) -> str | None:
+    """The unit that a text begins with, as it is written there: " inches wide" -> "inches"."""
+    found = _UNIT_FIRST.match(f"1{plain_text(text).lower()}", 1)
+    return None if found is None else found[1]
+
+
 def _normal(text: str) -> str:
-    """Lower-case words without marks, quotation marks, and the "one" that is no number."""
-    text = plain_text(text).lower()
+    """Lower-case words without marks, quotation marks, and the "one" that is no number; fractions are 3/4."""
+    text = plain_text(text.replace("\\pm", "\u00b1")).lower()
+    for spelled, digits in _SPELLED:
+        text = re.sub(spelled, digits, text)
+    text = " ".join(text.split())
     for quoted in _QUOTED:
         text = quoted.sub(r" \1 ", text)
     return _PRONOUN.sub(" ", _ONE_HALF.sub("half", text))
@@ -154,14 +180,35 @@ def _value_of_words(words: str) -> float:
 
 
 _SAID = re.compile(r"\banswer\b\s*(?:is|:|=)\s*")
-# What a sum comes to: "2 + 3 = 5", "so there are 5", "a total of 5", "5 balls in total"; not the 2 of "5 = 2 + 3".
-_GAP, _NAME = r"[\s,:=>(]", r"[a-z][a-z'-]*"
-_RESULT = rf"(?:{_DIGITS}|{_WORDS})(?![.,]?\d)(?!\s*[+*\u00d7]\s*\d)"
-_SUM = re.compile(
-    rf"(?P<before>{_RESULT}(?:\s+(?!(?:and|but|or)\b){_NAME}){{0,4}}?\s+(?:in\s+total|in\s+all|altogether)\b)"
-    rf"|(?:=|\b(?:so|total|altogether)\b)(?:{_GAP}{{1,3}}{_NAME}){{0,4}}?{_GAP}{{0,3}}(?={_RESULT})"
+_ANY = rf"(?:{_DIGITS}|{_WORDS})"
+# What a sum comes to: "2 + 3 = 5", "so there are 5", "a total of 5", "5 balls in total"; not the 2 of "5 = 2 + 3", nor
+# the 3 of "so it fits a 3 m wall".
+_GAP = r"[\s,:=>(]"
+_NAME = (
+    r"(?:i|we|it|there|that|this|the|a|an|is|are|was|be|must|would|should|comes|to|of|makes|see|count|have|get|about|"
+    r"approximately|roughly|around|nearly|total|distance|length|height|width|size|number)\b"
 )
-_NOTHING = re.compile(r"\b(?:there\s+(?:are|were)|see|count)\s+no\s+[a-z]")
+_RESULT = rf"{_ANY}(?![.,]?\d)(?!\s*[+*\u00d7]\s*\d)"
+_SUM = re.compile(
+    rf"(?P<before>{_RESULT}(?:\s+(?!(?:and|but|or)\b)[a-z][a-z'-]*){{0,4}}?\s+(?:in\s+total|in\s+all|altogether)\b)"
+    rf"|(?:=|\b(?:so|total|altogether)\b)(?:{_GAP}{{1,3}}{_NAME}){{0,6}}?{_GAP}{{0,3}}(?={_RESULT})"
+)
+# What is said of what was asked for: "the distance between chair 1 and chair 2 is 3 m", "I estimate the gap to be 2 m"
+_ABOUT = r"(?:(?:about|approximately|roughly|around|nearly|almost|probably|estimated|likely|to be|at|exactly)\s+)*"
+_STATED = re.compile(
+    r"\b(?:(?:distance|length|height|width|depth|size|gap|number|count|amount)\b(?:[^.;?!]|\.\d)*?\b(?:is|are|was|be|equals)\b"
+    rf"|estimate\b(?:[^.;?!\d]|\.\d)*?\b(?:to be|at|as|is|of|about)\b)[\s:]*{_ABOUT}(?={_ANY})"
+)
+# What an estimate rests on: "assuming that the door is 2 m tall, ..."
+_GIVEN = re.compile(
+    r"(?:^|(?<=[.;!?]\s))(?:assuming|based on|given|since|if|because|considering|compared (?:to|with)|taking)\b"
+    r"(?:[^,.;]|[.,]\d)*,\s"
+)
+# "1. chair" at the start of a line
+_LISTED = re.compile(r"^\s*\d+[.)]\s+(?=[^\W\d])", re.MULTILINE)
+_NOTHING = re.compile(
+    r"\b(?:there\s+(?:are|were|is)|see|count)\s+no\s+[a-z]|^no\s+(?!(?:idea|clue|way|answer|number|information)\b)[a-z]"
+)
 
 _AMOUNT = r"(?:\d+(?:[.,]\d+)?(?![.,]?\d)|[a-z]+\b)"
 _END = rf"(?:(?:{_ANY_UNIT})\.?)?"
@@ -176,17 +223,31 @@ def quantity(text: str) -> tuple[float, str | None] | None:
     """The (value, unit) that a text gives, as `parse_number` reads it; of a range ("2 to 3 m") its middle, of a sum
     what it comes to. "There are no chairs" gives 0.
 
-    What stands after the last "answer is" counts, if a number does.
+    What stands after the last "answer is" counts, if a number does; then what something is said to be, before what that
+    rests on.
     """
-    text = _normal(text)
+    text = _normal(_LISTED.sub("", text))
     *_, said = _SAID.split(text)
-    for part in (said, text):
-        starts = [match.start() if match["before"] else match.end() for match in _SUM.finditer(part)]
-        part = part[starts[-1] if starts else 0 :]
-        found = _range(part) or parse_number(part)
-        if found is not None:
+    for part in dict.fromkeys((said, text)):
+        if (found := _given(part)) is not None:
             return found
     return (0.0, None) if _NOTHING.search(text) else None
+
+
+def _given(text: str) -> tuple[float, str | None] | None:
+    """What a text comes to, or what it says that something is, or else its first quantity."""
+    first = _quantity(text)
+    for pattern in (_SUM, _STATED):
+        starts = [m.start() if m.groupdict().get("before") else m.end() for m in pattern.finditer(text)]
+        found = _quantity(text[starts[-1] :]) if starts else None
+        # "5 m, so 2 people could stand there"
+        if found is not None and (found[1] is not None or first is None or first[1] is None):
+            return found
+    return _quantity(_GIVEN.sub("", text)) or first
+
+
+def _quantity(text: str) -> tuple[float, str | None] | None:
+    return _range(text) or parse_number(text)
 
 
 def _range(text: str) -> tuple[float, str | None] | None:
