@@ -17,7 +17,7 @@ from cooper.checkpoints.convert import convert
 from cooper.checkpoints.native import save_native
 from cooper.cli import main
 from cooper.modalities import modality
-from cooper.prompts import FILE, Prompts, load_prompts, prompts_in
+from cooper.prompts import FILE, Prompts, WordingWarning, load_prompts, prompts_in
 
 # made up here; what a release's file might look like
 RELEASE = '''
@@ -41,7 +41,8 @@ def later():
 def test_what_is_what_is_told_by_the_texts(tmp_path: Path) -> None:
     (tmp_path / "release.py").write_text(RELEASE)
     found = prompts_in(tmp_path / "release.py", {})
-    assert found.system["interleaved"].startswith("Reason in <think>") and found.system.keys() == {"interleaved"}
+    assert found.system["interleaved"].startswith("\nReason in <think>"), "to the letter"
+    assert found.system.keys() == {"interleaved"}
     assert found.reflection == "A map has been made. It may be inaccurate; check it, then go on."
     assert found.orders == {"depth": "Estimate how far everything is.", "segmentation": "Colour every object."}
     found.save(tmp_path / FILE)
@@ -66,6 +67,35 @@ def test_names_decide_where_texts_do_not(tmp_path: Path, capsys: pytest.CaptureF
     path.write_text("def (:")
     assert main(["prompts", "import", str(path), "--out", str(out)]) == 2
     assert "is not a Python file" in capsys.readouterr().err
+
+
+def test_a_text_is_what_was_assigned_last_where_it_is_used(tmp_path: Path) -> None:
+    path = tmp_path / "release.py"
+    path.write_text(
+        RELEASE + 'SYSTEM += "Answer in <answer>."\nOPEN = "a"\nOPEN += str(later)\nGONE = "b"\nGONE = later()\n'
+        'if later:\n    CHOSEN = "c"\ndef old():\n    SYSTEM = "<think> of old"\n    SYSTEM += "er"\n    if SYSTEM:\n'
+        '        mine = "m"\nclass Old:\n    async def run(self):\n        self.SYSTEM = "method"\n'
+    )
+    names = {"system": "SYSTEM", "text": "old.SYSTEM", "perception": "run.SYSTEM"}
+    with pytest.raises(ValueError, match="no text the name run.SYSTEM; it has SYSTEM, CHOSEN, reflect, .*, mine, "):
+        prompts_in(path, names)
+    found = prompts_in(path, names | {"perception": "Old.run.SYSTEM"})
+    system = found.system
+    assert system["interleaved"].startswith("\nReason in") and system["interleaved"].endswith("Answer in <answer>.")
+    assert (system["text"], system["perception"]) == ("<think> of older", "method")
+    for gone in ("OPEN", "GONE"):  # what they hold would have to be computed
+        with pytest.raises(ValueError, match=f"gives no text the name {gone}"):
+            prompts_in(path, {"text": gone})
+
+
+def test_a_mode_without_words_is_told() -> None:
+    words = Prompts({"interleaved": "Think."}, "Look.")
+    with pytest.warns(WordingWarning, match="the mode text has no words in prompts.json.*--text NAME"):
+        words.policy("text")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert words.policy("direct").system is None and words.policy("interleaved").system == "Think."
+        assert Prompts().policy("text").system
 
 
 IN_DICTS = '''

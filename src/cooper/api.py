@@ -15,7 +15,7 @@ import numpy as np
 from PIL import Image
 
 from cooper.checkpoints.adapters import Adapters
-from cooper.checkpoints.checkpoint import find
+from cooper.checkpoints.checkpoint import Checkpoint, find
 from cooper.checkpoints.hub import push
 from cooper.checkpoints.native import save_native
 from cooper.hardware import check_device
@@ -24,6 +24,7 @@ from cooper.inference.engine import Engine, Event, Finished, Rollout, Settings
 from cooper.inference.flow import RELEASED
 from cooper.inference.sampler import Sampling
 from cooper.modalities import MapCodes, MapView, Modality
+from cooper.modalities.codes import RELEASED as RELEASED_CODES
 from cooper.model.config import Precision
 from cooper.model.precision import check_precision, quantised
 from cooper.model.unified import UnifiedModel
@@ -132,8 +133,10 @@ class Cooper:
     >>> result.answer, result.value, result.trace
     """
 
-    def __init__(self, model: UnifiedModel, sequencer: Sequencer, name: str):
+    def __init__(self, model: UnifiedModel, sequencer: Sequencer, name: str, stored: Checkpoint | None = None):
+        """`stored` is what the model was loaded from."""
         self.model, self.sequencer, self.name = model.for_inference(), sequencer, name
+        self._stored = stored
 
     @classmethod
     def load(
@@ -151,9 +154,10 @@ class Cooper:
         that differs: maps are looked at through the vision transformer alone, and drawn as in its benchmarks. `device`
         is where it computes, such as "cuda".
 
-        Raises ValueError, naming what is missing, if it cannot be loaded, and for an unknown precision, compat or
-        device. Warns (`WordingWarning`) if a published model is addressed in our words, for want of its own, and
-        (`UnusedWarning`) of tensors in its files that it is not made of.
+        Raises ValueError, naming what is missing, if it cannot be loaded, for an unknown precision, compat or device,
+        and for compat "released" of a model that is no published one. Warns (`WordingWarning`) if a published model is
+        addressed in our words, for want of its own, and (`UnusedWarning`) of tensors in its files that it is not made
+        of.
         """
         check_precision(precision)
         if compat not in get_args(Compat):
@@ -170,20 +174,27 @@ class Cooper:
             )
         config, tokenizer = found.config, found.tokenizer()
         if compat == "released":
+            if config.codes != RELEASED_CODES:
+                raise ValueError(f"{source} draws maps as no published model does; compat released is for those")
             config = replace(config, maps_through="vision", flow=RELEASED)
         adapters = None if adapter is None else Adapters(adapter)
         model = replace(found, config=config).load(precision, adapters, where)
-        return cls(model, Sequencer(tokenizer, config, words), str(source))
+        return cls(model, Sequencer(tokenizer, config, words), str(source), found)
 
     from_pretrained = load
 
     def save_pretrained(self, folder: str | Path, shard_bytes: int | None = None) -> None:
-        """Write the model in our own layout, which `load` takes. Raises ValueError if its weights are quantised."""
+        """Write the model in our own layout, which `load` takes, as it is in memory; of one in bf16, the autoencoder as
+        it was stored. How it was loaded (`compat`) is not part of it. Raises ValueError if its weights are
+        quantised."""
         if quantised(self.model):
-            raise ValueError("quantised weights are not saved; load the model in bf16 and save that")
-        save_native(self.model, self.sequencer.tokenizer, folder, self.model.dtype, shard_bytes)
-        if self.sequencer.prompts != Prompts():
-            self.sequencer.prompts.save(Path(folder) / PROMPTS_FILE)
+            raise ValueError("quantised weights are not saved; load the model in another precision and save that")
+        prompts, stored, config = self.sequencer.prompts, self._stored, self.model.config
+        rounded = next(self.model.autoencoder.parameters()).itemsize < 4
+        if stored is not None:
+            config = replace(config, maps_through=stored.config.maps_through, flow=stored.config.flow)
+        exact = stored.tensor if rounded and stored is not None else None
+        save_native(self.model, self.sequencer.tokenizer, folder, None, shard_bytes, prompts, config, exact)
 
     def push_to_hub(self, name: str, private: bool = False) -> str:
         """Save the model and upload it to the hub as `OWNER/NAME`; returns its address. Raises ValueError if the hub

@@ -108,15 +108,15 @@ def save_adapters(model: UnifiedModel, lora: Lora, folder: str | Path) -> None:
 
 
 def merge_adapters(model: UnifiedModel) -> None:
-    """Make the adapters part of the weights, in place."""
+    """Make the adapters part of the weights, in place. Those are in fp32 then: rounded to bf16, most of what was
+    learned at a small rate would be lost."""
     from peft.tuners.tuners_utils import BaseTunerLayer
 
     for name, layer in [(n, m) for n, m in model.named_modules() if isinstance(m, BaseTunerLayer)]:
         base: nn.Module = layer.get_base_layer()
-        dtype = next(base.parameters()).dtype
-        base.float()  # rounded once, when all is added up
+        base.float()
         layer.merge(safe_merge=True)
-        model.set_submodule(name, base.to(dtype))
+        model.set_submodule(name, base)
 
 
 def _config(lora: Lora) -> LoraConfig:

@@ -10,7 +10,8 @@ import ast
 import hashlib
 import json
 import re
-from collections.abc import Mapping
+import warnings
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
@@ -37,8 +38,15 @@ class Prompts:
     """What stands in the tag that calls for a map, by modality."""
 
     def policy(self, mode: str) -> Policy:
-        """A mode with this wording. Raises ValueError, naming the known ones, if there is none of that name."""
+        """A mode with this wording. Raises ValueError, naming the known ones, if there is none of that name. Warns
+        (`WordingWarning`) if there are words, but none for this mode."""
         way = policy(mode)
+        if self.system and mode not in self.system and way.system is not None:
+            warnings.warn(
+                f"the mode {mode} has no words in {FILE}: the tiny model's are used. If the release has any, give "
+                f"their name to cooper prompts import --{mode} NAME",
+                WordingWarning, stacklevel=3,
+            )  # fmt: skip
         return replace(way, system=self.system.get(mode, way.system), reflection=self.reflection or way.reflection)
 
     def call(self, kind: Modality) -> str:
@@ -78,9 +86,10 @@ def load_prompts(path: str | Path) -> Prompts:
 def prompts_in(source: str | Path, names: Mapping[str, str]) -> Prompts:
     """The prompts that a Python file assigns to names. It is parsed, and never run.
 
-    `names` says which name holds what: "system" (how interleaved answers are asked for), "reflection", and modalities.
-    What it does not say is told by what a text looks like: an order is nothing but a tag and what is in it; the system
-    prompt speaks of thinking and of the tags of maps; the reflection is the one text left that speaks of the map.
+    `names` says which name holds what: "system" (how interleaved answers are asked for), "reflection", modalities, and
+    other modes, whose system prompts are only read if they are named. What it does not say is told by what a text looks
+    like: an order is nothing but a tag and what is in it; the system prompt speaks of thinking and of the tags of maps;
+    the reflection is the one text left that speaks of the map. Texts are taken to the letter, white space and all.
     Raises ValueError, listing what there is, if one of them cannot be told.
     """
     path = Path(source)
@@ -98,7 +107,7 @@ def prompts_in(source: str | Path, names: Mapping[str, str]) -> Prompts:
     for what in ("system", "reflection", *kinds):
         if what in found:
             continue
-        fitting = {t.strip() for t in texts.values() if _looks_like(what, t, kinds) and t not in found.values()}
+        fitting = {t for t in texts.values() if _looks_like(what, t, kinds) and t not in found.values()}
         if len(fitting) != 1:
             raise ValueError(
                 f"{path} has {len(fitting)} texts that could be the {what} prompt; say which with --{what} NAME; "
@@ -106,24 +115,57 @@ def prompts_in(source: str | Path, names: Mapping[str, str]) -> Prompts:
             )
         found[what] = fitting.pop()
     orders = {name: _inside(found[name], kind) for name, kind in kinds.items()}
-    return Prompts({"interleaved": found["system"]}, found["reflection"], orders)
+    others = {mode: found[mode] for mode in POLICIES if mode in found}
+    return Prompts({"interleaved": found["system"], **others}, found["reflection"], orders)
 
 
 def _texts(tree: ast.Module) -> dict[str, str]:
     """Texts that are assigned to names, in order, at any depth: constants, and constants that are added or formatted
-    without anything that would have to be computed. What a dict holds is called NAME.KEY."""
+    without anything that would have to be computed. What a dict holds is called NAME.KEY. Inside of a function or class
+    a name that the module has is called OUTER.NAME. A name whose last value is not known is left out."""
     found: dict[str, str] = {}
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Assign):
-            targets, value = node.targets, node.value
-        elif isinstance(node, ast.AnnAssign) and node.value is not None:
-            targets, value = [node.target], node.value
-        else:
-            continue
-        for target in targets:
-            if isinstance(target, (ast.Name, ast.Attribute)):
-                found |= _named(target.id if isinstance(target, ast.Name) else target.attr, value)
+    _collect(tree.body, "", found)
     return found
+
+
+#: what holds statements
+_BODIES = (ast.stmt, ast.ExceptHandler, ast.match_case)
+
+
+def _collect(body: Sequence[ast.stmt], outer: str, found: dict[str, str]) -> None:
+    """Those of statements, one after the other; of functions and classes when the names beside them are known."""
+    own: dict[str, str] = {}
+    inner: list[tuple[str, Sequence[ast.stmt]]] = []
+    todo: list[ast.AST] = list(body)
+    while todo:
+        node = todo.pop(0)
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
+            inner.append((f"{outer}{node.name}.", node.body))
+        elif isinstance(node, ast.Assign | ast.AnnAssign | ast.AugAssign):
+            _assign(node, own)
+        else:  # if, with, try: what is in them is done in order
+            todo[:0] = [child for child in ast.iter_child_nodes(node) if isinstance(child, _BODIES)]
+    for name, text in own.items():
+        found[f"{outer}{name}" if name in found else name] = text
+    for name, statements in inner:
+        _collect(statements, name, found)
+
+
+def _assign(node: ast.Assign | ast.AnnAssign | ast.AugAssign, known: dict[str, str]) -> None:
+    targets = node.targets if isinstance(node, ast.Assign) else [node.target]
+    for target in targets:
+        if not isinstance(target, ast.Name | ast.Attribute) or node.value is None:
+            continue
+        name = target.id if isinstance(target, ast.Name) else target.attr
+        value: ast.expr = node.value
+        before = known.pop(name, None)
+        for key in [key for key in known if key.startswith(f"{name}.")]:
+            del known[key]
+        if isinstance(node, ast.AugAssign):
+            if before is None:
+                continue
+            value = ast.BinOp(ast.Constant(before), node.op, value)
+        known |= _named(name, value)
 
 
 def _named(name: str, value: ast.expr) -> dict[str, str]:

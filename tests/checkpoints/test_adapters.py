@@ -9,6 +9,8 @@ import torch
 from safetensors.torch import save_file
 
 from cooper import Cooper
+from cooper.checkpoints.checkpoint import find
+from cooper.checkpoints.convert import convert
 
 ADAPTED = "base_model.model.decoder.layers.0.und.out."
 PAIR = {ADAPTED + "lora_A.weight": torch.ones(2, 32), ADAPTED + "lora_B.weight": torch.ones(32, 2)}
@@ -25,6 +27,11 @@ def test_adapters_are_applied_whole_or_not_at_all(tmp_path: Path, native: Path) 
     name, whole = "decoder.layers.0.und.out.weight", adapters(tmp_path / "whole", PAIR)
     held, before = (dict(Cooper.load(native, adapter=a).model.named_parameters()) for a in (whole, None))
     assert torch.allclose(held[name], before[name] + 4, atol=1e-5)
+    # a small change, as learned at the paper's rate, beside weights in bf16: it is not rounded away
+    convert(find(native), tmp_path / "half", "native", torch.bfloat16)
+    small = adapters(tmp_path / "small", {k: t * (1e-5 if "_B" in k else 1) for k, t in PAIR.items()})
+    held, before = (dict(Cooper.load(tmp_path / "half", adapter=a).model.named_parameters()) for a in (small, None))
+    assert torch.allclose(held[name] - before[name], torch.tensor(4e-5), atol=1e-7)
     a, b = PAIR
     wrong: tuple[tuple[dict[str, torch.Tensor], str], ...] = (
         ({}, "missing: all$"),

@@ -11,7 +11,7 @@ import pytest
 import torch
 from PIL import Image
 from safetensors.torch import load_file, save_file
-from tests.checkpoints.folders import SPECIAL, same, weights_in
+from tests.checkpoints.folders import SPECIAL, same, tensors, weights_in
 from tests.helpers import picture, random_model, run_command, tokenizer
 
 from cooper import Answer, Cooper
@@ -121,7 +121,12 @@ def test_what_compat_selects(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, compat: Any, flow: FlowSettings, looks: tuple[type, ...],
     guided_late: bool,
 ) -> None:  # fmt: skip
-    cooper = Cooper.load(theirs(random_model(flow=BAGEL_FLOW, codes=RELEASED_CODES), tmp_path), compat=compat)
+    folder = theirs(random_model(flow=BAGEL_FLOW, codes=RELEASED_CODES), tmp_path)
+    cooper = Cooper.load(folder, compat=compat)
+    cooper.save_pretrained(tmp_path / "saved")
+    assert find(tmp_path / "saved").config == find(folder).config, "how a model is run is not what it is"
+    with pytest.raises(ValueError, match="draws maps as no published model does; compat released is for those"):
+        Cooper.load(theirs(random_model(), tmp_path / "other"), compat="released")
     assert cooper.model.config.flow == flow and flow.guided_at(0.2) == guided_late
     call = cooper.sequencer.prompts.call(modality("depth"))
     monkeypatch.setitem(POLICIES, "drawn", Policy("drawn", None, ("depth",), 2, "Look.", given=(call,)))
@@ -158,6 +163,11 @@ def test_saved_and_loaded_again(tmp_path: Path, native: Path) -> None:
     assert same(dict(again.model.named_parameters()), dict(cooper.model.named_parameters()))
     with pytest.raises(ValueError, match="quantised weights are not saved"):
         Cooper.load(native, "int8").save_pretrained(tmp_path / "eight")
+    Cooper.load(native, "bf16").save_pretrained(tmp_path / "half")
+    half, whole = tensors(tmp_path / "half"), tensors(native)
+    for name, tensor in half.items():
+        wanted = whole[name] if name.startswith("autoencoder.") else whole[name].bfloat16()
+        assert tensor.dtype == wanted.dtype and torch.equal(tensor, wanted), name
 
 
 def test_saving_replaces_a_model_too(tmp_path: Path, native: Path) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import save_file
 from tests.checkpoints.folders import SPECIAL, same, tensors, weights_in
 from tests.helpers import random_model, tokenizer
 
@@ -15,6 +16,7 @@ from cooper.checkpoints.checkpoint import find
 from cooper.checkpoints.convert import Layout, convert
 from cooper.checkpoints.native import save_native
 from cooper.cli import main
+from cooper.prompts import Prompts, load_prompts
 
 
 @pytest.mark.parametrize("shard_bytes", [None, 500_000])
@@ -62,11 +64,50 @@ def test_a_model_that_lies_in_the_folder_is_replaced(tmp_path: Path, native: Pat
             convert(find(source), folder, to, shard_bytes=shard_bytes)
         assert find(out).family == to and same(weights_in(out), weights_in(source)), (to, shard_bytes)
         left = {path.name for path in out.iterdir()} - {path.name for path in new.iterdir()}
-        assert left - {"ae_config.json", "model_args.json"} == set(mine), (to, shard_bytes)
+        assert left == set(mine), (to, shard_bytes)
     assert all((out / name).read_bytes() == b"mine" for name in mine)
     shutil.copytree(other, out / "older")  # what is converted may lie below
     convert(find(out / "older"), out, "native", shard_bytes=500_000)
     assert same(weights_in(out), weights_in(other)) and same(weights_in(out / "older"), weights_in(other))
+
+
+@pytest.mark.parametrize("to", ["native", "released"])
+def test_the_words_of_a_model_go_with_it(tmp_path: Path, native: Path, to: Layout) -> None:
+    out = tmp_path / "out"
+    out.mkdir()
+    Prompts({"interleaved": "Words of another."}).save(out / "prompts.json")
+    (out / "vocab.json").write_text("{}")
+    convert(find(native), out, to)
+    assert not (out / "prompts.json").exists() and not (out / "vocab.json").exists()
+    Prompts({"interleaved": "Its own."}).save(native / "prompts.json")
+    convert(find(native), out, to)
+    assert load_prompts(out / "prompts.json").system == {"interleaved": "Its own."}
+
+
+def test_parts_of_several_dtypes_become_one_that_loses_nothing(tmp_path: Path, native: Path) -> None:
+    convert(find(native), tmp_path / "theirs", "released", torch.bfloat16)
+    held = tensors(tmp_path / "theirs")
+    main_ = {k: t for k, t in held.items() if not k.startswith(("encoder.", "decoder."))}
+    wide = "language_model.model.layers.0.self_attn.k_proj.weight"
+    held[wide] = held[wide].float() + 1e-6
+    save_file({k: held[k] for k in main_}, tmp_path / "theirs/ema.safetensors")
+    convert(find(tmp_path / "theirs"), tmp_path / "ours", "native")
+    convert(find(tmp_path / "ours"), tmp_path / "back", "released")
+    back = tensors(tmp_path / "back")
+    assert all(torch.equal(back[k].float(), t.float()) for k, t in held.items())
+
+
+def test_what_a_dtype_has_no_room_for_is_told(
+    tmp_path: Path, native: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    held = tensors(native)
+    held["decoder.embed.weight"][0, 0] = 1e5
+    save_file(held, native / "model.safetensors")
+    argv = ["convert", str(native), str(tmp_path / "half"), "--to", "native", "--dtype"]
+    assert main([*argv, "float16"]) == 2
+    told = capsys.readouterr().err.strip().splitlines()[-1]
+    assert told.endswith("decoder.embed.weight holds 1e+05, which is more than float16 can; choose bfloat16")
+    assert not (tmp_path / "half").exists() and main([*argv, "bfloat16"]) == 0
 
 
 def test_a_model_is_not_lost_to_one_that_fails(native: Path, released: Path) -> None:
@@ -85,6 +126,11 @@ def test_commands(tmp_path: Path, native: Path, capsys: pytest.CaptureFixture[st
     about = json.loads(capsys.readouterr().out)
     assert about["family"] == "native" and about["parameters"]["all"] == sum(about["dtypes"].values())
     assert main(["inspect", str(native)]) == 0 and "expert gen" in capsys.readouterr().out
+    words = (native / "tokenizer.json").read_bytes()
+    (native / "tokenizer.json").unlink()
+    assert main(["inspect", str(native)]) == 0
+    assert "missing: tokenizer (" in capsys.readouterr().out
+    (native / "tokenizer.json").write_bytes(words)
     out = tmp_path / "out"
     assert main(["convert", str(native), str(out), "--to", "released", "--shard-size", "0.0001"]) == 0
     assert capsys.readouterr().out == f"{out}\n" and (out / "ema.safetensors.index.json").exists()

@@ -185,12 +185,19 @@ def test_broken_rows_of_questions(folder: Path) -> None:
         ({"question": "   "}, "the question is empty"), ({"question": "how " * 999}, "3996 characters"),
         ({"answer": None}, "it has no answer or"), ({"answer": "  "}, "its answer is empty"),
         ({"answer": ["a"]}, "this row has list"), ({"image": "b.png"}, "b.png does not exist"),
-        ({"image": 3}, "picture is int"),
+        ({"image": 3}, "picture is int"), ({"answer": float("nan")}, "it has no answer or"),
+        ({"answer": float("inf")}, "or no number"), ({"answer": "<answer> </answer>"}, "its answer is empty"),
     )  # fmt: skip
     reader = QuestionRows(table(folder, *(whole | change for change, _ in wrong)))
     for i, (_, why) in enumerate(wrong):
         with pytest.raises(BadRow, match=f"rows.jsonl, row {i + 1}: .*{why}"):
             reader[i]
+
+
+def test_answers_and_questions_in_other_forms(folder: Path) -> None:
+    row = {"image": "a.png", "question": "<image>\nIs it?"}
+    reader = QuestionRows(table(folder, *({**row, "answer": a} for a in (True, False, "So \\boxed{5}", 3))))
+    assert [(e.question, e.answer) for e in reader] == [("Is it?", a) for a in ("yes", "no", "5", "3")]
 
 
 # ---------------------------------------------------------------- traces
@@ -272,6 +279,7 @@ def test_traces_that_were_saved(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("row", "name"),
     [({"image": "a.png", "depth": "a.npy"}, "maps"), ({"image": "a.png", "question": "?", "answer": "so"}, "questions"),
+     ({"image": "a.png", "depth": None, "query": "?", "label": "so"}, "questions"),
      ({"interleaved_reason": []}, "traces")],
 )  # fmt: skip
 def test_a_table_is_told_by_its_first_row_that_can_be_read(tmp_path: Path, row: dict[str, Any], name: str) -> None:
@@ -285,6 +293,11 @@ def test_a_table_is_told_by_its_first_row_that_can_be_read(tmp_path: Path, row: 
     path.write_text("")
     with pytest.raises(ValueError, match="rows.jsonl has no rows"):
         set_in(path)
+    path.write_text(json.dumps(row) + "\n")
+    Trace((Picture(PHOTO), Text("How far?"), Text("so", "model"))).save(tmp_path / "old")
+    assert set_in(tmp_path / "old") == "saved_traces"
+    with pytest.raises(ValueError, match="holds tables and, in .*/old, a saved trace; give the table itself"):
+        set_in(tmp_path)  # whoever asked for an answer beside a table has not changed what is learned from
 
 
 def test_sets_are_opened_by_name(folder: Path) -> None:

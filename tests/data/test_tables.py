@@ -26,7 +26,7 @@ ROWS = [{"n": "one", "text": 'with "quotes"\tand\na second line'}, {"n": "two", 
 
 
 def write(path: Path, rows: list[dict] = ROWS) -> Path:
-    if path.suffix == ".jsonl":
+    if path.suffix in (".jsonl", ".JSONL", ".ndjson"):
         path.write_text("\n\n".join(json.dumps(row) for row in rows))  # a line between, and none at the end
     elif path.suffix == ".json":
         path.write_text(json.dumps(rows))
@@ -34,13 +34,19 @@ def write(path: Path, rows: list[dict] = ROWS) -> Path:
         pq.write_table(pa.Table.from_pylist(rows), path, row_group_size=2)
     else:
         with path.open("w", newline="", encoding="utf-8-sig") as file:  # as spreadsheets save it
-            writer = csv.DictWriter(file, rows[0].keys(), delimiter="\t" if path.suffix == ".tsv" else ",")
+            writer = csv.DictWriter(file, rows[0].keys(), delimiter="\t" if path.suffix.lower() == ".tsv" else ",")
             writer.writeheader()
             writer.writerows(rows)
     return path
 
 
-@pytest.mark.parametrize("kind", ["jsonl", "json", "tsv", "csv", "parquet"])
+def test_a_carriage_return_costs_no_table(tmp_path: Path) -> None:
+    path = tmp_path / "rows.tsv"
+    path.write_bytes(b"n\ttext\r\none\ta\rb\r\ntwo\tc\r\n")
+    assert list(open_table(path)) == [{"n": "one", "text": "a b"}, {"n": "two", "text": "c"}]
+
+
+@pytest.mark.parametrize("kind", ["jsonl", "ndjson", "JSONL", "json", "tsv", "TSV", "csv", "parquet"])
 def test_every_kind_gives_the_same_rows(tmp_path: Path, kind: str) -> None:
     table = open_table(write(tmp_path / f"rows.{kind}"))
     assert len(table) == 3 and list(table) == ROWS and table[2] == table[-1] == ROWS[2] and table[1:] == ROWS[1:]

@@ -56,9 +56,10 @@ class Adapters:
                 raise ValueError(f"{self.folder} holds adapters of another model: {name} is {b[0]} x {a[1]} there")
 
     def applied(self, name: str, weight: Tensor) -> Tensor:
-        """A parameter with its adapter, if it has one."""
+        """A parameter with its adapter, if it has one, in fp32: rounded to what it is stored in, most of a small change
+        would be lost."""
         module = name.removesuffix(".weight")
         if module == name or module not in self.modules:
             return weight
         a, b = (self.stored[f"{PREFIX}{module}{end}"].float() for end in (_A, _B))
-        return torch.addmm(weight.float(), b, a, alpha=self.scale).to(weight.dtype)
+        return torch.addmm(weight.float(), b, a, alpha=self.scale)

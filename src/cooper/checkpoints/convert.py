@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Callable
-from functools import partial
+from functools import partial, reduce
 from pathlib import Path
 from typing import Literal, TypeAlias
 
@@ -17,16 +17,12 @@ from cooper.checkpoints.keys import released_names, rows_of_parts
 from cooper.checkpoints.native import write_config
 from cooper.checkpoints.released import config_files
 from cooper.checkpoints.stored import Header
-from cooper.checkpoints.writing import OF_A_MODEL, write_tensors
+from cooper.checkpoints.writing import BESIDE, OF_A_MODEL, write_tensors
 from cooper.files import new_folder
-from cooper.prompts import FILE as PROMPTS_FILE
 
 Layout: TypeAlias = Literal["native", "released"]
 #: told how many bytes of how many are written
 OnProgress: TypeAlias = Callable[[int, int], object]
-#: files that go with the weights as they are
-_BESIDE = ("tokenizer.json", "vocab.json", "merges.txt", "tokenizer_config.json", PROMPTS_FILE)
-
 
 def convert(
     found: Checkpoint, folder: Path, to: Layout, dtype: torch.dtype | None = None, shard_bytes: int | None = None,
@@ -57,7 +53,7 @@ def convert(
                     shard_bytes, lambda done, _, before=written: on_progress(before + done, total),  # type: ignore[misc]
                 )  # fmt: skip
                 written += sum(header.numbers * header.dtype.itemsize for header, _ in tensors.values())
-        for name in _BESIDE:
+        for name in BESIDE:
             if (path := found.file(name)) is not None:
                 shutil.copy(path, made / name)
         if tokenizer is not None:
@@ -79,7 +75,8 @@ def _native(found: Checkpoint) -> tuple[_Tensors, _Tensors]:
     for name, parts in released_names(found.config).items():
         headers = [found.main.headers[part] for part in parts]
         shape = (sum(h.shape[0] for h in headers), *headers[0].shape[1:])
-        out[name] = Header(headers[0].path, headers[0].dtype, shape), partial(found.tensor, name)
+        dtype = reduce(torch.promote_types, (h.dtype for h in headers))  # of several, none loses anything
+        out[name] = Header(headers[0].path, dtype, shape), partial(found.tensor, name)
     for name, header in found.ae.headers.items():
         out[AUTOENCODER + name] = header, partial(found.tensor, AUTOENCODER + name)
     return out, {}

@@ -13,23 +13,34 @@ from cooper.model.config import PRECISIONS, ModelConfig, Precision
 from cooper.model.precision import dtype_of, quantised_as
 from cooper.model.quantised import Int4Linear, Int8Linear
 from cooper.model.unified import UnifiedModel
+from cooper.prompts import FILE as PROMPTS_FILE
 
 
 def described(found: Checkpoint) -> dict[str, Any]:
     """All that its headers tell, as JSON values. "bytes" are of the weights in each precision, and of what training
     holds where bf16 is fast. Activations come on top."""
-    parts, lora = parameters(found.config), Lora()
+    parts, lora, lacks = parameters(found.config), Lora(), _tokenizer_lacks(found)
     needs = {f"run in {precision}": weight_bytes(found.config, precision) for precision in PRECISIONS}
     needs["train all"] = training_bytes(found.config)
     needs[f"train LoRA of rank {lora.rank}"] = training_bytes(found.config, lora)
     return {
         "source": found.source, "family": found.family, "files": [str(p) for p in (*found.main.files, *found.ae.files)],
         "config": found.config.to_dict(),
-        "tokenizer": any(found.file(name) is not None for name in ("tokenizer.json", "vocab.json")),
+        "tokenizer": lacks is None, "prompts": found.file(PROMPTS_FILE) is not None,
         "dtypes": {str(dtype).removeprefix("torch."): n for dtype, n in found.dtypes.items()},
         "parameters": parts | {"all": sum(parts.values())}, "bytes": needs,
-        "missing": found.missing, "unexpected": found.unexpected, "misshapen": found.misshapen,
+        "missing": found.missing + ([f"tokenizer ({lacks})"] if lacks else []), "unexpected": found.unexpected,
+        "misshapen": found.misshapen,
     }  # fmt: skip
+
+
+def _tokenizer_lacks(found: Checkpoint) -> str | None:
+    """Why there is no tokenizer, if there is none."""
+    try:
+        found.tokenizer()
+    except ValueError as error:
+        return str(error)
+    return None
 
 
 def parameters(config: ModelConfig) -> dict[str, int]:

@@ -3,33 +3,47 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
 from tokenizers import Tokenizer
+from torch import Tensor
 
 from cooper.checkpoints.stored import Header
 from cooper.checkpoints.writing import OF_A_MODEL, write_tensors
 from cooper.files import new_folder
 from cooper.model.config import ModelConfig
 from cooper.model.unified import UnifiedModel
+from cooper.prompts import FILE as PROMPTS_FILE
+from cooper.prompts import Prompts
 
 
 def save_native(
-    model: UnifiedModel, tokenizer: Tokenizer, folder: str | Path, dtype: torch.dtype, shard_bytes: int | None = None
-) -> None:
-    """Write a model in `dtype`; the autoencoder, whose errors show in every map, stays in fp32. In several files if it
-    is more than `shard_bytes`. A model that lies in the folder is replaced."""
+    model: UnifiedModel, tokenizer: Tokenizer, folder: str | Path, dtype: torch.dtype | None = None,
+    shard_bytes: int | None = None, prompts: Prompts | None = None, config: ModelConfig | None = None,
+    exact: Callable[[str], Tensor] | None = None,
+) -> None:  # fmt: skip
+    """Write a model in `dtype`, or each parameter in its own; the autoencoder, whose errors show in every map, in fp32,
+    with the values that `exact` gives for its parameters' names, if it was rounded. With `config` in the place of the
+    model's. In several files if it is more than `shard_bytes`. A model that lies in the folder is replaced, with the
+    words that it knew."""
     folder = Path(folder)
-    parameters = dict(model.named_parameters())
+    parameters: dict[str, Tensor] = dict(model.named_parameters())
+
+    def value(name: str) -> Tensor:
+        return exact(name) if exact is not None and name.startswith("autoencoder.") else parameters[name]
+
     headers = {
-        name: Header(folder, torch.float32 if name.startswith("autoencoder.") else dtype, tuple(p.shape))
+        name: Header(folder, torch.float32 if name.startswith("autoencoder.") else dtype or p.dtype, tuple(p.shape))
         for name, p in parameters.items()
     }
     with new_folder(folder, OF_A_MODEL) as made:
-        write_tensors(made, "model", headers, parameters.__getitem__, shard_bytes)
+        write_tensors(made, "model", headers, value, shard_bytes)
         tokenizer.save(str(made / "tokenizer.json"))
-        write_config(model.config, made)
+        write_config(config or model.config, made)
+        if prompts is not None and prompts != Prompts():
+            prompts.save(made / PROMPTS_FILE)
 
 
 def write_config(config: ModelConfig, folder: Path) -> None:

@@ -106,6 +106,8 @@ def weight_files(folder: Path, stem: str) -> list[Path]:
     if index.is_file():
         try:
             names = sorted(set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()))
+            if any(Path(name).name != name for name in names):
+                raise ValueError("parts lie in the folder itself")
         except (ValueError, KeyError, AttributeError, TypeError):
             raise ValueError(f"{index} is not an index of tensors (weight_map); copy or download it again") from None
         found = [folder / name for name in names]

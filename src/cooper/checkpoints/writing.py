@@ -11,12 +11,15 @@ import torch
 from torch import Tensor
 
 from cooper.checkpoints.stored import DTYPES, Header
+from cooper.prompts import FILE as PROMPTS_FILE
 
 _NAMES = {dtype: name for name, dtype in DTYPES.items()}
-#: what says which model lies in a folder: settings, and weights under all names that they are looked for under. What a
-#: new model does not have of them must go, or the one before it is loaded in its place
+#: files that go with weights of any layout
+BESIDE = ("tokenizer.json", "vocab.json", "merges.txt", "tokenizer_config.json", PROMPTS_FILE)
+#: what says which model lies in a folder: settings, words, and weights under all names that they are looked for under.
+#: What a new model does not have of them must go, or that of the one before it is loaded in its place
 OF_A_MODEL = (
-    "config.json", "llm_config.json", "vit_config.json",
+    "config.json", "llm_config.json", "vit_config.json", "ae_config.json", "model_args.json", *BESIDE,
     *(stem + end for stem in ("model", "ema", "ae")
       for end in (".safetensors", ".safetensors.index.json", "-*-of-*.safetensors")),
 )  # fmt: skip
@@ -50,6 +53,7 @@ def write_tensors(
                 header = headers[name]
                 tensor = make(name)
                 assert tuple(tensor.shape) == header.shape, name
+                _check_range(name, tensor, header.dtype)
                 data = tensor.detach().to(header.dtype).contiguous().flatten().view(torch.uint8)
                 file.write(data.cpu().numpy().data)
                 done += _bytes(header)
@@ -60,6 +64,14 @@ def write_tensors(
         index = {"metadata": {"total_size": total}, "weight_map": places}
         (folder / f"{stem}.safetensors.index.json").write_text(json.dumps(index, indent=1) + "\n", encoding="utf-8")
     return paths
+
+
+def _check_range(name: str, tensor: Tensor, dtype: torch.dtype) -> None:
+    """Raises ValueError for numbers that would become infinite in float16; other dtypes have room for all."""
+    if dtype == torch.float16 and tensor.dtype != dtype and tensor.numel():
+        largest = max(-float(tensor.min()), float(tensor.max()))
+        if largest > torch.finfo(dtype).max:
+            raise ValueError(f"{name} holds {largest:.3g}, which is more than float16 can; choose bfloat16")
 
 
 def _bytes(header: Header) -> int:

@@ -45,6 +45,9 @@ class Inspect:
         for name, amount in about["bytes"].items():
             needs.add_row(name, f"{amount / 2**30:,.1f} GiB" if amount >= 2**30 else f"{amount / 2**20:,.1f} MiB")
         console.print(parts, needs)
+        if about["family"] == "released":
+            words = "its own" if about["prompts"] else "the tiny model's (see cooper prompts import)"
+            console.print(f"addressed in {words} words")
         for what in ("missing", "misshapen", "unexpected"):
             for name in about[what]:
                 console.print(f"{what}: {name}", markup=False)

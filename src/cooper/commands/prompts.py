@@ -10,6 +10,8 @@ from tyro.conf import Positional, arg
 
 from cooper.commands.outputs import check_file
 
+#: what names are given for: `prompts_in`
+_WHAT = ("system", "reflection", "depth", "segmentation", "text", "perception")
 _Name = Annotated[str | None, arg(metavar="NAME", help_behavior_hint="(default: told by the text)")]
 
 
@@ -33,11 +35,16 @@ class Import:
     segmentation: _Name = None
     """The name of the order to draw the segmentation."""
 
+    text: Annotated[str | None, arg(metavar="NAME", help_behavior_hint="(default: none)")] = None
+    """The name of the system prompt of answers that are thought about without maps (--mode text)."""
+    perception: Annotated[str | None, arg(metavar="NAME", help_behavior_hint="(default: none)")] = None
+    """The name of the system prompt of answers for which all maps are drawn first (--mode perception)."""
+
     def run(self) -> int:
         from cooper.prompts import prompts_in
 
         check_file(self.out, "--out")
-        given = {name: getattr(self, name) for name in ("system", "reflection", "depth", "segmentation")}
+        given = {name: getattr(self, name) for name in _WHAT}
         prompts_in(self.source, {what: name for what, name in given.items() if name is not None}).save(self.out)
         print(self.out)
         return 0

@@ -104,7 +104,7 @@ class Train:
         return self._on_data() if self.data else self._on_scenes()
 
     def _on_data(self) -> int:
-        from cooper.training.tuning import Part, Tuning, broken_in, tune
+        from cooper.training.tuning import BROKEN, Part, Tuning, broken_in, tune
 
         recipe = RECIPES[self.preset]
         if self.stage not in (*recipe.unified, *recipe.reinforced):
@@ -145,9 +145,9 @@ class Train:
         )  # fmt: skip
         # a process needs something to do in every step; one is enough for a GPU
         processes = min(self.processes, together) if self.device == "cpu" else 1
-        path, broken = tune(tuning, processes), broken_in(self.run_folder)
-        if broken:
-            print(f"{len(broken)} rows could not be read: {self.run_folder / 'broken.txt'}", file=sys.stderr)
+        path = tune(tuning, processes)
+        if broken := broken_in(path.parent):
+            print(f"{len(broken)} rows could not be read: {path.parent / BROKEN}", file=sys.stderr)
         print(f"finished: {path}")
         return 0
 

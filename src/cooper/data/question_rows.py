@@ -8,7 +8,7 @@ from pathlib import Path
 from cooper.data.examples import Flag, QuestionExample
 from cooper.data.fields import PICTURE, field, picture_in
 from cooper.data.tables import BadRow, Row, TableReader, open_table
-from cooper.trace import answer_of, asked
+from cooper.trace import answer_of, asked, boxed_in
 
 _YES_NO = {"1": "yes", "0": "no", "true": "yes", "false": "no"}
 
@@ -42,9 +42,10 @@ class QuestionRows(TableReader[QuestionExample]):
             question = asked(question)
         except ValueError as error:
             raise BadRow(where, error) from None
-        answer = answer_of(answer) or answer.strip()  # some solutions are whole turns
-        if not answer:
-            raise BadRow(where, "its answer is empty; leave the row out")
+        inside = answer_of(answer)  # some solutions are whole turns, or boxed
+        answer = (inside if inside is not None else boxed_in(answer) or answer).strip()
+        if not answer or answer in ("inf", "-inf"):
+            raise BadRow(where, "its answer is empty, or no number; leave the row out")
         picture = picture_in(row, self.fields.picture, self.pictures, where)
         return QuestionExample(picture, question, answer, _flag(row), where)
 

@@ -12,8 +12,8 @@ from cooper.data.hypersim import Hypersim
 from cooper.data.kitti import Kitti, KittiSplit
 from cooper.data.map_rows import MapRows
 from cooper.data.nyu import Nyu, NyuDepths, NyuLabels
-from cooper.data.question_rows import QuestionRows
-from cooper.data.tables import BadRow, Row, Table, open_table
+from cooper.data.question_rows import Fields, QuestionRows
+from cooper.data.tables import BadRow, Row, Table, open_table, tables_in
 from cooper.data.trace_rows import FIELD as TRACE_FIELD
 from cooper.data.trace_rows import SavedTraces, TraceRows
 from cooper.data.virtual_kitti import VirtualKitti
@@ -42,9 +42,15 @@ _TRIES = 100
 
 def set_in(path: str | Path) -> str:
     """The name of the set that a user's own file or folder is, told by the first row that can be read. Raises
-    ValueError if it cannot be told."""
+    ValueError if it cannot be told, and for a folder that holds both tables and traces."""
     path = Path(path)
-    if path.is_dir() and next(path.glob("**/trace.json"), None) is not None:
+    saved = next(path.glob("**/trace.json"), None) if path.is_dir() else None
+    if saved is not None:
+        if any(table != saved for table in tables_in(path)):
+            raise ValueError(
+                f"{path} holds tables and, in {saved.parent}, a saved trace; give the table itself, or "
+                f"saved_traces={path}"
+            )
         return "saved_traces"
     table = open_table(path)
     if not len(table):
@@ -52,7 +58,9 @@ def set_in(path: str | Path) -> str:
     fields = first_readable(table).keys()
     if TRACE_FIELD in fields:
         return "traces"
-    return "maps" if {"depth", "segmentation"} & fields else "questions"
+    names = Fields()
+    asks = set(names.question) & fields and set(names.answer) & fields  # whatever else is known of the picture
+    return "maps" if {"depth", "segmentation"} & fields and not asks else "questions"
 
 
 def first_readable(table: Table) -> Row:

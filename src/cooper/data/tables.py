@@ -89,6 +89,11 @@ class TableReader(Reader[E]):
         return self.table.order(rng)
 
 
+def tables_in(folder: Path) -> list[Path]:
+    """The files of a folder that are tables, by name."""
+    return sorted(p for p in folder.iterdir() if p.suffix.lower() in _KINDS and p.is_file())
+
+
 def open_table(path: str | Path) -> Table:
     """The table in a file, told by its name's end, or all tables in a folder, one after the other by name.
 
@@ -98,7 +103,7 @@ def open_table(path: str | Path) -> Table:
     if not path.exists():
         raise ValueError(f"{path} does not exist; check the path")
     if path.is_dir():
-        found = sorted(p for p in path.iterdir() if p.suffix.lower() in _KINDS and p.is_file())
+        found = tables_in(path)
         if not found:
             raise ValueError(f"{path} holds no table; looked for files that end in {', '.join(_KINDS)}")
         tables = [_KINDS[p.suffix.lower()](p) for p in found]

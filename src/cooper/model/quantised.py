@@ -12,10 +12,12 @@ from torch import Tensor, nn
 class Int8Linear(nn.Module):
     """Weights rounded to 8 bits, with a scale an output (0.7 % off, for normal weights).
 
-    On a CPU few tokens are multiplied by the 8 bits themselves, in bf16; otherwise by what the 8 bits stand for.
+    On a CPU tokens, unless they are many, are multiplied by the 8 bits themselves, in bf16; otherwise by what the 8
+    bits stand for.
     """
 
-    FEW = 8
+    FEW = 64
+    """Tokens up to which PyTorch's kernel, which takes time for each, is faster."""
     LANES = 32
     """PyTorch's kernel reads so many inputs at a time, and past the end if they are no multiple of it (2.13)."""
     weight: Tensor
@@ -37,7 +39,13 @@ class Int8Linear(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """x (..., inputs) to (..., outputs)."""
         if x.shape[:-1].numel() > self.FEW or x.shape[-1] % self.LANES or x.device.type != "cpu":
-            return F.linear(x, self.weight.to(x.dtype) * self.scale[:, None].to(x.dtype), self.bias)
+            n = _outputs(x.shape[-1])  # at a time: what the bits of the 7B's head stand for would take gigabytes
+            parts = [
+                F.linear(x, weight.to(x.dtype).mul_(scale[:, None].to(x.dtype)))
+                for weight, scale in zip(self.weight.split(n), self.scale.split(n), strict=True)
+            ]
+            y = parts[0] if len(parts) == 1 else torch.cat(parts, dim=-1)
+            return y if self.bias is None else y + self.bias
         few = x.reshape(-1, x.shape[-1]).bfloat16()
         y = torch._weight_int8pack_mm(few, self.weight, self.scale).to(x.dtype)
         return (y if self.bias is None else y + self.bias).view(*x.shape[:-1], -1)
@@ -92,8 +100,12 @@ class Int4Linear(nn.Module):
 
 def _blocks(linear: nn.Linear) -> Iterator[Tensor]:
     """The weights in fp32, some outputs at a time: the 7B's head as a whole would take gigabytes a step of rounding."""
-    fit = (1 << 22) // linear.in_features // 64 * 64  # the kernel's layout of parts is that of the whole by 64 outputs
-    return (rows.float() for rows in linear.weight.detach().split(max(64, fit)))
+    return (rows.float() for rows in linear.weight.detach().split(_outputs(linear.in_features)))
+
+
+def _outputs(inputs: int) -> int:
+    """How many outputs are worked on at a time: a multiple of 64, by which int4's kernel lays them out."""
+    return max(64, (1 << 22) // inputs // 64 * 64)
 
 
 def dequantised(levels: Tensor, scales: Tensor) -> Tensor:

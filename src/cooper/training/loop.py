@@ -35,6 +35,8 @@ from torch.utils.data import DataLoader, Dataset
 from cooper.training.muon import Muon
 from cooper.training.processes import Share, uninterrupted
 
+#: what an interrupted run goes on from, in its folder
+STATE = "state.safetensors"
 M = TypeVar("M", bound=nn.Module)
 #: losses, and figures to log, whose gradients add up to one update
 Losses: TypeAlias = Iterable[tuple[Tensor, dict[str, float]]]
@@ -333,12 +335,12 @@ class Trainer(Generic[M]):
             for p, state in optimiser.state.items():
                 for key, value in state.items():
                     tensors[f"optimiser/{by_id[id(p)]}/{key}"] = torch.as_tensor(value).contiguous()
-        temporary = self.folder / "state.safetensors.tmp"
+        temporary = self.folder / f"{STATE}.tmp"
         save_file(tensors, temporary, metadata={"step": str(self.step), "stage": self.stage.name})
-        temporary.rename(self.folder / "state.safetensors")
+        temporary.rename(self.folder / STATE)
 
     def resume(self) -> None:
-        path = self.folder / "state.safetensors"
+        path = self.folder / STATE
         if not path.exists():
             return
         with safe_open(path, "pt") as file:

@@ -32,7 +32,7 @@ from cooper.training.autoencoder import AutoencoderStage, depth_error, normalise
 from cooper.training.drawn import DrawnMaps
 from cooper.training.flags import flag_questions, flagged_questions, task_weights
 from cooper.training.latents import Latents
-from cooper.training.loop import Trainer
+from cooper.training.loop import STATE, Trainer
 from cooper.training.processes import Share, run_in, wait
 from cooper.training.recipe import SCRATCH_STAGES, TINY, Measured, Recipe, Scratch, StageOfModel, check_beginning
 from cooper.training.reinforcement import Questions, Reinforcement, ReinforcementStage
@@ -245,14 +245,18 @@ def reinforce(
 def claim(folder: Path, settings: StageOfModel, *more: object) -> None:
     """Note in a stage's folder what it is trained with, but for the number of steps, which may grow.
 
-    Raises ValueError if it was begun with something else: going on would mix the two, or just tell what is there.
+    Raises ValueError if something has been trained there with other settings: going on would mix the two, or just tell
+    what is there.
     """
     steps = replace(settings.optimisation, steps=0)
     what, path = f"{(replace(settings, optimisation=steps), *more)!r}\n", folder / "settings.txt"
 
     def note() -> None:
-        if path.exists() and path.read_text(encoding="utf-8") != what:
+        trained = any((folder / name).exists() for name in (STATE, "model"))
+        if trained and path.exists() and path.read_text(encoding="utf-8") != what:
             raise ValueError(f"{folder} was begun with other settings or data; choose another --run, or delete it")
+        if not trained:
+            (folder / "log.jsonl").unlink(missing_ok=True)
         folder.mkdir(parents=True, exist_ok=True)
         path.write_text(what, encoding="utf-8")
 

@@ -24,16 +24,15 @@ from cooper.data.tables import BadRow
 from cooper.evaluation.judge import Judge
 from cooper.hardware import check_device, fast_dtype
 from cooper.model.config import Precision
-from cooper.prompts import FILE, Prompts
 from cooper.training.asked import AskedRows
 from cooper.training.examples import ExampleRows, Shaping
-from cooper.training.loop import Trainer
+from cooper.training.loop import STATE, Trainer
 from cooper.training.pipeline import adapted, claim, once, reinforce
 from cooper.training.processes import run_in
 from cooper.training.reinforcement import Reinforcement
 from cooper.training.unified import StageSettings, UnifiedStage
 
-#: lines of the run's folder that name what could not be read
+#: the file in a stage's folder that names what could not be read
 BROKEN = "broken.txt"
 
 
@@ -95,14 +94,17 @@ def tune(tuning: Tuning, processes: int = 1, quiet: bool = False) -> Path:
     """
     check_device(tuning.device)
     for part in tuning.data:
-        part.open()  # what is wrong is told before anything slow begins
+        examples, _ = part.open()  # what is wrong is told before anything slow begins
+        if not quiet:
+            name, path = named(part.where)
+            print(f"cooper: {path}: {len(examples)} examples of the set {name}", file=sys.stderr)
     run_in(processes, tuning.run, _train, tuning, quiet=quiet)
     return tuning.run / tuning.name / "model"
 
 
-def broken_in(run: Path) -> list[str]:
-    """What could not be read of the sets of a run: which row, and why."""
-    path = run / BROKEN
+def broken_in(folder: Path) -> list[str]:
+    """What a stage, whose folder this is, could not read of its sets: which row, and why."""
+    path = folder / BROKEN
     return sorted(set(path.read_text(encoding="utf-8").splitlines())) if path.exists() else []
 
 
@@ -112,6 +114,8 @@ def _train(tuning: Tuning, quiet: bool) -> None:
     cooper = Cooper.load(
         tuning.start, tuning.precision, base=tuning.base, prompts=tuning.prompts, device=tuning.device
     )
+    if not (folder / STATE).exists():
+        once(lambda: (folder / BROKEN).unlink(missing_ok=True))  # begun anew: rows may have been mended since
     parts = [part.open() for part in tuning.data]
     model = cooper.model.train().requires_grad_(True)
     if tuning.precision != "fp32":  # the autoencoder is handed on as it is; its errors show in every map
@@ -122,7 +126,7 @@ def _train(tuning: Tuning, quiet: bool) -> None:
     model.config = replace(model.config, codes=codes_after((examples for examples, _ in parts), model.config.codes))
     sequencer = replace(cooper.sequencer, config=model.config)
     mixture: Mixture[Example] = Mixture(parts, settings.seed)
-    unbroken = Unbroken(mixture, Noting(tuning.run / BROKEN, quiet), tuning.strict)
+    unbroken = Unbroken(mixture, Noting(folder, quiet), tuning.strict)
     with adapted(model, settings, folder):
         if isinstance(settings, StageSettings):
             rows = ExampleRows(unbroken, copy.deepcopy(model.autoencoder).cpu(), sequencer, tuning.shaping)
@@ -138,22 +142,23 @@ def _train(tuning: Tuning, quiet: bool) -> None:
             reinforce(model, asked, sequencer, settings, tuning.name, folder, judge, quiet)
 
     def keep() -> None:
-        save_native(model, sequencer.tokenizer, folder / "model", torch.bfloat16)
-        if sequencer.prompts != Prompts():
-            sequencer.prompts.save(folder / "model" / FILE)
+        # what was trained is in fp32: rounded to bf16, little would be left of what is learned at the paper's rates
+        save_native(model, sequencer.tokenizer, folder / "model", prompts=sequencer.prompts)
 
     once(keep)
 
 
 @dataclass(frozen=True)
 class Noting:
-    """Tells of a broken row on standard error and in a file: rows are read in several processes."""
+    """Tells of a broken row, once, on standard error and in a file: rows are read in several processes."""
 
-    path: Path
+    folder: Path
     quiet: bool
 
     def __call__(self, error: BadRow) -> None:
-        with self.path.open("a", encoding="utf-8") as file:
+        if str(error) in broken_in(self.folder):
+            return
+        with (self.folder / BROKEN).open("a", encoding="utf-8") as file:
             file.write(f"{error}\n")
         if not self.quiet:
             print(f"cooper: passed over: {error}", file=sys.stderr)
