@@ -256,14 +256,13 @@ MISTAKES: dict[str, tuple[list[str], str]] = {
     "out below a file": (["ask", "room.png", "q", "--out", "text.png/maps"], "is a file, not a folder"),
     "html is a folder": (["ask", "room.png", "q", "--html", "folder"], "is a folder"),
     "html is a device": (["ask", "room.png", "q", "--html", "/dev/null"], "not an ordinary file"),
-    "html over the picture": (["ask", "room.png", "q", "--html", "folder/../room.png"], "overwrite the picture"),
+    "html over the picture": (["ask", "room.png", "q", "--html", "folder/../room.png"], "overwrite what is read"),
     "chain over the picture": (["ask", "01-picture.png", "q", "--out", "."], "overwrite the picture"),
     "page over the folder": (["ask", "room.png", "q", "--out", "new", "--html", "new"], "is the folder of --out"),
     "no such device": (["ask", "room.png", "q", "--device", "abacus", "--model", "tiny"], "no device 'abacus' here"),
     "no graphics card": (["depth", "room.png", "--device", "cuda:99", "--model", "tiny"], "no device 'cuda:99' here"),
-    "map over the picture": (["depth", "room.png", "--out", "room.png"], "overwrite the picture"),
+    "map over the picture": (["depth", "room.png", "--out", "room.png"], "overwrite what is read"),
     "map of another kind": (["segment", "room.png", "--out", "map.jpg"], "neither .npy"),
-    "map is a folder": (["depth", "room.png", "--out", "."], "--out"),
     "map steps": (["depth", "room.png", "--flow-steps", "-3"], "--flow-steps"),
     "unknown command": (["paint", "room.png"], "choose from ask"),
     "unknown second word": (["scenes", "paint"], "choose from render"),
@@ -341,6 +340,62 @@ def test_a_folder_without_permission(cooper: Cooper, model: str, place: Path) ->
     for argv in (["--out", "locked/new"], ["--html", "locked/page.html"], ["--out", "locked"]):
         ran = cooper("ask", "room.png", "q", "--model", model, *argv)
         assert ran.code == 2 and "cannot be written to" in ran.err
+
+
+def test_pages_go_where_they_are_wanted(cooper: Cooper, write: Write, model: str, place: Path) -> None:
+    """Through links, under any name that can be, beside pictures of any name; and not over what is no file."""
+    (place / "real").mkdir()
+    (place / "link.html").symlink_to("real/page.html")
+    odd = os.fsdecode(b"bad\xff.png")
+    Image.open("room.png").save(odd)
+    write(ANSWER)
+    for picture, page in (("room.png", "link.html"), ("room.png", "a" * 250 + ".html"), (odd, "odd.html")):
+        ran = cooper("ask", picture, QUESTION, "--model", model, "--html", page)
+        assert (ran.code, ran.err) == (0, "") and Path(page).read_text().startswith("<!doctype html>")
+    assert (place / "link.html").is_symlink() and (place / "real/page.html").is_file()
+    for page in ("/dev/stdout", "/proc/self/fd/1"):
+        ran = cooper("ask", "room.png", QUESTION, "--model", model, "--html", page)
+        assert ran.code == 2 and "is not an ordinary file" in ran.err
+
+
+def test_a_chain_lies_alone_in_its_folder(cooper: Cooper, write: Write, model: str, place: Path) -> None:
+    write(DRAW, SEGMENT, ANSWER)
+    assert cooper("ask", "room.png", QUESTION, "--model", model, "--out", "chain").code == 0
+    (place / "chain/mine.png").write_bytes(b"kept")
+    write(ANSWER)
+    assert cooper("ask", "room.png", QUESTION, "--model", model, "--out", "chain").code == 0
+    assert files(place / "chain") == ["01-picture.png", "mine.png", "trace.json"]
+
+
+def test_a_map_goes_into_a_folder_that_is_there(cooper: Cooper, model: str, place: Path) -> None:
+    (place / "maps").mkdir()
+    ran = cooper("depth", "room.png", "--model", model, "--out", "maps")
+    assert ran.code == 0 and ran.out.splitlines()[1:] == ["maps/depth.npy", "maps/depth.png"]
+    assert files(place / "maps") == ["depth.npy", "depth.png"]
+
+
+def test_odd_words_get_one_line(cooper: Cooper, write: Write, model: str) -> None:
+    for argv, why in (
+        (("room.png", os.fsdecode(b"How \xff?"), "--model", model), "the question is no text that can be read"),
+        (("room.png", QUESTION, "--model", "[/x]"), "there is no model '[/x]'"),
+        (("room.png", QUESTION, "--model", model, "--temperature", "nan"), "temperature"),
+        (("room.png", QUESTION, "--model", model, "--guidance", "nan", "1"), "guidance"),
+    ):
+        ran = cooper("ask", *argv)
+        assert (ran.code, ran.err.count("\n")) == (2, 1) and why in ran.err, argv
+    write(ANSWER)
+    assert cooper("ask", "room.png", QUESTION, "--model", model, "--temperature", "1e-40").code == 0
+
+
+def test_closed_streams(model: str) -> None:
+    """As services may start programs."""
+    code = (
+        "import sys; sys.stdin = sys.stdout = sys.stderr = None; from cooper.cli import main; "
+        "sys.exit(main(sys.argv[1:]))"
+    )
+    argv = [sys.executable, "-c", code, "depth", "room.png", "--model", model, "--out", "d.npy"]
+    assert subprocess.run(argv, env=SAME_PACKAGE).returncode == 0 and Path("d.npy").exists()
+    assert subprocess.run([*argv[:4], "-", *argv[5:]], env=SAME_PACKAGE).returncode == 2
 
 
 def test_too_much_for_the_memory(cooper: Cooper, model: str) -> None:

@@ -64,6 +64,9 @@ def test_names_decide_where_texts_do_not(tmp_path: Path, capsys: pytest.CaptureF
     assert load_prompts(out).reflection == "Look at the depth map again and verify it."
     assert main(["prompts", "import", str(path), "--out", str(out), "--reflection", "NONE"]) == 2
     assert "gives no text the name NONE" in capsys.readouterr().err
+    before = path.read_bytes()
+    assert main(["prompts", "import", str(path), "--out", str(path)]) == 2
+    assert "would overwrite what is read" in capsys.readouterr().err and path.read_bytes() == before
     path.write_text("def (:")
     assert main(["prompts", "import", str(path), "--out", str(out)]) == 2
     assert "is not a Python file" in capsys.readouterr().err

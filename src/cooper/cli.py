@@ -116,6 +116,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     if threading.current_thread() is threading.main_thread():
         signal.signal(signal.SIGTERM, signal.default_int_handler)  # whoever is told to end keeps what there is, too
     warnings.showwarning = _note
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:  # closed, as some services start programs
+            setattr(sys, name, open(os.devnull, "w"))
     try:
         if argv == ["--version"]:
             from cooper import __version__

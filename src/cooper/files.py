@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import threading
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from importlib import resources
@@ -12,9 +13,12 @@ from pathlib import Path
 
 @contextmanager
 def new_file(path: Path) -> Iterator[Path]:
-    """A path to write to, renamed to `path` at the end; after an error nothing is left."""
+    """A path to write to, renamed to `path` at the end, or to what that is a link to; after an error nothing is
+    left."""
+    path = Path(os.path.realpath(path))
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.stem}.{os.getpid()}.tmp{path.suffix}")
+    # a short name: `path` may have one as long as names can be
+    temporary = path.with_name(f".{os.getpid()}.{threading.get_ident()}.tmp{path.suffix[:20]}")
     try:
         yield temporary
         temporary.replace(path)

@@ -53,7 +53,7 @@ def load_image(source: ImageSource) -> np.ndarray:
         )
     path = os.fsdecode(source)
     if path == "-":
-        if sys.stdin.isatty():
+        if sys.stdin is None or sys.stdin.isatty():
             raise ImageError("standard input has no picture; pipe one in, as in `cat room.png | cooper ask - ...`")
         return _from_file(sys.stdin.buffer, "standard input")
     return _from_path(path)

@@ -248,7 +248,11 @@ MAX_QUESTION = 2000
 
 
 def asked(question: str) -> str:
-    """A question as it is put to a model. Raises ValueError if it is empty or far too long."""
+    """A question as it is put to a model. Raises ValueError if it is empty, far too long, or no text."""
+    try:
+        question.encode()
+    except (UnicodeEncodeError, AttributeError):
+        raise ValueError(f"the question is no text that can be read: {question!r:.60}") from None
     if not question.strip():
         raise ValueError("the question is empty; ask something about the picture")
     if len(question) > MAX_QUESTION:

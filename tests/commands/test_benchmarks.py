@@ -85,6 +85,14 @@ def test_an_interrupted_evaluation_goes_on(ask: Ask) -> None:
     assert fewer["answers"] == 1, "of those in the file, only what was asked for counts"
 
 
+@pytest.mark.parametrize("held", ['{"accuracy": 0.91, "note": "my only copy"}', "words without an end", "[1, 2]"])
+def test_other_files_are_not_taken_for_answers(held: str, ask: Ask) -> None:
+    Path("mine.json").write_text(held)
+    ran = ask("--out", "mine.json")
+    assert ran.code == 2 and "mine.json, line 1, is not an answer; choose another file" in ran.err
+    assert Path("mine.json").read_text() == held
+
+
 @pytest.mark.parametrize("changed", [{"answer": "no"}, {"question": "Is there a blue ball?"}])
 def test_answers_to_what_has_changed_since_are_refused(changed: dict[str, str], ask: Ask, place: Path) -> None:
     """A table whose answers were corrected in place has the same name and the same number of questions."""

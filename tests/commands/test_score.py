@@ -54,6 +54,13 @@ def test_json_and_page(capsys: pytest.CaptureFixture[str], place: Path) -> None:
     assert "<strong>66.7</strong>" in page and "<strong>33.3</strong>" in page and "6 of 9 questions" in page
 
 
+def test_the_answers_are_not_overwritten(capsys: pytest.CaptureFixture[str], place: Path) -> None:
+    before = (place / "answers.jsonl").read_bytes()
+    code, _, err = run(["score", "answers.jsonl", "--html", "answers.jsonl"], capsys)
+    assert code == 2 and "--html answers.jsonl would overwrite what is read" in err
+    assert (place / "answers.jsonl").read_bytes() == before
+
+
 def test_a_judge(capsys: pytest.CaptureFixture[str], place: Path) -> None:
     with serving({"what?": [(200, "yes", 0.0)]}) as server:
         argv = ["score", "answers.jsonl", "--json", "--judge", server.url, "--judge-model", "m"]

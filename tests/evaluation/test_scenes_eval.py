@@ -7,6 +7,7 @@ import json
 import math
 from collections.abc import Sequence
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -113,6 +114,17 @@ def test_questions_are_of_different_tasks_balanced_and_the_same_for_the_same_sce
     # a task is asked less often than another only if scenes do not offer it
     fullest = max(counts.values())
     assert all(counts[task] >= min(fullest - 2, offered[task]) for task in TASKS)
+
+
+def test_chosen_questions_are_balanced_as_all_are(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of a task that offers two questions either may be asked: whoever always says yes is right half of the time."""
+    def offered(scene: Any, view: Any, rng: np.random.Generator) -> list[Question]:
+        return [Question("occlusion", f"{answer}?", answer, "word", None, ()) for answer in ("yes", "no")]
+
+    monkeypatch.setattr(scenes_module, "ask_all", offered)
+    many = [(SimpleNamespace(seed=seed), None) for seed in range(400)]
+    yes = sum(a.question.answer == "yes" for a in choose_questions(many, 1))  # type: ignore[arg-type]
+    assert 170 < yes < 230
 
 
 def test_right_answers_score_one(cooper: Cooper, oracle: type[Oracle]) -> None:

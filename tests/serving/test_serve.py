@@ -106,9 +106,11 @@ def test_openais_client_is_answered_as_the_library_answers(address: str, cooper:
                 ]},
             ],
         )  # fmt: skip
-        prompt = Trace((Picture(load_image(ROOM)), Text(f"You look closely.\n{QUESTION}")))
+        # what the system is told, clients say of their own accord: it is not part of the question
+        prompt = Trace((Picture(load_image(ROOM)), Text(QUESTION)))
         own = cooper.answer_many([prompt], mode=mode)[0]
         assert made.choices[0].message.content == own.text and made.choices[0].finish_reason == "stop"
+        assert made.usage.completion_tokens == own.tokens and made.usage.total_tokens > own.tokens
         turns = made.model_extra["cooper"]["turns"]
         assert [turn["text"] for turn in turns] == list(own.trace.turns)
         maps = [turn["map"] for turn in turns if turn["map"]]
@@ -145,6 +147,7 @@ def test_what_waits_is_answered_together(address: str, cooper: Counting) -> None
         (asking(data_url(b"nothing")), 400, "the picture given as bytes"),
         (asking(data_url(ROOM.read_bytes()), text=" "), 400, "this one has 0"),
         (asking(data_url(ROOM.read_bytes()), text="a" * 20_001), 400, "between 1 and 20000 characters"),
+        (asking(data_url(ROOM.read_bytes()), text="\U0001f600" * 1500), 400, "at most 4096 tokens; this one has 6"),
         (asking(data_url(ROOM.read_bytes()), model="gpt"), 404, "there is no model 'gpt' here; this is tiny"),
         (asking(data_url(ROOM.read_bytes()), mode="dream"), 400, "dream"),
         (asking(data_url(ROOM.read_bytes()), stream=True), 400, "leave out stream"),
@@ -190,6 +193,35 @@ def test_one_batchs_error_and_a_caller_that_left_cost_nobody_else(cooper: Counti
     assert well.answer == same.answer and batches == [1, 2]
 
 
+def test_pictures_that_wait_have_so_much_room(cooper: Counting) -> None:
+    prompt = Trace((Picture(load_image(ROOM)), Text(QUESTION)))
+
+    async def ask() -> list[Any]:
+        together, options = Together(cooper, room_bytes=3 * prompt.pictures[0].image.nbytes), Options(mode="direct")
+        asked = [asyncio.create_task(together.answer(prompt, options)) for _ in range(4)]
+        return await asyncio.gather(*asked, return_exceptions=True)
+
+    *answered, refused = asyncio.run(ask())
+    assert isinstance(refused, Busy) and len({answer.answer for answer in answered}) == 1
+
+
+def test_who_has_left_is_not_answered(address: str, cooper: Counting) -> None:
+    """One is being answered while others come, and most of these go again."""
+    body = json.dumps(asking(data_url(ROOM.read_bytes()), mode="perception")).encode()
+    head = f"POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\nContent-Length: {len(body)}\r\n\r\n".encode()
+    cooper.batches.clear()
+    with ThreadPoolExecutor(2) as pool:
+        first = pool.submit(post, address, body)
+        while not cooper.batches:
+            time.sleep(0.01)
+        for _ in range(5):
+            with socket.create_connection(("127.0.0.1", int(address.rpartition(":")[2]))) as leaving:
+                leaving.sendall(head + body)
+        time.sleep(0.2)
+        assert post(address, body)[0] == 200 and first.result()[0] == 200
+    assert sum(cooper.batches) < 7, cooper.batches
+
+
 def test_the_command(capfd: pytest.CaptureFixture[str]) -> None:
     argv = [sys.executable, "-m", "cooper", "serve", "--port", "0", "--mode", "direct"]
     serving = subprocess.Popen(argv, stdout=subprocess.PIPE, text=True, env={**os.environ, "COLUMNS": "200"})
@@ -211,7 +243,7 @@ def test_the_command(capfd: pytest.CaptureFixture[str]) -> None:
     ("argv", "why"),
     [
         (["--port", "70000"], "--port is a number from 0 to 65535"),
-        (["--mode", "dream"], "dream"),
+        (["--mode", "dream"], "dream"), (["--host", ""], "--host is empty"),
         (["--host", "not.a.host.invalid", "--port", "0"], "cannot listen at not.a.host.invalid"),
         (["--model", "nowhere", "--port", "0"], "there is no model 'nowhere'"),
     ],

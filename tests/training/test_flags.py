@@ -31,12 +31,23 @@ SETTINGS = Flagging(samples=2)
         ([0.55], [0.75], "negative"),
         ([0.7], [0.55], "boundary"),
         ([1, 1], [1, 0.9], "boundary"),
+        # a half, and as much again would be chance
+        ([1, 1, 1, 0], [1, 0, 0, 0], "boundary"),
+        ([1, 1, 1, 1, 1, 1, 0, 1], [1, 0, 0, 0, 0, 1, 0, 0], "positive"),
     ],
 )
 def test_the_flag_is_the_gain_against_a_threshold(
     with_maps: list[float], without: list[float], flag: str | None
 ) -> None:
     assert flag_of(with_maps, without, 0.2) == flag
+    assert flag_of(with_maps, without, 0.2, drew=False) == (flag and "boundary"), "what is not drawn changes nothing"
+
+
+def test_few_flags_are_given_by_chance() -> None:
+    """Right or wrong as a coin falls, with maps and without."""
+    coins = np.random.default_rng(0).integers(0, 2, (1000, 2, Flagging.samples)).astype(float)
+    given = [flag_of(list(a), list(b), Flagging.tau) for a, b in coins]
+    assert given.count("positive") < 50 and given.count("negative") < 50
 
 
 def test_settings_that_make_no_sense_are_refused() -> None:

@@ -133,6 +133,34 @@ def test_what_is_kept_of_an_interrupted_run_belongs_together(tmp_path: Path) -> 
             assert torch.equal(a, b), prepare.__name__
 
 
+def test_what_is_done_again_is_logged_once(tmp_path: Path) -> None:
+    """Killed after the last checkpoint, it goes on from there."""
+    filtered(tmp_path, 5)
+    log = tmp_path / "log.jsonl"
+    kept = log.read_text()
+    later = "".join(json.dumps({"step": step, "seconds": 1.0}) + "\n" for step in (6, 7, 8))
+    log.write_text(kept + later + '{"step": 9, "sec')
+    filtered(tmp_path, 9)
+    assert log.read_text().startswith(kept)
+    assert [json.loads(line)["step"] for line in log.read_text().splitlines()] == list(range(1, 10))
+
+
+def test_gradients_that_are_no_numbers_end_it(tmp_path: Path) -> None:
+    class Broken(Filtering):
+        def loss(self, model: nn.Conv2d, batch: Any) -> tuple[Tensor, dict[str, float]]:
+            loss, figures = super().loss(model, batch)
+            return loss * float("nan"), figures
+
+    torch.manual_seed(0)
+    trainer = Trainer(blank(), Broken(), Optimisation(30, lr=0.05), tmp_path, workers=0)
+    before = trainer.model.weight.detach().clone()
+    with pytest.raises(ValueError, match="10 steps in a row had gradients that are no numbers"):
+        trainer.run(quiet=True)
+    assert torch.equal(trainer.model.weight, before)
+    rows = [json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines()]
+    assert len(rows) == 9 and rows[0]["loss"] is None
+
+
 def test_training_learns_and_ends_with_the_average(tmp_path: Path) -> None:
     trainer = filtered(tmp_path, 200)
     assert torch.allclose(trainer.model.weight, FILTER, atol=0.05)

@@ -103,9 +103,8 @@ def test_all_stages_from_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     before, after = (Cooper.load(space.model(name)) for name in ("interleaved", "reinforcement"))
     image = open_shards(space.validation).rgb[0]
     assert after.ask(image, "What colour is the ball?").trace.turns
-    changed = {
-        k for k, p in after.model.named_parameters() if not torch.equal(p, dict(before.model.named_parameters())[k])
-    }
+    was = dict(before.model.named_parameters())  # which was saved in bf16
+    changed = {k for k, p in after.model.named_parameters() if not torch.equal(p.bfloat16(), was[k].bfloat16())}
     assert changed and not any(".gen." in k or k.startswith(("vision.", "autoencoder.")) for k in changed)
 
     logs = {name: (space.stage(name) / "log.jsonl").read_bytes() for name in trained}
@@ -150,7 +149,7 @@ def test_a_recipe_that_begins_with_a_checkpoint(tmp_path: Path, monkeypatch: pyt
     assert any(".gen." in k for k in changed) and any(".und." in k for k in changed)
     assert not any(k.startswith(("autoencoder.", "vision.")) for k in changed)
     sft = dict(Cooper.load(space.model("interleaved")).model.named_parameters())
-    learned = {k for k, p in after.items() if not torch.equal(p, sft[k])}
+    learned = {k for k, p in after.items() if not torch.equal(p.bfloat16(), sft[k].bfloat16())}
     assert learned and all(re.fullmatch(r"decoder\.layers\.\d\.und\.\w+\.weight", k) for k in learned), "adapters' own"
     assert (space.stage("reinforcement") / "adapter" / "adapter_model.safetensors").exists()
 

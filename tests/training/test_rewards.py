@@ -44,7 +44,10 @@ def trace(*turns: str, ends_drawing: bool = False) -> Trace:
         (f"{THINK}<answer>\\boxed{{2.3 m}}</answer>", FAR, 0.1, 0.0),
         (f"{THINK}<answer>\\boxed{{200 cm}}</answer>", FAR, 0.1, 1.0),
         (f"{THINK}<answer>far</answer>", FAR, 0.1, 0.0),
-        ("2.0 m", FAR, None, 1.0),  # no <answer>: the whole turn counts
+        # rules read no number out of a thought, as evaluation does not
+        ("2.0 m", FAR, None, 0.0), ("<think>It is 2.0 m away", FAR, None, 0.0),
+        ("<think>It is 2.0", Record("How far?", "2.0", "number"), None, 0.0),
+        ("<think>So.</think> It is 2.0", Record("How far?", "2.0", "number"), None, 1.0),
         (f"{THINK}<answer>\\boxed{{Red.}}</answer>", Record("Which colour?", "red", "word"), None, 1.0),
         (f"{THINK}<answer>\\boxed{{blue}}</answer>", Record("Which colour?", "red", "word"), None, 0.0),
         (f"{THINK}<answer>\\boxed{{3}}</answer>", Record("How many?", "3", "count", 3), None, 1.0),
@@ -109,7 +112,7 @@ def test_only_well_formed_calls_of_known_tags_count_as_calls() -> None:
 
 def test_the_sum_and_that_the_order_of_rollouts_does_not_matter() -> None:
     record = Record("How far is the box?", "2.0 m", "metres", 2.0, flag="positive")
-    group = [trace(DEPTH, ANSWER), trace(ANSWER), trace("2.0 m"), trace(DEPTH)]
+    group = [trace(DEPTH, ANSWER), trace(ANSWER), trace("<answer>2.0 m</answer>"), trace(DEPTH)]
     parts = [(r.answer, r.form, r.exploration) for r in rewards(group, record, TAGS)]
     assert parts == [(1, 1, 0.2), (1, 1, 0), (1, 0, 0), (0, 0, 0.2)]
     totals = [r.total for r in rewards(group, record, TAGS, Weights(2.0, 0.5, 1.0))]

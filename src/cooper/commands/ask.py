@@ -85,7 +85,8 @@ class Ask(WithModel):
         answer = self._silent(picture) if self.json else self._shown(picture)
         maps: list[str | None] = []
         if self.out is not None:
-            with new_folder(self.out) as folder:
+            # of a chain that was kept there before, nothing stays beside this one
+            with new_folder(self.out, ("[0-9][0-9]-*.png", "[0-9][0-9]-*.npy")) as folder:
                 maps += [str(self.out / name) for name in save_chain(answer.trace, answer.codes, folder)]
         if self.html is not None:
             with new_file(self.html) as file:
@@ -106,10 +107,12 @@ class Ask(WithModel):
         return self.load().ask(picture, self.question, self._options())
 
     def _shown(self, picture: np.ndarray) -> Answer:
+        from rich.text import Text
+
         from cooper.commands.terminal import open_console
 
         console = open_console()
-        with console.status(f"loading {self.model}"):
+        with console.status(Text(f"loading {self.model}")):
             model = self.load()
         return self._streamed(model, picture, console) if self.samples == 1 else self._voted(model, picture, console)
 
@@ -152,6 +155,7 @@ class Ask(WithModel):
         from cooper.page import trace_page
 
         title = "standard input" if self.picture == "-" else Path(self.picture).name
+        title = title.encode("utf-8", "replace").decode()  # names of files need not be text
         return trace_page(answer.trace, title=title, maps=answer.codes.view)
 
 

@@ -37,7 +37,9 @@ class Inspect:
             return 0
         console = Console()
         stored = ", ".join(f"{numbers / 1e6:,.1f} M in {dtype}" for dtype, numbers in about["dtypes"].items())
-        console.print(f"{about['source']}: {about['family']} layout, {len(about['files'])} files, {stored}")
+        console.print(
+            f"{about['source']}: {about['family']} layout, {len(about['files'])} files, {stored}", markup=False
+        )
         parts = Table("part", "parameters", title="parameters")
         for name, count in about["parameters"].items():
             parts.add_row(name, f"{count:,}")

@@ -40,7 +40,7 @@ class _Draw(WithModel, ABC):
         check_drawing(self.flow_steps, self.guidance)
         files = self._files()
         for file in files:
-            check_file(file, picture=self.picture)
+            check_file(file, reads=self.picture)
         picture = load_image(self.picture)
 
         from cooper.api import Options
@@ -67,6 +67,8 @@ class _Draw(WithModel, ABC):
             if console.is_terminal:
                 show_map(console, made.view)
             print(self._summary(made))
+            if self.out is not None and self.out.is_dir():  # whoever named a folder did not name them
+                print(*files, sep="\n")
         return 0
 
     def _files(self) -> list[Path]:
@@ -74,6 +76,8 @@ class _Draw(WithModel, ABC):
             return []
         if self.out.suffix in (".npy", ".png"):
             return [self.out]
+        if self.out.is_dir():
+            return [self.out / f"{self.modality}.npy", self.out / f"{self.modality}.png"]
         if self.out.suffix or not self.out.name:
             raise ValueError(f"--out {self.out} ends in neither .npy (values) nor .png (colours); name a file with one")
         return [self.out.with_suffix(".npy"), self.out.with_suffix(".png")]

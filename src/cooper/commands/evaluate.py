@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal
 
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 from tyro.conf import arg
 
 from cooper.commands.options import WithModel
@@ -62,7 +63,7 @@ class EvalScenes(WithModel):
 
 def report(result: dict[str, Any], console: Console) -> None:
     """The result of `evaluate_scenes` as tables."""
-    table = Table(title=f"{result['model']}, {result['mode']}, {result['n']} scenes of {result['split']}")
+    table = Table(title=Text(f"{result['model']}, {result['mode']}, {result['n']} scenes of {result['split']}"))
     for name in ("task", "score", "95 % interval", "questions", "drew depth", "drew objects"):
         table.add_column(name, justify="left" if name == "task" else "right")
     for task, row in result["tasks"].items():

@@ -14,14 +14,15 @@ def check_folder(path: Path, option: str = "--out") -> None:
     _check_writable(path, option)
 
 
-def check_file(path: Path, option: str = "--out", picture: str | None = None) -> None:
-    """Raises ValueError unless a file can be written at `path`, and that file is not the picture that is read."""
+def check_file(path: Path, option: str = "--out", reads: str | Path | None = None) -> None:
+    """Raises ValueError unless a file can be written at `path`, and that file is not the one that is read."""
     if path.is_dir():
         raise ValueError(f"{path} is a folder; {option} names a file")
-    if path.exists() and not path.is_file():
+    system = path.absolute().is_relative_to("/dev") or path.absolute().is_relative_to("/proc")
+    if system or (path.exists() and not path.is_file()):  # /dev/stdout may be a link to an ordinary file
         raise ValueError(f"{path} is not an ordinary file; {option} names one to write")
-    if picture and path.exists() and os.path.exists(picture) and path.samefile(picture):
-        raise ValueError(f"{option} {path} would overwrite the picture; give another name")
+    if reads and path.exists() and os.path.exists(reads) and path.samefile(reads):
+        raise ValueError(f"{option} {path} would overwrite what is read; give another name")
     _check_writable(path.parent, option)
 
 

@@ -43,7 +43,7 @@ class Import:
     def run(self) -> int:
         from cooper.prompts import prompts_in
 
-        check_file(self.out, "--out")
+        check_file(self.out, "--out", self.source)
         given = {name: getattr(self, name) for name in _WHAT}
         prompts_in(self.source, {what: name for what, name in given.items() if name is not None}).save(self.out)
         print(self.out)

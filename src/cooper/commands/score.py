@@ -38,7 +38,7 @@ class Score:
 
     def run(self) -> int:
         if self.html is not None:
-            check_file(self.html, "--html")
+            check_file(self.html, "--html", self.predictions)
         if not self.predictions.is_file():
             raise ValueError(f"{self.predictions} is no file; give what `cooper eval NAME --out` wrote")
         judge = judge_of(self.judge, self.judge_model, self.predictions)

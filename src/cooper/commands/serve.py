@@ -10,7 +10,7 @@ from cooper.commands.options import WithModel
 
 @dataclass(frozen=True)
 class Serve(WithModel):
-    """Serve a model over HTTP, as OpenAI's chat completions: one user message with a text and a picture as a data URL.
+    """Serve a model over HTTP, as OpenAI's chat completions: a user's text, and a picture as a data URL.
 
     POST /v1/chat/completions, GET /v1/models, GET /health. The answer is the message's content; "cooper" beside it has
     the chain, its maps as data URLs. temperature, top_p, seed and mode may come with each request; requests that wait
@@ -29,6 +29,8 @@ class Serve(WithModel):
 
         if not 0 <= self.port < 1 << 16:
             raise ValueError(f"--port is a number from 0 to 65535, not {self.port}")
+        if not self.host.strip():
+            raise ValueError("--host is empty; give 0.0.0.0 to listen at every address this machine has")
         policy(self.mode)
         try:
             import uvicorn
@@ -49,5 +51,7 @@ class Serve(WithModel):
             app = make_app(self.load(), Options(mode=self.mode))
             host = f"[{self.host}]" if ":" in self.host else self.host
             print(f"{self.model} at http://{host}:{listening.getsockname()[1]}/v1 (Ctrl-C ends it)", flush=True)
-            uvicorn.Server(uvicorn.Config(app, log_level="warning")).run(sockets=[listening])
+            # what waits is told to try again; what is being answered has so many seconds
+            config = uvicorn.Config(app, log_level="warning", timeout_graceful_shutdown=10)
+            uvicorn.Server(config).run(sockets=[listening])
         return 0

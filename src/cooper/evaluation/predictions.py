@@ -24,8 +24,8 @@ class Predictions:
     """Rows that have been answered, in memory and, with a `path`, in a file that grows with every `add`.
 
     `run` says what the answers come from (mode, model, weights ...) and is part of every row. Raises ValueError if the
-    file is not such a file or holds rows of another run. A last line that was cut off is dropped. `key` tells which
-    question a row answers.
+    file is not such a file or holds rows of another run. A last line that was cut off is dropped, if it can have been
+    a row. `key` tells which question a row answers.
     """
 
     def __init__(self, path: Path | None, run: dict[str, str], key: Callable[[Row], Hashable] = key_of):
@@ -36,6 +36,9 @@ class Predictions:
             return
         text = path.read_text(encoding="utf-8")
         whole = text[: text.rfind("\n") + 1]
+        last = text[len(whole) :]
+        if last and (_is_json(last) or (not whole and not last.startswith('{"'))):
+            whole = f"{text}\n"  # it was not cut off: it is a row, or the file is something else
         for number, line in enumerate(whole.split("\n")[:-1], 1):
             self._take(line, number)
         if whole != text:
@@ -63,6 +66,14 @@ class Predictions:
                 self.path.parent.mkdir(parents=True, exist_ok=True)
                 with self.path.open("a", encoding="utf-8") as file:
                     file.writelines(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
+
+
+def _is_json(line: str) -> bool:
+    try:
+        json.loads(line)
+    except ValueError:
+        return False
+    return True
 
 
 def fingerprint(model: nn.Module) -> str:

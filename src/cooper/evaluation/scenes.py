@@ -21,7 +21,7 @@ from cooper.inference.sampler import Sampling
 from cooper.modalities import modality
 from cooper.policy import policy
 from cooper.scenes.question import GENERAL, SPATIAL, TASKS, Question
-from cooper.scenes.questions import ask_all
+from cooper.scenes.questions import ask_all, pick
 from cooper.scenes.render import Renderer, View
 from cooper.scenes.shards import open_shards
 from cooper.scenes.world import SPLITS, Scene, sample_scene
@@ -135,15 +135,19 @@ def load_scenes(
 
 def choose_questions(scenes: Sequence[tuple[Scene, View]], at_most: int) -> list[Asked]:
     """`at_most` questions a scene, each of another task: of those that it offers, the tasks asked least often so far.
+    Of a task that offers several, any: the first of them is not like the others (what is hidden comes before what is
+    not), and answers would not be balanced.
 
     More scenes leave the questions about the first ones as they are.
     """
     counts: Counter[str] = Counter()
     asked: list[Asked] = []
     for index, (scene, view) in enumerate(scenes):
-        offered: dict[str, Question] = {}
-        for question in ask_all(scene, view, np.random.default_rng((_QUESTIONS, scene.seed))):
-            offered.setdefault(question.task, question)
+        rng = np.random.default_rng((_QUESTIONS, scene.seed))
+        of_task: dict[str, list[Question]] = {}
+        for question in ask_all(scene, view, rng):
+            of_task.setdefault(question.task, []).append(question)
+        offered = {task: pick(rng, questions) for task, questions in of_task.items()}
         # ties are broken by a turn of the list of tasks, so that no task always comes with the same others
         tasks = sorted(offered, key=lambda task: (counts[task], (TASKS.index(task) - index) % len(TASKS)))[:at_most]
         counts.update(tasks)

@@ -6,10 +6,14 @@ Random numbers depend on a trace's own seed and on nothing else: not on the devi
 from __future__ import annotations
 
 import hashlib
+import math
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
+
+#: below this temperature logits cannot be divided by it, and sampling is greedy
+COLD = 1e-6
 
 
 @dataclass(frozen=True)
@@ -22,8 +26,8 @@ class Sampling:
     banned: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
-        if self.temperature < 0:
-            raise ValueError(f"the temperature must not be negative; got {self.temperature}")
+        if not 0 <= self.temperature < math.inf:
+            raise ValueError(f"the temperature must be a number and not negative; got {self.temperature}")
         if not 0 < self.top_p <= 1:
             raise ValueError(f"top-p lies above 0 and at most at 1; got {self.top_p}")
 
@@ -33,7 +37,7 @@ class Sampling:
         logits = logits.float()
         if self.banned:
             logits = logits.index_fill(-1, torch.tensor(self.banned, device=logits.device), float("-inf"))
-        if self.temperature == 0:
+        if self.temperature < COLD:
             ids = logits.argmax(dim=-1)
             return ids, torch.log_softmax(logits, dim=-1).gather(-1, ids[:, None])[:, 0]
         log_p = torch.log_softmax(logits / self.temperature, dim=-1)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any, Literal, TypeAlias, get_args
 
@@ -127,9 +128,9 @@ class FlowSettings:
     def __post_init__(self) -> None:
         if self.time_points < 2:
             raise ValueError(f"drawing needs at least 2 time points, not {self.time_points}")
-        if self.shift <= 0 or self.text_scale < 0 or self.image_scale < 0:
-            raise ValueError("the time shift must be above 0 and guidance scales must not be negative")
-        if self.noise < 0:
+        if not (0 < self.shift < math.inf and 0 <= self.text_scale < math.inf and 0 <= self.image_scale < math.inf):
+            raise ValueError("the time shift must be above 0, guidance scales must not be negative, and all be numbers")
+        if not 0 <= self.noise < math.inf:
             raise ValueError(f"the deviation of noise must not be negative, as {self.noise} is")
         if self.renorm not in ("global", "channel", "text_channel", "none"):
             raise ValueError(f"no renormalisation is called {self.renorm!r}; use global, channel, text_channel or none")

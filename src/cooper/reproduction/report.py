@@ -124,7 +124,7 @@ def _text(
         "Hours of training, by stage and seed, beside whatever else ran there. By the clock: everything, rendering, "
         "drawing, flagging and asking, too; what seeds share (scenes, autoencoder, decoder, vision) counts for the "
         "seed that made it.", "",
-        *(f"- Seed {s.seed}: {s.figures.machine['cpu']}, {s.figures.machine['cores']} cores" for s in seeds), "",
+        *(f"- Seed {s.seed}: {_machine(s)}" for s in seeds), "",
         *_hours(seeds), "",
         "Every answer, and the logs of reinforcement: the folders seed-K in [results](results).",
     ]  # fmt: skip
@@ -154,6 +154,12 @@ def _begun(plan: Plan) -> str:
 def _fewer(answers: Answers, seeds: Sequence[SeedResults]) -> str:
     """ "; seeds 0, 1" of a variant that not all seeds have yet."""
     return "" if len(answers) == len(seeds) else f"; seeds {', '.join(map(str, answers))}"
+
+
+def _machine(seed: SeedResults) -> str:
+    """Where its results were made, and by which source: seeds of several are no run of the same plan, strictly."""
+    told = f"{seed.figures.machine['cpu']}, {seed.figures.machine['cores']} cores"
+    return f"{told}, source {seed.figures.code}" if seed.figures.code else told
 
 
 def _hours(seeds: Sequence[SeedResults]) -> list[str]:

@@ -10,6 +10,8 @@ import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
+from functools import cache
+from importlib import resources
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +36,8 @@ class SeedFigures:
     """Of training, by stage; "by the clock" is everything."""
     machine: Mapping[str, Any]
     """Where it ended (`cooper.hardware.describe`)."""
+    code: str = ""
+    """A short name of the library's source when this was written (`source`); seeds of several are told apart."""
 
 
 @dataclass(frozen=True)
@@ -78,6 +82,16 @@ def _load(folder: Path) -> SeedResults:
     except (OSError, EOFError, ValueError, KeyError, TypeError) as error:
         raise ValueError(f"{folder} does not hold what came of a seed; move it away ({error})") from None
     return SeedResults(figures, answers)
+
+
+@cache
+def source() -> str:
+    """The same for the same source of this library."""
+    digest = hashlib.blake2b(digest_size=6)
+    root = Path(str(resources.files("cooper")))
+    for path in sorted(root.rglob("*.py")):
+        digest.update(f"{path.relative_to(root)}\n".encode() + path.read_bytes())
+    return digest.hexdigest()
 
 
 def name_of(plan: object) -> str:

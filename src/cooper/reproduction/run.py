@@ -9,6 +9,7 @@ from cooper.reproduction.report import write_report
 from cooper.reproduction.results import load_results, name_of
 from cooper.reproduction.seed import Bars, Say, Seed
 from cooper.reproduction.variants import Plan
+from cooper.training.processes import held
 
 
 def reproduce(
@@ -19,17 +20,19 @@ def reproduce(
 
     What comes of a seed is kept in `out`/results as it comes, and the report is of all that is there.
 
-    Raises ValueError if either folder holds a run of another plan.
+    Raises ValueError if either folder holds a run of another plan, and if another process works in `run`: seeds share
+    what is there.
     """
     results = out / "results"
     _check_results(results, plan)
-    _claim(run, plan)
-    ones = [Seed(run, plan, seed) for seed in seeds]
-    for work in (Seed.run, Seed.run_ablations):
-        for one in ones:
-            for _ in work(one, processes, say, bars):
-                one.results().keep(results / one.folder.name)
-                path = write_report(load_results(results), plan, out, command)
+    with held(run):
+        _claim(run, plan)
+        ones = [Seed(run, plan, seed) for seed in seeds]
+        for work in (Seed.run, Seed.run_ablations):
+            for one in ones:
+                for _ in work(one, processes, say, bars):
+                    one.results().keep(results / one.folder.name)
+                    path = write_report(load_results(results), plan, out, command)
     return path
 
 

@@ -17,7 +17,7 @@ from cooper.evaluation.scenes import evaluate_scenes, load_scenes
 from cooper.files import new_file
 from cooper.hardware import describe
 from cooper.inference.engine import Engine, Settings
-from cooper.reproduction.results import SeedFigures, SeedResults, name_of
+from cooper.reproduction.results import SeedFigures, SeedResults, name_of, source
 from cooper.reproduction.variants import Plan, Variant
 from cooper.scenes.shards import make_shards
 from cooper.scenes.world import SPLITS
@@ -142,7 +142,7 @@ class Seed:
                     for stage in self.plan.drawing if self.maps(stage).exists()
                 },
                 logs={stage: _rows(self.space.stage(stage) / "log.jsonl") for stage in reinforced},
-                hours=self._hours(), machine=describe(),
+                hours=self._hours(), machine=describe(), code=source(),
             ),
             answers={name: _rows(path) for name, path in asked.items() if path.exists()},
         )  # fmt: skip

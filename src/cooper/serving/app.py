@@ -1,7 +1,8 @@
 """A model behind the interface that clients and harnesses know: OpenAI's chat completions, with one picture.
 
-A question is one user message with one picture, as a data URL: nothing is fetched from anywhere. The answer is the
-message's content; beside it, under "cooper", is what `cooper ask --json` prints, with the drawn maps as data URLs.
+A question is what users' messages say, with one picture, as a data URL: nothing is fetched from anywhere. Messages of
+the system are passed over, as the models here know only their own. The answer is the message's content; beside it,
+under "cooper", is what `cooper ask --json` prints, with the drawn maps as data URLs.
 """
 
 from __future__ import annotations
@@ -9,9 +10,12 @@ from __future__ import annotations
 import asyncio
 import base64
 import io
+import logging
 import re
 import time
 import uuid
+from collections.abc import AsyncIterator, Coroutine
+from contextlib import asynccontextmanager
 from dataclasses import replace
 from typing import Any, Literal
 
@@ -27,8 +31,12 @@ from cooper.trace import Picture, Text, Trace
 
 #: most bytes of a request; a picture of 80 megapixels as JPEG fits
 MAX_BODY = 64 << 20
-#: most characters of a question, which benchmarks make far longer than people do
-MAX_QUESTION = 20_000
+#: most characters of a question, which benchmarks make far longer than people do, and most tokens, whose cost grows
+#: with their square
+MAX_QUESTION, MAX_TOKENS = 20_000, 4096
+#: pictures that are read at the same time: each may take a quarter of a GB
+READING = 2
+_LOG = logging.getLogger(__name__)
 _DATA_URL = re.compile(r"data:image/[\w.+-]+;base64,", re.ASCII)
 
 
@@ -75,7 +83,7 @@ class Chat(BaseModel):
         """The picture and the question. Raises `Refused` unless there is one of each."""
         if any(message.role == "assistant" for message in self.messages):
             raise Refused(400, "only single questions can be asked, without earlier turns; send one user message")
-        parts = [part for message in self.messages for part in message.parts]
+        parts = [part for message in self.messages if message.role == "user" for part in message.parts]
         urls = [str((part.image_url or {}).get("url", "")) for part in parts if part.type == "image_url"]
         text = "\n".join(part.text.strip() for part in parts if part.type == "text").strip()
         if len(urls) != 1:
@@ -94,8 +102,14 @@ class Chat(BaseModel):
 
 def make_app(cooper: Cooper, options: Options) -> FastAPI:
     """The server of a model; requests may change some of the options."""
-    app = FastAPI(title="COOPER", docs_url=None, redoc_url=None, openapi_url=None)
-    together, called = Together(cooper), cooper.name
+    together, called, reading = Together(cooper), cooper.name, asyncio.Semaphore(READING)
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        yield
+        together.close()
+
+    app = FastAPI(title="COOPER", docs_url=None, redoc_url=None, openapi_url=None, lifespan=lifespan)
 
     @app.get("/health")
     async def health() -> dict[str, str]:
@@ -113,8 +127,13 @@ def make_app(cooper: Cooper, options: Options) -> FastAPI:
                 raise Refused(404, f"there is no model {chat.model!r} here; this is {called}")
             how = chat.options(options)
             cooper.policy(how.mode)
-            prompt = await asyncio.to_thread(chat.prompt)  # a large picture takes a while to be read
-            return JSONResponse(_completion(await together.answer(prompt, how), called))
+            async with reading:
+                prompt = await asyncio.to_thread(chat.prompt)  # a large picture takes a while to be read
+            tokens = sum(len(cooper.sequencer.ids(one.text)) for one in prompt.segments if isinstance(one, Text))
+            if tokens > MAX_TOKENS:
+                raise Refused(400, f"a question has at most {MAX_TOKENS} tokens; this one has {tokens}")
+            answer = await _unless_gone(request, together.answer(prompt, how))
+            return JSONResponse(_completion(answer, called, tokens))
         except ValidationError as error:
             # content is text or a list, and neither fits: what is wrong deeper inside is what was meant
             told = max(error.errors(include_url=False), key=lambda one: len(one["loc"]))
@@ -125,8 +144,29 @@ def make_app(cooper: Cooper, options: Options) -> FastAPI:
             return _error(503, str(error))
         except ValueError as error:
             return _error(400, str(error))
+        except Exception as error:  # ours: it is told in the way that clients read, too
+            _LOG.exception("a request could not be answered")
+            return _error(500, f"{type(error).__name__}: {error}")
 
     return app
+
+
+async def _unless_gone(request: Request, answer: Coroutine[Any, Any, Answer]) -> Answer:
+    """The answer; raises `Refused`, and lets go of what waits, if whoever asked has left meanwhile."""
+
+    async def gone() -> None:
+        while (await request.receive())["type"] != "http.disconnect":
+            pass
+
+    answering, leaving = asyncio.ensure_future(answer), asyncio.ensure_future(gone())
+    try:
+        await asyncio.wait({answering, leaving}, return_when=asyncio.FIRST_COMPLETED)
+        if not answering.done():
+            raise Refused(499, "nobody waits for the answer any more")
+        return answering.result()
+    finally:
+        for one in (answering, leaving):
+            one.cancel()
 
 
 async def _body(request: Request) -> bytes:
@@ -150,7 +190,7 @@ def _content(url: str) -> bytes:
         raise Refused(400, f"the picture is broken base64 ({error})") from None
 
 
-def _completion(answer: Answer, model: str) -> dict[str, Any]:
+def _completion(answer: Answer, model: str, asked: int) -> dict[str, Any]:
     maps = [_png(answer.codes.view(drawing).image) for drawing in answer.trace.drawings]
     ended = "length" if answer.reason in ("length", "turns") else "stop"
     return {
@@ -158,6 +198,9 @@ def _completion(answer: Answer, model: str) -> dict[str, Any]:
         "choices": [
             {"index": 0, "message": {"role": "assistant", "content": answer.text}, "finish_reason": ended}
         ],
+        "usage": {
+            "prompt_tokens": asked, "completion_tokens": answer.tokens, "total_tokens": asked + answer.tokens,
+        },
         "cooper": answer.to_dict(maps),
     }  # fmt: skip
 

@@ -26,25 +26,40 @@ class _Waiting:
 
 
 class Together:
-    """Answers prompts of many callers, at most `batch` at once; at most `room` may wait. Used within one event loop."""
+    """Answers prompts of many callers, at most `batch` at once; at most `room` may wait, with at most `room_bytes` of
+    pictures. Used within one event loop."""
 
-    def __init__(self, cooper: Cooper, batch: int = 64, room: int = 1024):
-        self.cooper, self.batch, self.room = cooper, batch, room
+    def __init__(self, cooper: Cooper, batch: int = 64, room: int = 1024, room_bytes: int = 1 << 30):
+        self.cooper, self.batch, self.room, self.room_bytes = cooper, batch, room, room_bytes
         self._waiting: deque[_Waiting] = deque()
         # always the same thread, so that PyTorch knows its number of threads
         self._thread = ThreadPoolExecutor(1, "model")
         self._working: asyncio.Task[None] | None = None
+        self._closed = False
 
     async def answer(self, prompt: Trace, options: Options) -> Answer:
         """The answer, whoever else is answered with it. Raises `Busy` if too many wait, and ValueError as
         `Cooper.answer_many`."""
-        if len(self._waiting) >= self.room:
-            raise Busy(f"{len(self._waiting)} requests are waiting; try again later")
+        if self._closed:
+            raise Busy("the server is about to end")
+        there = [one for one in self._waiting if not one.answer.done()]
+        asked = [prompt, *(one.prompt for one in there)]
+        held = sum(picture.image.nbytes for one in asked for picture in one.pictures)
+        if len(there) >= self.room or (there and held > self.room_bytes):
+            raise Busy(f"{len(there)} requests are waiting; try again later")
         one = _Waiting(prompt, options, asyncio.get_running_loop().create_future())
         self._waiting.append(one)
         if self._working is None or self._working.done():
             self._working = asyncio.create_task(self._work())
         return await one.answer
+
+    def close(self) -> None:
+        """Answers nothing any more but what is being answered."""
+        self._closed = True
+        for one in self._waiting:
+            if not one.answer.done():
+                one.answer.set_exception(Busy("the server ends"))
+        self._thread.shutdown(wait=False, cancel_futures=True)
 
     async def _work(self) -> None:
         loop = asyncio.get_running_loop()

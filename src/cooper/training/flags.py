@@ -2,12 +2,14 @@
 
 A question is answered several times with maps and without. The rule is ours (the paper's is not public, method
 section 4): what is always right or always wrong has nothing to teach and is dropped; of the others, maps help if the
-mean score with them is higher by a threshold, and hurt if it is lower by as much.
+mean score with them is higher by a threshold, and by twice what chance explains (its standard error), and hurt if it is
+lower by as much. Where no map was drawn, none made a difference.
 """
 
 from __future__ import annotations
 
 import json
+import math
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -36,8 +38,8 @@ from cooper.training.rewards import Record
 class Flagging:
     """How questions are flagged."""
 
-    samples: int = 4
-    """Answers with maps, and as many without."""
+    samples: int = 8
+    """Answers with maps, and as many without. Of four, one that happens to differ would be a quarter."""
     tau: float = 0.2
     """How much the mean scores differ, at least, if maps help or hurt."""
     with_maps: str = "interleaved"
@@ -54,14 +56,19 @@ class Flagging:
             raise ValueError(f"{self.with_maps} must be a mode that draws maps, and {self.without} one that does not")
 
 
-def flag_of(with_maps: Sequence[float], without: Sequence[float], tau: float) -> Flag | None:
-    """The flag of a question with these scores (0..1), or None if it is always right or always wrong."""
+def flag_of(with_maps: Sequence[float], without: Sequence[float], tau: float, drew: bool = True) -> Flag | None:
+    """The flag of a question with these scores (0..1), or None if it is always right or always wrong. `drew`: whether a
+    map was drawn for any of the former."""
     scores = [*with_maps, *without]
     if min(scores) >= 1 or max(scores) <= 0:
         return None
+    if not drew:
+        return "boundary"
     gain = float(np.mean(with_maps) - np.mean(without))
+    error = math.sqrt(sum(float(np.var(group)) / max(len(group) - 1, 1) for group in (with_maps, without)))
     # 0.75 - 0.55 is a hair below 0.2
-    return "positive" if gain >= tau - 1e-9 else "negative" if gain <= -tau + 1e-9 else "boundary"
+    enough = max(tau, 2 * error) - 1e-9
+    return "positive" if gain >= enough else "negative" if gain <= -enough else "boundary"
 
 
 def flag_questions(
@@ -81,30 +88,33 @@ def flag_questions(
     for first in range(0, len(missing), at_once):
         part = missing[first : first + at_once]
         prompts = [Trace((Picture(scenes[a.index][1].rgb), Text(a.question.text))) for a in part]
-        with_maps, without = (
+        (with_maps, drew), (without, _) = (
             _scores(engine, prompts, part, mode, settings.samples) for mode in (settings.with_maps, settings.without)
         )
-        kept.add([_row(a, w, o, settings) for a, w, o in zip(part, with_maps, without, strict=True)])
+        kept.add([_row(*one, settings) for one in zip(part, with_maps, drew, without, strict=True)])
         on_progress("questions", len(asked) - len(missing) + first + len(part), len(asked))
     return Counter(str(row["flag"] or "dropped") for row in kept.rows.values())
 
 
 def _scores(
     engine: Engine, prompts: Sequence[Trace], asked: Sequence[Asked], mode: str, samples: int
-) -> list[list[float]]:
-    """Of every question, the score of each answer in that mode."""
+) -> tuple[list[list[float]], list[bool]]:
+    """Of every question, the score of each answer in that mode, and whether a map was drawn for any."""
     seeds = [a.seed * samples + k for a in asked for k in range(samples)]
     rollouts = engine.run(prompts, engine.sequencer.prompts.policy(mode), samples=samples, seeds=seeds)
-    groups = (rollouts[i : i + samples] for i in range(0, len(rollouts), samples))
-    return [
+    groups = [rollouts[i : i + samples] for i in range(0, len(rollouts), samples)]
+    scores = [
         [score_answer(a.question.kind, r.trace.answer, a.question.answer, a.question.value) for r in group]
         for a, group in zip(asked, groups, strict=True)
     ]
+    return scores, [any(r.trace.drawings for r in group) for group in groups]
 
 
-def _row(asked: Asked, with_maps: Sequence[float], without: Sequence[float], settings: Flagging) -> Row:
+def _row(
+    asked: Asked, with_maps: Sequence[float], drew: bool, without: Sequence[float], settings: Flagging
+) -> Row:  # fmt: skip
     question = asked.question
-    flag = flag_of(with_maps, without, settings.tau) or (None if settings.drop else "boundary")
+    flag = flag_of(with_maps, without, settings.tau, drew) or (None if settings.drop else "boundary")
     return {
         "seed": asked.seed, "task": question.task, "question": question.text, "answer": question.answer,
         "kind": question.kind, "value": question.value, "flag": flag,

@@ -60,7 +60,8 @@ def group_advantages(rewards: Float[Tensor, "G n"]) -> tuple[Float[Tensor, "G n"
     mean = rewards.nansum(dim=1, keepdim=True) / number.clamp(min=1)
     centred = rewards - mean
     deviation = (centred.square().nansum(dim=1, keepdim=True) / (number - 1).clamp(min=1)).sqrt()
-    spread = (centred.abs().nan_to_num() > 1e-8).any(dim=1)
+    # more than what rounding makes of equal rewards
+    spread = (centred.abs().nan_to_num() > 1e-6).any(dim=1)
     return centred / (deviation + 1e-4) * spread[:, None], spread
 
 

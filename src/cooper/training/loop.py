@@ -32,11 +32,14 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
+from cooper.files import new_file
 from cooper.training.muon import Muon
 from cooper.training.processes import Share, uninterrupted
 
 #: what an interrupted run goes on from, in its folder
 STATE = "state.safetensors"
+#: steps in a row without a finite gradient after which training has failed
+PATIENCE = 10
 M = TypeVar("M", bound=nn.Module)
 #: losses, and figures to log, whose gradients add up to one update
 Losses: TypeAlias = Iterable[tuple[Tensor, dict[str, float]]]
@@ -132,9 +135,29 @@ def _laid_out_like(p: Tensor, tensor: Tensor) -> Tensor:
     return torch.empty_like(p, dtype=tensor.dtype, requires_grad=False).copy_(tensor)
 
 
+def _cut(log: Path, step: int) -> None:
+    """Take the rows of later steps, which are to be made again, out of a log, and a last one that was cut off."""
+    if not log.exists():
+        return
+    kept = []
+    for line in log.read_text(encoding="utf-8").splitlines(keepends=True):
+        try:
+            if line.endswith("\n") and json.loads(line)["step"] <= step:
+                kept.append(line)
+        except (ValueError, KeyError, TypeError):
+            pass
+    with new_file(log) as file:
+        file.write_text("".join(kept), encoding="utf-8")
+
+
 def _means(rows: Sequence[dict[str, float]]) -> dict[str, float]:
     keys = dict.fromkeys(key for row in rows for key in row)
     return {key: float(np.mean([row[key] for row in rows if key in row])) for key in keys}
+
+
+def _rounded(figure: float) -> float | None:
+    """As JSON has it, which knows no infinity."""
+    return None if not math.isfinite(figure) else round(figure, 6) if isinstance(figure, float) else figure
 
 
 def _first(items: list[Any]) -> Any:
@@ -166,6 +189,8 @@ class Trainer(Generic[M]):
         self.optimisers = self._optimisers()
         self.share = Share.mine()
         self.step = 0
+        self._lost = 0
+        """Steps in a row whose gradients were no numbers."""
         self._whole = True
         """Whether weights, averages, optimisers and the number of the step belong together: not within an update."""
 
@@ -212,6 +237,8 @@ class Trainer(Generic[M]):
         first = self.share.rank == 0
         board = SummaryWriter(self.folder / "tensorboard") if first else None
         log_file = self.folder / "log.jsonl" if first else Path(os.devnull)
+        if first:
+            _cut(log_file, self.step)
         saved = began = time.monotonic()
         with Progress(*columns, disable=quiet or not first) as progress, log_file.open("a", buffering=1) as log:
             bar = progress.add_task(
@@ -222,7 +249,7 @@ class Trainer(Generic[M]):
                     figures = self.update(batch)
                     row = {"step": self.step, "seconds": round(time.monotonic() - began, 2), **figures}
                     began = time.monotonic()
-                    rounded = {k: round(v, 6) if isinstance(v, float) else v for k, v in row.items()}
+                    rounded = {k: _rounded(v) for k, v in row.items()}
                     log.write(json.dumps(rounded) + "\n")
                     for name, value in figures.items():
                         if board is not None:
@@ -243,21 +270,25 @@ class Trainer(Generic[M]):
                     board.close()
 
     def update(self, batch: Any) -> dict[str, float]:
-        """One step: all updates that the batch is good for. Figures are means over its losses."""
+        """One step: all updates that the batch is good for. Figures are means over its losses; "update_seconds" are
+        those of all updates, without what comes before the first."""
         rows: list[dict[str, float]] = []
         updates = iter(self.stage.updates(self.compute, batch))
         losses = next(updates, None)
+        seconds = 0.0
         while losses is not None:
+            began = time.perf_counter()
             part, norm = self.gradients(losses)
             # a step of one update is then always either made or not, and kept when training is interrupted
             with uninterrupted():
                 self._whole = False
                 self.descend(norm)
+                seconds += time.perf_counter() - began
                 losses = next(updates, None)
                 self._whole = losses is None
                 self.step += self._whole
             rows += [{"grad_norm": norm, **row} for row in part]
-        return _means(rows)
+        return {**_means(rows), "update_seconds": seconds}
 
     def gradients(self, losses: Losses) -> tuple[list[dict[str, float]], float]:
         """The figures of each loss, and the norm of the gradients, which are clipped."""
@@ -282,7 +313,13 @@ class Trainer(Generic[M]):
         return [{"loss": total, **figures} for figures in rows], norm
 
     def descend(self, norm: float) -> None:
-        """One update of the weights, of their average, and of what computes."""
+        """One update of the weights, of their average, and of what computes. Gradients that are no numbers change
+        nothing; raises ValueError after `PATIENCE` of them in a row."""
+        self._lost = 0 if math.isfinite(norm) else self._lost + 1
+        if self._lost >= PATIENCE:
+            raise ValueError(
+                f"{self.stage.name}: {PATIENCE} steps in a row had gradients that are no numbers; a lower rate may help"
+            )
         if math.isfinite(norm):
             for optimiser in self.optimisers:
                 optimiser.step()

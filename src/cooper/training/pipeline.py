@@ -101,17 +101,18 @@ def _stages(space: Workspace, recipe: Recipe, last: str, quiet: bool) -> None:
         else:
             questions = flag(space, recipe, recipe.reinforced_on, path, quiet)
             train_reinforcement(name, model, space, settings, questions, quiet)
-        _keep(model, space, name)
+        _keep(model, space, name, isinstance(settings, Reinforcement))
 
 
-def _keep(model: UnifiedModel, space: Workspace, name: str) -> None:
+def _keep(model: UnifiedModel, space: Workspace, name: str, reinforced: bool = False) -> None:
     """Write the model as it is after a stage, unless that is done; more steps than before make another one."""
     tokenizer, out = tokenizer_of(space, model.config), space.model(name)
     made, trained = out / "model.safetensors", space.stage(name) / "state.safetensors"
 
     def keep() -> None:
         if not made.exists() or made.stat().st_mtime_ns < trained.stat().st_mtime_ns:
-            save_native(model, tokenizer, out, torch.bfloat16)
+            # what reinforcement changes is often less than bf16 can show
+            save_native(model, tokenizer, out, None if reinforced else torch.bfloat16)
 
     once(keep)
 

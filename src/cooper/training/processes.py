@@ -59,14 +59,9 @@ def run_in(processes: int, folder: Path, work: Callable[..., object], *args: Any
     disk according to any of them, or to the workers that read their data, is a ValueError, ImportError or OSError here,
     too. One that is killed had too little memory: it is a MemoryError.
     """
-    folder.mkdir(parents=True, exist_ok=True)
     try:
-        with FileLock(folder / ".lock", blocking=False):
+        with held(folder):
             _run(processes, folder, work, *args, quiet=quiet)
-    except Timeout:
-        raise ValueError(
-            f"another process is training in {folder}; wait for it, stop it, or choose another folder"
-        ) from None
     except ProcessExitedException as error:
         if error.signal_name == "SIGKILL":
             raise MemoryError(str(error)) from None
@@ -80,6 +75,23 @@ def run_in(processes: int, folder: Path, work: Callable[..., object], *args: Any
             if before and mistake and isinstance(kind, type) and issubclass(kind, plain):
                 raise plain(mistake[2]) from None
         raise
+
+
+@contextmanager
+def held(folder: Path) -> Iterator[None]:
+    """A folder, which is made, and which others are kept out of meanwhile (ValueError)."""
+    folder.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(folder / ".lock", blocking=False)
+    try:
+        lock.acquire()
+    except Timeout:
+        raise ValueError(
+            f"another process is training in {folder}; wait for it, stop it, or choose another folder"
+        ) from None
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 def _run(processes: int, folder: Path, work: Callable[..., object], *args: Any, quiet: bool) -> None:

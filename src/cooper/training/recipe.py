@@ -173,10 +173,10 @@ BAGEL_7B = Recipe(
     unified={
         # flow loss alone
         "perception": StageSettings(
-            Mix(maps=1.0, questions=False), _PUBLISHED, point_weight=0.0, trains_vision=False, seed=21
+            Mix(maps=1.0, questions=False, spread=1.0), _PUBLISHED, point_weight=0.0, trains_vision=False, seed=21
         ),
         "interleaved": StageSettings(
-            Mix(tokens=10_240, modes=(("interleaved", 1.0),)), replace(_PUBLISHED, steps=300, warmup=30),
+            Mix(tokens=10_240, modes=(("interleaved", 1.0),), spread=1.0), replace(_PUBLISHED, steps=300, warmup=30),
             point_weight=0.0, scenes=2000, drawn=True, balanced=True, trains_vision=False, seed=31, after="perception",
         ),
     },

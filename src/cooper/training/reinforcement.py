@@ -209,7 +209,7 @@ class ReinforcementStage(Stage[UnifiedModel]):
     def losses(self, model: UnifiedModel, groups: Sequence[Group], figures: dict[str, float]) -> Losses:
         """One pass over the rollouts, some questions at a time; their losses add up to that of all. So do those of
         several processes, on average, though one may have more to learn from than another."""
-        began, objective = time.perf_counter(), self.settings.objective
+        objective = self.settings.objective
         weights = [self._weight(g) for g in groups]
         whole = sum(gathered(weights)) / Share.mine().world
         if not sum(weights):
@@ -234,7 +234,6 @@ class ReinforcementStage(Stage[UnifiedModel]):
             yield outcome.loss * share, {
                 **figures, "entropy": entropy, "clip_share": outcome.clip_share, "kl": outcome.kl,
                 "log_p_difference": ratio,
-                "update_seconds": time.perf_counter() - began,
             }  # fmt: skip
 
     def _weight(self, group: Group) -> int:

@@ -64,6 +64,8 @@ class Mix:
     asked: int | None = None
     """So many spatial questions are known of each scene that has spatial answers, always the same, and nothing spatial
     besides. None: all questions, lists and captions."""
+    general: int | None = None
+    """Most questions a row that are not spatial. None: as many as find room."""
     caption: float = 0.0
     """Share of the rows with a caption; only rows without a system prompt have what follows, too."""
     grounded: int = 0
@@ -255,6 +257,9 @@ class SceneRows:
                 traces.append(start + segments_of(turns, one.question, policy, cached, target))
         questions = [q for q in ask_all(scene, view, rng) if everything or q.task in GENERAL] if mix.questions else []
         known = self._known(scene, view) if mix.questions and answered and not everything else []
+        if mix.general is not None:
+            general = self._chosen([q for q in questions if q.task in GENERAL], rng)[: mix.general]
+            questions = [q for q in questions if q.task not in GENERAL] + general
         for asked in (*self._chosen(known, rng), *self._chosen(questions, rng)):
             target = rng.random() < mix.traced_targets
             traces.append(start + worked(scene, view, asked, policy, cached, target))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from cooper.evaluation.extraction import answer_in
+from cooper.evaluation.extraction import answer_in, final_text
 from cooper.evaluation.grading import grade
 from cooper.evaluation.items import options_in
 from cooper.evaluation.judge import Claim
@@ -15,7 +15,9 @@ from cooper.training.rewards.record import Record
 def answer_reward(
     trace: Trace, record: Record, tolerance: float | None = None, verdict: bool | None = None
 ) -> float:
-    """0..1 for what the last turn answers; for the whole turn if it has no `<answer>`, as in the paper.
+    """0..1 for what the last turn answers. Without `<answer>` a judge reads the whole turn, as in the paper. Rules find
+    there what evaluation finds, or else the first number of a thought would be paid for: in benchmarks' kinds what
+    stands outside of thoughts, in the synthetic world's nothing.
 
     Words, counts, letters, yes and no are right or wrong; numbers are graded by mean relative accuracy. So are lengths
     in metres, or, with a `tolerance`, they are right if their relative error is at most that. Of a judged question the
@@ -28,7 +30,10 @@ def answer_reward(
     if record.kind == "judged":
         return float("nan") if verdict is None else float(verdict)
     if record.kind == "choice" or record.kind == "yes_no" or record.kind == "number":
-        return grade(record.kind, answer_in(record.kind, given, options_in(record.question)), record.answer)
+        text = final_text(trace.turns)
+        return grade(record.kind, answer_in(record.kind, text, options_in(record.question)), record.answer)
+    if trace.answer is None:
+        return 0.0
     if record.kind != "metres" or tolerance is None:
         return score_answer(record.kind, given, record.answer, record.value)
     number, true = parse_number(given), record.value
