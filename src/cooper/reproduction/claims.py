@@ -104,7 +104,7 @@ def findings(answers: Mapping[str, Answers]) -> list[Finding]:
     for needed, make in (
         (("COOPER", *BASES), _gain), (("AMG direct", *BASES), _stage_1), (("COOPER", *BASES), _general),
         (("COOPER", "RE", *BASES), _against_re), (("COOPER", "RE from base", "base"), _against_re_from_base),
-        (("COOPER", "PE", *BASES), _against_pe), (("COOPER",), _adaptive),
+        (("COOPER", "PE", *BASES), _against_pe), (("COOPER", "SFT only"), _adaptive),
         (("COOPER", "other maps", "asked to think", "true maps"), _map_is_used),
         (("COOPER", "SFT only", "COOPER, sampled", "SFT only, sampled"), _reinforced),
     ):  # fmt: skip
@@ -177,13 +177,18 @@ def _told(gains: tuple[Figure, Figure]) -> str:
 
 
 def _adaptive(a: Mapping[str, Answers]) -> Finding:
-    cooper = a["COOPER"]
-    depth, objects = share_calling(cooper, DISTANCES, "depth"), share_calling(cooper, ("counting",), "segmentation")
-    general = share_calling(cooper, GENERAL)
+    (depth, objects, general), taught = (
+        (
+            share_calling(of, DISTANCES, "depth"), share_calling(of, ("counting",), "segmentation"),
+            share_calling(of, GENERAL),
+        )
+        for of in (a["COOPER"], a["SFT only"])
+    )  # fmt: skip
     return Finding(
         "adaptivity", "depth for distance, segmentation for counting, none otherwise",
         "at least 80 % depth for distances, at least 80 % segmentation for counting, at most 15 % of general questions",
-        f"{depth:.0%} depth for distances, {objects:.0%} segmentation for counting, {general:.0%} of general questions",
+        f"{depth:.0%} depth for distances, {objects:.0%} segmentation for counting, {general:.0%} of general questions "
+        f"(SFT only, as its traces taught it: {taught[0]:.0%}, {taught[1]:.0%}, {taught[2]:.0%})",
         depth >= 0.8 and objects >= 0.8 and general <= 0.15,
     )  # fmt: skip
 
