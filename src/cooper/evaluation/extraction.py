@@ -50,8 +50,7 @@ _DENIED = re.compile(
 )
 
 _RIGHT = r"\s+(?:is|was|must be)\s+(?:(?:the|my)\s+)?(?:correct|right|best|answer|choice)\b"
-# An option's letter where it can be nothing else: not the A of "A ball" or "A-frame", nor the E of "E.g.", nor that of
-# "I think A is far", which says something of A.
+# An option's letter where it can be nothing else: not the A of "A ball" or "A-frame", nor the E of "E.g.".
 _AFTER = rf"(?=\s*(?:$|[):\n]|\.(?!\w\.))|\s+[-\u2013]\s|\s+(?:because|since|as)\b|{_RIGHT}%s)"
 _NAMED = rf"\(?(?P<letter>[A-H]){_AFTER}|\((?P<small>[a-h])\)"
 _FIRST = re.compile(
@@ -61,7 +60,7 @@ _OF_CUE = _NAMED % r"|\s*[,;!?\"']|\s+(?:or|and)\b|(?<!A)\s%s" + r"|(?P<last>[a-
 _SURELY = r"(?i:(?:(?:most|very)\s+)?(?!unlikely\b|hardly\b)[a-z]+ly\b[\s,]*)?"
 _IS = rf"(?i:\s+(?:is|was|would be|should be|must be)\b)?\s*[:=]?\s*{_SURELY}"
 _OPTION = r"(?i:(?:the\s+)?(?:option|choice|letter)\b)?[\s\"']*"
-# "B, because option C is ..": said of one letter, not of the next
+# "I think C is far", "option C is far": something is said of C
 _NOT_OF = r"(?!is\b|was\b|looks\b|seems\b)"
 #: What says which letter is chosen, the plainest first: the last of the plainest counts, models change their minds.
 _CUES = (
