@@ -5,7 +5,7 @@ PYTHON ?= python3
 VENV ?= .venv
 # The release that is tested. It is installed first, by itself, so that nothing else chooses a build of PyTorch. On Linux
 # the plain package index gives the CUDA build, several GB; for the CPU build name PyTorch's own index of CPU wheels:
-#     make setup PIP_ARGS="--extra-index-url <PyTorch's CPU wheel index>"
+#     make setup PIP_ARGS="--extra-index-url INDEX"
 TORCH ?= torch==2.13.0
 # Anything more for every `pip install`.
 PIP_ARGS ?=

@@ -361,10 +361,10 @@ def test_pages_go_where_they_are_wanted(cooper: Cooper, write: Write, model: str
 def test_a_chain_lies_alone_in_its_folder(cooper: Cooper, write: Write, model: str, place: Path) -> None:
     write(DRAW, SEGMENT, ANSWER)
     assert cooper("ask", "room.png", QUESTION, "--model", model, "--out", "chain").code == 0
-    (place / "chain/mine.png").write_bytes(b"kept")
+    (place / "chain/10-mine.png").write_bytes(b"kept")
     write(ANSWER)
     assert cooper("ask", "room.png", QUESTION, "--model", model, "--out", "chain").code == 0
-    assert files(place / "chain") == ["01-picture.png", "mine.png", "trace.json"]
+    assert files(place / "chain") == ["01-picture.png", "10-mine.png", "trace.json"]
 
 
 def test_a_map_goes_into_a_folder_that_is_there(cooper: Cooper, model: str, place: Path) -> None:

@@ -187,6 +187,7 @@ def test_broken_rows_of_questions(folder: Path) -> None:
         ({"answer": ["a"]}, "this row has list"), ({"image": "b.png"}, "b.png does not exist"),
         ({"image": 3}, "picture is int"), ({"answer": float("nan")}, "it has no answer or"),
         ({"answer": float("inf")}, "or no number"), ({"answer": "<answer> </answer>"}, "its answer is empty"),
+        ({"answer": "\\boxed{}"}, "its answer is empty"),
     )  # fmt: skip
     reader = QuestionRows(table(folder, *(whole | change for change, _ in wrong)))
     for i, (_, why) in enumerate(wrong):

@@ -38,6 +38,15 @@ def test_eight_bits_are_one_percent_off(shape: tuple[int, ...], bias: bool) -> N
     assert 0 < (close - exact).norm() / exact.norm() < 0.02
 
 
+def test_eight_bits_are_multiplied_block_by_block(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Many tokens: what the bits stand for is never there as a whole."""
+    linear, x = nn.Linear(96, 200).requires_grad_(False), torch.randn(70, 96)
+    eight = Int8Linear(linear)
+    whole = eight(x)
+    monkeypatch.setattr(quantised, "_outputs", lambda inputs: 64)
+    assert torch.allclose(eight(x), whole, atol=1e-5) and whole.shape == (70, 200)
+
+
 @pytest.mark.parametrize("precision", PRECISIONS)
 def test_whole_chains_work_in_every_precision(precision: Precision) -> None:
     model = put_in(copy.deepcopy(FP32), precision)

@@ -24,6 +24,7 @@ Layout: TypeAlias = Literal["native", "released"]
 #: told how many bytes of how many are written
 OnProgress: TypeAlias = Callable[[int, int], object]
 
+
 def convert(
     found: Checkpoint, folder: Path, to: Layout, dtype: torch.dtype | None = None, shard_bytes: int | None = None,
     on_progress: OnProgress = lambda *_: None,

@@ -85,8 +85,7 @@ class Ask(WithModel):
         answer = self._silent(picture) if self.json else self._shown(picture)
         maps: list[str | None] = []
         if self.out is not None:
-            # of a chain that was kept there before, nothing stays beside this one
-            with new_folder(self.out, ("[0-9][0-9]-*.png", "[0-9][0-9]-*.npy")) as folder:
+            with new_folder(self.out, chain_in(self.out)) as folder:  # an earlier chain's maps are none of this one's
                 maps += [str(self.out / name) for name in save_chain(answer.trace, answer.codes, folder)]
         if self.html is not None:
             with new_file(self.html) as file:
@@ -157,6 +156,21 @@ class Ask(WithModel):
         title = "standard input" if self.picture == "-" else Path(self.picture).name
         title = title.encode("utf-8", "replace").decode()  # names of files need not be text
         return trace_page(answer.trace, title=title, maps=answer.codes.view)
+
+
+def chain_in(folder: Path) -> list[str]:
+    """The names of the images that `save_chain` wrote to a folder; none if it holds no chain."""
+    from cooper.trace import Drawing, Text, Trace
+
+    try:
+        segments = Trace.load(folder).segments
+    except ValueError:
+        return []
+    stems = [
+        f"{i:02d}-{segment.modality if isinstance(segment, Drawing) else 'picture'}"
+        for i, segment in enumerate(segments) if not isinstance(segment, Text)
+    ]  # fmt: skip
+    return [stem + end for stem in stems for end in (".png", "-drawn.png", "-view.png", ".npy", ".latent.npy")]
 
 
 def save_chain(trace: Trace, codes: MapCodes, folder: Path) -> list[str]:

@@ -18,8 +18,9 @@ def check_file(path: Path, option: str = "--out", reads: str | Path | None = Non
     """Raises ValueError unless a file can be written at `path`, and that file is not the one that is read."""
     if path.is_dir():
         raise ValueError(f"{path} is a folder; {option} names a file")
-    system = path.absolute().is_relative_to("/dev") or path.absolute().is_relative_to("/proc")
-    if system or (path.exists() and not path.is_file()):  # /dev/stdout may be a link to an ordinary file
+    # /dev/stdout may be a link to an ordinary file
+    system = path.absolute().parent in (Path("/dev"), Path("/dev/fd")) or path.absolute().is_relative_to("/proc")
+    if system or (path.exists() and not path.is_file()):
         raise ValueError(f"{path} is not an ordinary file; {option} names one to write")
     if reads and path.exists() and os.path.exists(reads) and path.samefile(reads):
         raise ValueError(f"{option} {path} would overwrite what is read; give another name")

@@ -42,8 +42,8 @@ class QuestionRows(TableReader[QuestionExample]):
             question = asked(question)
         except ValueError as error:
             raise BadRow(where, error) from None
-        inside = answer_of(answer)  # some solutions are whole turns, or boxed
-        answer = (inside if inside is not None else boxed_in(answer) or answer).strip()
+        # some solutions are whole turns, or boxed
+        answer = next(text for text in (answer_of(answer), boxed_in(answer), answer) if text is not None).strip()
         if not answer or answer in ("inf", "-inf"):
             raise BadRow(where, "its answer is empty, or no number; leave the row out")
         picture = picture_in(row, self.fields.picture, self.pictures, where)

@@ -36,9 +36,8 @@ def answer_all(
     """The rows that answer the questions, in their order; only those that `answers` does not hold yet are asked.
 
     An answer is kept as soon as it is there. The noise of a question's maps comes from `seed` and its number among all
-    of the benchmark's. Questions whose picture cannot be read have no row,
-    and are counted in `questions.broken`. Raises ValueError if `answers` holds answers to other questions of the same
-    numbers.
+    of the benchmark's. Questions whose picture cannot be read have no row, and are counted in `questions.broken`.
+    Raises ValueError if `answers` holds answers to other questions of the same numbers.
     """
     for item in questions.items:
         row = answers.rows.get(item.index)

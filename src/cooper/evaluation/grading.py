@@ -47,18 +47,18 @@ def check_number(truth: str, positive: bool = False) -> str:
     return truth
 
 
-def with_unit(truth: str, question: str) -> str:
-    """A true number with the unit that its question asks for ("in centimeters"), if it has none itself."""
-    found, asked = parse_number(truth), _ASKED.findall(question)
-    return f"{truth} {asked[-1]}" if found is not None and found[1] is None and asked else truth
-
-
 #: Whole names only: "in" is mostly a preposition.
 _ASKED = re.compile(
     r"\b(?:in|measured in|units?(?: is|:| of)?)\s+\(?"
     r"((?:(?:centi|deci|milli|kilo)?met(?:er|re)s?|inch(?:es)?|feet|foot|yards?|miles?))\b",
     re.IGNORECASE,
 )
+
+
+def with_unit(truth: str, question: str) -> str:
+    """A true number with the unit that its question asks for ("in centimeters"), if it has none itself."""
+    found, asked = parse_number(truth), _ASKED.findall(question)
+    return f"{truth} {asked[-1]}" if found is not None and found[1] is None and asked else truth
 
 
 def _comparable(answer: str, truth: str) -> tuple[float, float]:

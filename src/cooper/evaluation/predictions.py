@@ -35,12 +35,12 @@ class Predictions:
         if path is None or not path.exists():
             return
         text = path.read_text(encoding="utf-8")
-        whole = text[: text.rfind("\n") + 1]
-        last = text[len(whole) :]
-        if last and (_is_json(last) or (not whole and not last.startswith('{"'))):
-            whole = f"{text}\n"  # it was not cut off: it is a row, or the file is something else
-        for number, line in enumerate(whole.split("\n")[:-1], 1):
+        lines = whole_lines(text)
+        if not lines and text and not text.startswith('{"'):
+            lines = [text]  # no beginning of a row: the file is something else
+        for number, line in enumerate(lines, 1):
             self._take(line, number)
+        whole = "".join(f"{line}\n" for line in lines)
         if whole != text:
             temporary = path.with_name(path.name + ".tmp")
             temporary.write_text(whole, encoding="utf-8")
@@ -68,12 +68,14 @@ class Predictions:
                     file.writelines(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
 
 
-def _is_json(line: str) -> bool:
+def whole_lines(text: str) -> list[str]:
+    """The lines of a JSON Lines file, without a last one that was cut off: one that does not end and is not JSON."""
+    *lines, last = text.split("\n")
     try:
-        json.loads(line)
+        json.loads(last)
     except ValueError:
-        return False
-    return True
+        return lines
+    return [*lines, last]
 
 
 def fingerprint(model: nn.Module) -> str:

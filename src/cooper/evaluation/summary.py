@@ -13,7 +13,7 @@ from cooper.evaluation.clusters import mean_of_means
 from cooper.evaluation.extraction import answer_in, final_text
 from cooper.evaluation.items import LETTERS, NUMBERS, Kind
 from cooper.evaluation.judge import Claim, Judge
-from cooper.evaluation.predictions import Row
+from cooper.evaluation.predictions import Row, whole_lines
 from cooper.quantities import parse_number
 
 #: What rows of one run share, and a summary tells.
@@ -33,8 +33,7 @@ def load_answers(path: Path) -> list[Row]:
     """
     rows: list[Row] = []
     lines: dict[str, int] = {}
-    *whole, last = path.read_text(encoding="utf-8").split("\n")
-    for number, line in enumerate((*whole, last) if _whole(last) else whole, 1):
+    for number, line in enumerate(whole_lines(path.read_text(encoding="utf-8")), 1):
         try:
             row = json.loads(line)
             known = row["benchmark"] in BENCHMARKS and {*RUN} <= row.keys() and _typed(row)
@@ -57,14 +56,6 @@ def load_answers(path: Path) -> list[Row]:
     if not rows:
         raise ValueError(f"{path} holds no answers")
     return rows
-
-
-def _whole(line: str) -> bool:
-    """Whether a last line, without an end of line, was not cut off."""
-    try:
-        return isinstance(json.loads(line), dict)
-    except json.JSONDecodeError:
-        return False
 
 
 def _typed(row: Row) -> bool:

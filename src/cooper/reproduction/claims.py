@@ -177,13 +177,11 @@ def _told(gains: tuple[Figure, Figure]) -> str:
 
 
 def _adaptive(a: Mapping[str, Answers]) -> Finding:
-    (depth, objects, general), taught = (
-        (
-            share_calling(of, DISTANCES, "depth"), share_calling(of, ("counting",), "segmentation"),
-            share_calling(of, GENERAL),
-        )
-        for of in (a["COOPER"], a["SFT only"])
-    )  # fmt: skip
+    def shares(of: Answers) -> tuple[float, float, float]:
+        objects = share_calling(of, ("counting",), "segmentation")
+        return share_calling(of, DISTANCES, "depth"), objects, share_calling(of, GENERAL)
+
+    (depth, objects, general), taught = shares(a["COOPER"]), shares(a["SFT only"])
     return Finding(
         "adaptivity", "depth for distance, segmentation for counting, none otherwise",
         "at least 80 % depth for distances, at least 80 % segmentation for counting, at most 15 % of general questions",

@@ -107,7 +107,7 @@ def _stages(space: Workspace, recipe: Recipe, last: str, quiet: bool) -> None:
 def _keep(model: UnifiedModel, space: Workspace, name: str, reinforced: bool = False) -> None:
     """Write the model as it is after a stage, unless that is done; more steps than before make another one."""
     tokenizer, out = tokenizer_of(space, model.config), space.model(name)
-    made, trained = out / "model.safetensors", space.stage(name) / "state.safetensors"
+    made, trained = out / "model.safetensors", space.stage(name) / STATE
 
     def keep() -> None:
         if not made.exists() or made.stat().st_mtime_ns < trained.stat().st_mtime_ns:
@@ -256,8 +256,6 @@ def claim(folder: Path, settings: StageOfModel, *more: object) -> None:
         trained = any((folder / name).exists() for name in (STATE, "model"))
         if trained and path.exists() and path.read_text(encoding="utf-8") != what:
             raise ValueError(f"{folder} was begun with other settings or data; choose another --run, or delete it")
-        if not trained:
-            (folder / "log.jsonl").unlink(missing_ok=True)
         folder.mkdir(parents=True, exist_ok=True)
         path.write_text(what, encoding="utf-8")
 
