@@ -17,6 +17,7 @@ from cooper.checkpoints.convert import convert
 from cooper.checkpoints.native import save_native
 from cooper.cli import main
 from cooper.modalities import modality
+from cooper.modalities.codes import RELEASED as RELEASED_CODES
 from cooper.prompts import FILE, Prompts, WordingWarning, load_prompts, prompts_in
 
 # made up here; what a release's file might look like
@@ -91,6 +92,34 @@ def test_a_text_is_what_was_assigned_last_where_it_is_used(tmp_path: Path) -> No
             prompts_in(path, {"text": gone})
 
 
+@pytest.mark.parametrize(
+    ("text", "known"),
+    [
+        ('A = "x"\nB = f"{A} and {A!s:>3}"\nC = A + "y"\nD = f"{A}z"', {"A": "x", "C": "xy", "D": "xz"}),
+        ('A = "x"\ndef f():\n    B = A + "y"\n    A = "z"', {"A": "x", "B": "xy", "f.A": "z"}),
+        ('A = "x"\nA, B = "y", 1', {}), ('A = "x"\nfor A in "y": pass', {}), ('A = "x"\ndel A', {}),
+        ('A = "x"\nimport a.b as A', {}), ('A = "x"\nwith open() as A:\n    B = "y"', {"B": "y"}),
+        ('A = "x"\nif later: A = "y"', {}), ('if later: A = "x"\nelse: A = "x"', {"A": "x"}),
+        ('if later: A = "x"\nelif now: A = "y"\nelse: B = "z"', {"B": "z"}),
+        ('try:\n    A = "x"\nexcept E:\n    A = "y"\nfinally:\n    B = "z"', {"B": "z"}),
+        ('while later:\n    A = "x"', {"A": "x"}), ('match later:\n    case 1:\n        A = "x"', {"A": "x"}),
+        ('A = "x"\nA += "y"\nB = {"k": A}', {"A": "xy", "B.k": "xy"}),
+        ('\ufeffA = "x"', {"A": "x"}), ('# -*- coding: latin-1 -*-\nA = "\u00fc"', {"A": "\u00fc"}),
+    ],
+)  # fmt: skip
+def test_texts_whose_value_is_known(tmp_path: Path, text: str, known: dict[str, str]) -> None:
+    path = tmp_path / "release.py"
+    path.write_bytes(text.encode("latin-1" if "latin-1" in text else "utf-8"))
+    with pytest.raises(ValueError) as error:
+        prompts_in(path, {"text": "NOWHERE"})
+    assert str(error.value).endswith(f"gives no text the name NOWHERE; it has {', '.join(known) or 'none'}")
+    for name, held in known.items():
+        with pytest.raises(ValueError, match="0 texts that could be the system prompt"):
+            prompts_in(path, {"text": name})
+        whats = ("text", "system", "reflection", "depth", "segmentation")
+        assert prompts_in(path, dict.fromkeys(whats, name)).system["text"] == held
+
+
 def test_a_mode_without_words_is_told() -> None:
     words = Prompts({"interleaved": "Think."}, "Look.")
     with pytest.warns(WordingWarning, match="the mode text has no words in prompts.json.*--text NAME"):
@@ -145,13 +174,16 @@ def test_other_files_are_no_prompts(tmp_path: Path, text: str) -> None:
 
 
 def test_who_is_addressed_in_other_words_is_told_so(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    save_native(random_model(codes=RELEASED_CODES), tokenizer(), tmp_path / "theirs", torch.float32)
     save_native(random_model(), tokenizer(), tmp_path / "own", torch.float32)
-    convert(find(tmp_path / "own"), tmp_path / "theirs", "released")
+    convert(find(tmp_path / "own"), tmp_path / "released", "released")
     Image.new("RGB", (64, 64)).save(tmp_path / "room.png")
     argv = ["ask", str(tmp_path / "room.png"), "How many?", "--mode", "direct", "--model", str(tmp_path / "theirs")]
     assert main(argv) == 0
     told = capsys.readouterr().err
     assert told.startswith(f"cooper: note: {tmp_path / 'theirs'} has no prompts.json: it is addressed")
+    # whatever the layout
+    assert main([*argv[:-1], str(tmp_path / "released")]) == 0 and "note" not in capsys.readouterr().err
     Prompts({"interleaved": "Think."}, "Look.").save(tmp_path / "theirs" / FILE)
     assert main(argv) == 0 and "note" not in capsys.readouterr().err
 

@@ -21,11 +21,11 @@ from cooper.checkpoints.native import save_native
 from cooper.hardware import check_device
 from cooper.images import ImageSource, load_image
 from cooper.inference.engine import Engine, Event, Finished, Rollout, Settings
-from cooper.inference.flow import RELEASED
+from cooper.inference.flow import RELEASED, on_demand
 from cooper.inference.sampler import Sampling
 from cooper.modalities import MapCodes, MapView, Modality
 from cooper.modalities.codes import RELEASED as RELEASED_CODES
-from cooper.model.config import Precision
+from cooper.model.config import FlowSettings, Precision
 from cooper.model.precision import check_precision, quantised
 from cooper.model.unified import UnifiedModel
 from cooper.policy import Policy
@@ -166,7 +166,7 @@ class Cooper:
         found = find(source, base)
         path = found.file(PROMPTS_FILE) if prompts is None else Path(prompts)
         words = Prompts() if path is None else load_prompts(path)
-        if path is None and found.family == "released":
+        if path is None and found.published:
             warnings.warn(
                 f"{source} has no {PROMPTS_FILE}: it is addressed in the tiny model's words, which it was not trained "
                 "with. Make the file from your copy of the release: cooper prompts import FILE.py",
@@ -179,7 +179,8 @@ class Cooper:
             config = replace(config, maps_through="vision", flow=RELEASED)
         adapters = None if adapter is None else Adapters(adapter)
         model = replace(found, config=config).load(precision, adapters, where)
-        return cls(model, Sequencer(tokenizer, config, words), str(source), found)
+        name = str(source) if adapter is None else f"{source} + {adapter}"
+        return cls(model, Sequencer(tokenizer, config, words), name, found)
 
     from_pretrained = load
 
@@ -195,6 +196,8 @@ class Cooper:
             config = replace(config, maps_through=stored.config.maps_through, flow=stored.config.flow)
         exact = stored.tensor if rounded and stored is not None else None
         save_native(self.model, self.sequencer.tokenizer, folder, None, shard_bytes, prompts, config, exact)
+        if stored is not None and Path(folder).resolve() in {one.resolve() for one in stored.folders}:
+            self._stored = find(folder)  # what it was loaded from is no more
 
     def push_to_hub(self, name: str, private: bool = False) -> str:
         """Save the model and upload it to the hub as `OWNER/NAME`; returns its address. Raises ValueError if the hub
@@ -258,7 +261,7 @@ class Cooper:
         if name not in self.model.config.modalities:
             raise ValueError(f"{self.name} does not draw {name!r}; it draws {', '.join(self.model.config.modalities)}")
         picture = load_image(image)
-        engine = Engine(self.model, self.sequencer, self._settings(options))
+        engine = Engine(self.model, self.sequencer, self._settings(options, on_demand(self.model.config.flow)))
         drawing = engine.draw([picture], name, seeds=[options.seed])[0]
         kind = self.model.config.codes.modality(name)
         values = kind.to_values(drawing.image)
@@ -268,8 +271,8 @@ class Cooper:
         resized = np.asarray(Image.fromarray(values).resize((width, height), how))
         return Map(name, resized, kind.unit, kind.view(drawing.image), kind)
 
-    def _settings(self, options: Options) -> Settings:
-        flow = self.model.config.flow
+    def _settings(self, options: Options, flow: FlowSettings | None = None) -> Settings:
+        flow = flow or self.model.config.flow
         if options.flow_steps is not None:
             flow = replace(flow, time_points=options.flow_steps + 1)
         if options.guidance is not None:

@@ -11,9 +11,10 @@ import hashlib
 import json
 import re
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
+from typing import TypeAlias
 
 from cooper.files import new_file
 from cooper.modalities import Modality, modality
@@ -47,7 +48,8 @@ class Prompts:
                 f"their name to cooper prompts import --{mode} NAME",
                 WordingWarning, stacklevel=3,
             )  # fmt: skip
-        return replace(way, system=self.system.get(mode, way.system), reflection=self.reflection or way.reflection)
+        reflection = way.reflection if self.reflection is None else self.reflection
+        return replace(way, system=self.system.get(mode, way.system), reflection=reflection)
 
     def call(self, kind: Modality) -> str:
         """The text that calls for a map."""
@@ -67,11 +69,15 @@ def load_prompts(path: str | Path) -> Prompts:
     """What `Prompts.save` wrote. Raises ValueError if the file is something else."""
     path = Path(path)
     try:
-        data = json.loads(path.read_text(encoding="utf-8"))
+        data = json.loads(path.read_text(encoding="utf-8-sig"))
         made = Prompts(**data)
+        if not (isinstance(made.system, dict) and isinstance(made.orders, dict)):
+            raise TypeError("system and orders are texts by name")
         texts = [*made.system.values(), *made.orders.values(), made.reflection or ""]
         if not all(isinstance(text, str) for text in texts):
             raise TypeError("a prompt is a text")
+        if made.reflection == "":
+            raise ValueError("the reflection is empty")
         for mode in made.system:
             policy(mode)
         for name in made.orders:
@@ -94,7 +100,7 @@ def prompts_in(source: str | Path, names: Mapping[str, str]) -> Prompts:
     """
     path = Path(source)
     try:
-        texts = _texts(ast.parse(path.read_text(encoding="utf-8"), str(path)))
+        texts = _texts(ast.parse(path.read_bytes(), str(path)))
     except (SyntaxError, UnicodeDecodeError, ValueError) as error:
         raise ValueError(f"{path} is not a Python file: {error}") from None
     except (RecursionError, MemoryError):
@@ -120,74 +126,135 @@ def prompts_in(source: str | Path, names: Mapping[str, str]) -> Prompts:
 
 
 def _texts(tree: ast.Module) -> dict[str, str]:
-    """Texts that are assigned to names, in order, at any depth: constants, and constants that are added or formatted
-    without anything that would have to be computed. What a dict holds is called NAME.KEY. Inside of a function or class
-    a name that the module has is called OUTER.NAME. A name whose last value is not known is left out."""
+    """Texts that are assigned to names, in order, at any depth: constants, names that hold them, and what is added or
+    formatted of those without anything that would have to be computed. What a dict holds is called NAME.KEY. Inside of
+    a function or class a name that the module has is called OUTER.NAME. A name whose last value is not known, or hangs
+    on which branch is taken, is left out."""
     found: dict[str, str] = {}
     _collect(tree.body, "", found)
     return found
 
 
-#: what holds statements
-_BODIES = (ast.stmt, ast.ExceptHandler, ast.match_case)
+#: texts by the names that hold them
+_Known: TypeAlias = dict[str, str]
 
 
-def _collect(body: Sequence[ast.stmt], outer: str, found: dict[str, str]) -> None:
-    """Those of statements, one after the other; of functions and classes when the names beside them are known."""
-    own: dict[str, str] = {}
+def _collect(body: Sequence[ast.stmt], outer: str, found: _Known) -> None:
+    """Those of statements; of functions and classes when the names beside them are known."""
     inner: list[tuple[str, Sequence[ast.stmt]]] = []
-    todo: list[ast.AST] = list(body)
-    while todo:
-        node = todo.pop(0)
-        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
-            inner.append((f"{outer}{node.name}.", node.body))
-        elif isinstance(node, ast.Assign | ast.AnnAssign | ast.AugAssign):
-            _assign(node, own)
-        else:  # if, with, try: what is in them is done in order
-            todo[:0] = [child for child in ast.iter_child_nodes(node) if isinstance(child, _BODIES)]
+    own = _after(body, {}, found, outer, inner)
     for name, text in own.items():
         found[f"{outer}{name}" if name in found else name] = text
     for name, statements in inner:
         _collect(statements, name, found)
 
 
-def _assign(node: ast.Assign | ast.AnnAssign | ast.AugAssign, known: dict[str, str]) -> None:
-    targets = node.targets if isinstance(node, ast.Assign) else [node.target]
-    for target in targets:
-        if not isinstance(target, ast.Name | ast.Attribute) or node.value is None:
+def _after(
+    body: Sequence[ast.stmt], known: _Known, around: _Known, outer: str, inner: list[tuple[str, Sequence[ast.stmt]]]
+) -> _Known:
+    """What names hold after these statements, where they held `known` before. What is inside of functions and classes
+    is added to `inner`. `around` are names from outside that are not known better."""
+
+    def after(body: Sequence[ast.stmt], before: _Known) -> _Known:
+        return _after(body, dict(before), around, outer, inner)
+
+    for node in body:
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
+            _forget(node.name, known)
+            inner.append((f"{outer}{node.name}.", node.body))
+        elif isinstance(node, ast.Assign | ast.AnnAssign | ast.AugAssign):
+            _assign(node, known, around)
+        else:
+            for name in _bound(node):
+                _forget(name, known)
+            if isinstance(node, ast.With | ast.AsyncWith):
+                known = after(node.body, known)
+            elif isinstance(node, ast.If):
+                known = _either(after(node.body, known), after(node.orelse, known))
+            elif isinstance(node, ast.For | ast.AsyncFor | ast.While):
+                known = after(node.orelse, _either(after(node.body, known), known))
+            elif isinstance(node, ast.Match):
+                known = _either(known, *(after(case.body, known) for case in node.cases))
+            elif isinstance(node, ast.Try | ast.TryStar):
+                handled = [after(handler.body, known) for handler in node.handlers]
+                known = after(node.finalbody, _either(after([*node.body, *node.orelse], known), *handled))
+    return known
+
+
+def _bound(node: ast.stmt) -> Iterator[str]:
+    """Names that a statement itself gives other values to, or takes away; not those in statements inside of it."""
+    todo: list[ast.AST] = [node]
+    while todo:
+        part = todo.pop()
+        if isinstance(part, ast.Name) and not isinstance(part.ctx, ast.Load):
+            yield part.id
+        elif isinstance(part, ast.alias):
+            yield (part.asname or part.name).partition(".")[0]
+        todo += [child for child in ast.iter_child_nodes(part) if not isinstance(child, ast.stmt)]
+
+
+def _forget(name: str, known: _Known) -> None:
+    for key in [key for key in known if key == name or key.startswith(f"{name}.")]:
+        del known[key]
+
+
+def _either(*ways: _Known) -> _Known:
+    """What is known where one of several ways has been taken: a name that some set to other texts than others do is
+    not; one that only some set can only be that."""
+    texts: dict[str, set[str]] = {}
+    for way in ways:
+        for name, text in way.items():
+            texts.setdefault(name, set()).add(text)
+    return {name: held.pop() for name, held in texts.items() if len(held) == 1}
+
+
+def _assign(node: ast.Assign | ast.AnnAssign | ast.AugAssign, known: _Known, around: _Known) -> None:
+    before = dict(known)
+    for target in node.targets if isinstance(node, ast.Assign) else [node.target]:
+        if node.value is None:
+            continue
+        if not isinstance(target, ast.Name | ast.Attribute):  # several at once
+            for part in ast.walk(target):
+                if isinstance(part, ast.Name) and isinstance(part.ctx, ast.Store):
+                    _forget(part.id, known)
             continue
         name = target.id if isinstance(target, ast.Name) else target.attr
         value: ast.expr = node.value
-        before = known.pop(name, None)
-        for key in [key for key in known if key.startswith(f"{name}.")]:
-            del known[key]
+        _forget(name, known)
         if isinstance(node, ast.AugAssign):
-            if before is None:
+            if name not in before:
                 continue
-            value = ast.BinOp(ast.Constant(before), node.op, value)
-        known |= _named(name, value)
+            value = ast.BinOp(ast.Constant(before[name]), node.op, value)
+        known |= _named(name, value, {**around, **before})
 
 
-def _named(name: str, value: ast.expr) -> dict[str, str]:
+def _named(name: str, value: ast.expr, known: _Known) -> _Known:
     """The text that is assigned to a name, or those in a dict that is."""
     if isinstance(value, ast.Dict):
-        pairs = [(_constant(key), held) for key, held in zip(value.keys, value.values, strict=True) if key is not None]
-        return {k: text for key, held in pairs if key is not None for k, text in _named(f"{name}.{key}", held).items()}
-    text = _constant(value)
+        pairs = [
+            (_constant(key, known), held) for key, held in zip(value.keys, value.values, strict=True) if key is not None
+        ]
+        named = [_named(f"{name}.{key}", held, known) for key, held in pairs if key is not None]
+        return {k: text for one in named for k, text in one.items()}
+    text = _constant(value, known)
     return {} if text is None else {name: text}
 
 
-def _constant(node: ast.expr) -> str | None:
+def _constant(node: ast.expr, known: _Known) -> str | None:
     if isinstance(node, ast.Constant):
         return node.value if isinstance(node.value, str) else None
+    if isinstance(node, ast.Name):
+        return known.get(node.id)
+    if isinstance(node, ast.FormattedValue):
+        return None if node.format_spec is not None or node.conversion != -1 else _constant(node.value, known)
     if isinstance(node, ast.BinOp) and isinstance(node.op, ast.Add):
-        left, right = _constant(node.left), _constant(node.right)
+        left, right = _constant(node.left, known), _constant(node.right, known)
         return None if left is None or right is None else left + right
     if isinstance(node, ast.JoinedStr):
-        parts = [_constant(part) for part in node.values]
+        parts = [_constant(part, known) for part in node.values]
         return None if None in parts else "".join(part for part in parts if part)
     if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr == "strip":
-        inner = _constant(node.func.value)
+        inner = _constant(node.func.value, known)
         return None if inner is None or node.args else inner.strip()
     return None
 

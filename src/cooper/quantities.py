@@ -53,11 +53,16 @@ _DIGITS = (  # 1,200.5  or  1 200.5  or  1 1/2  or  1.8 (also 1,8)  or  3  or  .
 _WORDS = rf"\b(?:{_WORD})(?:(?:\s+and\s+(?:an?\s+)?|\s+an?\s+|[\s-]+(?:point\s+)?)(?:{_WORD})){{0,8}}\b"
 _WITH_UNIT = rf"(?P<number>{_DIGITS}|{_WORDS}|\ban?\b)(?:\s*[-(\[]?\s*|\s+an?\s+|\s+of\s+an?\s+)(?:{_UNIT})"
 
+# "24 m^2", "24 square metres", "258 sq ft"
+_AREA = re.compile(
+    rf"(?P<number>{_DIGITS}|{_WORDS})[\s-]*(?:\bsq(?:uare|\.)?[\s-]*(?:{_UNIT})"
+    r"|(?P<short>km|cm|mm|m|ft)(?:\s*(?:\^\s*2|\u00b2)|2|\s+squared\b)(?!\w)|\b(?P<sqm>sqm)\b)"
+)
 _LENGTH = re.compile(_WITH_UNIT)
 _GOES_ON = re.compile(rf",?\s*(?:and\s+)?(?:{_WITH_UNIT})")
 _BARE_INCHES = re.compile(r",?\s*(?:and\s+)?(\d+(?:\.\d+)?)\s*$")
 _AND_A_HALF = re.compile(r"\s+and\s+a\s+half\b")
-_NUMBER = re.compile(rf"(?P<digits>{_DIGITS})(?!\w)")
+_NUMBER = re.compile(rf"(?P<digits>{_DIGITS})(?![\w\u00b2]|[.,]\d)")
 _IN_WORDS = re.compile(_WORDS)
 
 _FRACTION = re.compile(r"\\[cdt]?frac\s*\{\s*([^{}]*?)\s*\}\s*\{\s*([^{}]*?)\s*\}")
@@ -70,6 +75,9 @@ _SPELLED: tuple[tuple[str, str], ...] = (
     (r"\b(?:an?|one)[\s-]quarter\b", "1/4"), (r"\bthree[\s-]quarters\b", "3/4"),
     (r"\b(?:a|one)[\s-]third\b", "1/3"), (r"\btwo[\s-]thirds\b", "2/3"), (r"(?<=\d and )(?:a|one) half\b", "1/2"),
     *((rf"\b{word} and (?=\d/\d)", f"{value} and ") for word, value in _SMALL.items()),
+    # 5.2 x 10^1, 5ft6in
+    (r"(?<=\d)\s*(?:\u00d7|x|\*|\btimes\b)\s*10\s*\^\s*\(?\s*([-+]?\d+)\s*\)?", r"e\1"),
+    (r"(?<=\d)(ft|feet)(?=\d)", r"\1 "),
     (r"(?<=\d) and (?=\d/\d)", " "), (r"\s*(?:\u00b1|\+/?-)\s*\d+(?:\.\d+)?", ""),
     (r"[;,]?\s*\bunits?\s*[:=]\s*", " "), (r"(?<=\d)\s*\u2019(?![a-z])", "'"), (r"(?<=\d)\s*\u201d", '"'),
 )  # fmt: skip
@@ -101,6 +109,23 @@ def unit_after(text: str) -> str | None:
     """The unit that a text begins with, as it is written there: " inches wide" -> "inches"."""
     found = _UNIT_FIRST.match(f"1{plain_text(text).lower()}", 1)
     return None if found is None else found[1]
+
+
+def square_metres(text: str) -> float | None:
+    """The one area that a text states: "24 square feet" is about 2.2. None if it states none, or several."""
+    found = {round(_area(match), 6) for match in _AREA.finditer(_normal(text))}
+    return found.pop() if len(found) == 1 else None
+
+
+def without_areas(text: str) -> str:
+    """A text without the areas that it states, which are no lengths; as it is if it states none."""
+    plain = _normal(text)
+    return _AREA.sub(" ", plain) if _AREA.search(plain) else text
+
+
+def _area(match: re.Match[str]) -> float:
+    unit = "m" if match["sqm"] else match["short"] or _unit(match)
+    return _value(match["number"]) * METRES[unit] ** 2
 
 
 def _normal(text: str) -> str:
@@ -186,7 +211,7 @@ _ANY = rf"(?:{_DIGITS}|{_WORDS})"
 _GAP = r"[\s,:=>(]"
 _NAME = (
     r"(?:i|we|it|there|that|this|the|a|an|is|are|was|be|must|would|should|comes|to|of|makes|see|count|have|get|about|"
-    r"approximately|roughly|around|nearly|total|distance|length|height|width|size|number)\b"
+    r"approximately|roughly|around|nearly|total|distance|difference|length|height|width|size|area|number)\b"
 )
 _RESULT = rf"{_ANY}(?![.,]?\d)(?!\s*[+*\u00d7]\s*\d)"
 _SUM = re.compile(
@@ -196,7 +221,7 @@ _SUM = re.compile(
 # What is said of what was asked for: "the distance between chair 1 and chair 2 is 3 m", "I estimate the gap to be 2 m"
 _ABOUT = r"(?:(?:about|approximately|roughly|around|nearly|almost|probably|estimated|likely|to be|at|exactly)\s+)*"
 _STATED = re.compile(
-    r"\b(?:(?:distance|length|height|width|depth|size|gap|number|count|amount)\b(?:[^.;?!]|\.\d)*?\b(?:is|are|was|be|equals)\b"
+    r"\b(?:(?:distance|difference|length|height|width|depth|size|area|gap|number|count|amount)\b(?:[^.;?!]|\.\d)*?\b(?:is|are|was|be|equals)\b"
     rf"|estimate\b(?:[^.;?!\d]|\.\d)*?\b(?:to be|at|as|is|of|about)\b)[\s:]*{_ABOUT}(?={_ANY})"
 )
 # What an estimate rests on: "assuming that the door is 2 m tall, ..."

@@ -54,6 +54,48 @@ def test_weights_and_settings_in_two_folders(tmp_path: Path, released: Path) -> 
     assert found.file("tokenizer.json") == released / "tokenizer.json"
 
 
+def test_weights_that_are_not_found_are_not_the_bases(tmp_path: Path, released: Path, native: Path) -> None:
+    """Or else the base would answer in the fine-tune's name."""
+    tuned = tmp_path / "tuned"
+    tuned.mkdir()
+    for there in (r"no \*.safetensors", "cooper_rl.safetensors"):
+        why = f"tuned has no weights that could be put on the base .*: looked for ema.* or model.*, there is {there}"
+        with pytest.raises(ValueError, match=why):
+            find(tuned, released, SPECIAL)
+        save_file({"x": torch.zeros(1)}, tuned / "cooper_rl.safetensors")
+    with pytest.raises(ValueError, match="is a whole model of ours; leave the base"):
+        find(native, released)
+    (tuned / "cooper_rl.safetensors").rename(tuned / "ema.safetensors")
+    with pytest.raises(ValueError, match="the base .* is a model of ours, and .*: cooper convert .* --to released"):
+        find(tuned, native)
+
+
+def test_what_lies_beside_weights_may_be_of_any_dtype(released: Path) -> None:
+    held = load_file(released / "ema.safetensors")
+    beside = {"position_ids": torch.zeros(4, dtype=torch.int32), "mask": torch.zeros(4, dtype=torch.bool)}
+    save_file(held | beside, released / "ema.safetensors")
+    with pytest.warns(UnusedWarning, match="2 tensors .* not used"):
+        find(released, special=SPECIAL).load()
+    name = next(iter(held))
+    save_file(held | {name: held[name].to(torch.int32)}, released / "ema.safetensors")
+    with pytest.raises(ValueError, match=rf"should hold weights as BF16 or F32, not as {name} \(torch.int32\)"):
+        find(released, special=SPECIAL).load()
+
+
+def test_saved_where_it_was_loaded_from(tmp_path: Path) -> None:
+    """In bf16 the autoencoder is taken from what is stored, which is replaced then."""
+    save_native(random_model(), tokenizer(), tmp_path / "own", torch.float32)
+    before = tensors(tmp_path / "own")
+    cooper = Cooper.load(tmp_path / "own", "bf16")
+    other = find(tmp_path / "own")
+    for folder in ("own", "copy", "own", "copy"):
+        cooper.save_pretrained(tmp_path / folder)
+        after = tensors(tmp_path / folder)
+        assert all(torch.equal(after[k], t) for k, t in before.items() if k.startswith("autoencoder."))
+    with pytest.raises(ValueError, match="own/model.safetensors has been written anew since it was opened; load the"):
+        other.tensor("latent_in.bias")
+
+
 def test_parts_of_weights(tmp_path: Path, released: Path) -> None:
     whole = load_file(released / "ema.safetensors")
     names = sorted(whole)

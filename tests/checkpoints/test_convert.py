@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 from tests.checkpoints.folders import SPECIAL, same, tensors, weights_in
 from tests.helpers import random_model, tokenizer
 
-from cooper.checkpoints.checkpoint import find
+from cooper.checkpoints.checkpoint import UnusedWarning, find
 from cooper.checkpoints.convert import Layout, convert
 from cooper.checkpoints.native import save_native
 from cooper.cli import main
@@ -78,10 +78,24 @@ def test_the_words_of_a_model_go_with_it(tmp_path: Path, native: Path, to: Layou
     Prompts({"interleaved": "Words of another."}).save(out / "prompts.json")
     (out / "vocab.json").write_text("{}")
     convert(find(native), out, to)
+    assert load_prompts(out / "prompts.json").system, "words alone may have been put there for this model"
+    convert(find(native), out, to)
     assert not (out / "prompts.json").exists() and not (out / "vocab.json").exists()
     Prompts({"interleaved": "Its own."}).save(native / "prompts.json")
     convert(find(native), out, to)
     assert load_prompts(out / "prompts.json").system == {"interleaved": "Its own."}
+
+
+def test_what_is_not_known_of_a_released_model_stays(tmp_path: Path, released: Path) -> None:
+    path = released / "llm_config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"qk_norm": True, "layer_module": "X"}))
+    held = load_file(released / "ema.safetensors")
+    save_file(held | {"more.weight": torch.zeros(2)}, released / "ema.safetensors")
+    with pytest.warns(UnusedWarning, match="1 tensor of .* is not used: more.weight"):
+        convert(find(released, special=SPECIAL), tmp_path / "copy", "released")
+    for name in ("llm_config.json", "vit_config.json"):
+        assert (tmp_path / "copy" / name).read_bytes() == (released / name).read_bytes()
+    assert find(tmp_path / "copy", special=SPECIAL).config == find(released, special=SPECIAL).config
 
 
 def test_parts_of_several_dtypes_become_one_that_loses_nothing(tmp_path: Path, native: Path) -> None:
@@ -139,7 +153,7 @@ def test_commands(tmp_path: Path, native: Path, capsys: pytest.CaptureFixture[st
     capsys.readouterr()
     for wrong, why in (
         ([str(native), str(native), "--to", "native"], "write to another folder"),
-        ([str(native), str(tmp_path / "x"), "--to", "native", "--shard-size", "-1"], "--shard-size must be above 0"),
+        ([str(native), str(tmp_path / "x"), "--to", "native", "--shard-size", "inf"], "--shard-size is a number"),
         ([str(tmp_path / "none"), str(tmp_path / "x"), "--to", "native"], "there is no model"),
     ):  # fmt: skip
         assert main(["convert", *wrong]) == 2

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -138,6 +139,11 @@ def test_an_interrupted_evaluation_goes_on_and_names_what_is_broken(cooper: Run)
     again = json.loads(cooper("depth", "--data", "nyu=nyu", "--json").out)
     for name, figure in again["figures"]["none"].items():  # in one batch, without a file
         assert figure["mean"] == pytest.approx(result["figures"]["none"][name]["mean"], rel=1e-3, abs=1e-3)
+    Path("elsewhere").mkdir()
+    shutil.copytree("nyu", "elsewhere/nyu")
+    refused = cooper("depth", "--data", "nyu=elsewhere/nyu", *argv[3:])
+    assert refused.code == 2 and "a.jsonl is of nyu/" in refused.err and "not of elsewhere/nyu/" in refused.err
+    assert Path("a.jsonl").read_bytes() == before
     for other, why in ((("--seed", "1"), "settings"), (("--clamp", "1", "2"), "settings")):
         refused = cooper(*argv, *other)
         assert refused.code == 2 and f"a.jsonl is of {why}" in refused.err and Path("a.jsonl").read_bytes() == before

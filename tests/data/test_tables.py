@@ -7,6 +7,7 @@ import csv
 import io
 import json
 import os
+import pickle
 from pathlib import Path
 from typing import Any
 
@@ -53,6 +54,29 @@ def test_every_kind_gives_the_same_rows(tmp_path: Path, kind: str) -> None:
     assert table.folder == tmp_path and table.where(1) == f"{tmp_path}/rows.{kind}, row 2"
     with pytest.raises(IndexError):
         table[3]
+
+
+@pytest.mark.parametrize("kind", ["jsonl", "json", "tsv", "parquet", ""])
+def test_workers_get_tables_of_every_kind(tmp_path: Path, kind: str) -> None:
+    """Workers that are spawned, as those of several training processes are, get their tables pickled."""
+    if kind:
+        path = write(tmp_path / f"rows.{kind}")
+    else:  # a folder
+        path = tmp_path
+        write(path / "a.parquet"), write(path / "b.parquet"), write(path / "c.jsonl")
+    table = open_table(path)
+    assert table[1] == ROWS[1]
+    sent = pickle.dumps(table)
+    assert len(sent) < 10_000 and list(pickle.loads(sent)) == list(table)
+
+
+def test_a_quotation_mark_that_is_not_closed_is_told(tmp_path: Path) -> None:
+    (tmp_path / "t.tsv").write_text('n\ttext\none\ta\ntwo\t"What is\nthree\tb\nfour\tc\n')
+    table = open_table(tmp_path / "t.tsv")
+    assert len(table) == 2 and table[1]["text"].startswith("What is\nthree")
+    (tmp_path / "t.tsv").write_text('n\ttext\tmore\none\ta\tx\ntwo\t"What is\ty\nthree\tb\tz\n')
+    with pytest.raises(BadRow, match="row 2: it has 2 fields, .* names 3; it runs over 2 lines, is a quotation mark"):
+        open_table(tmp_path / "t.tsv")[1]
 
 
 def test_a_folder_is_one_table(tmp_path: Path) -> None:

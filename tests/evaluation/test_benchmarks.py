@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -286,6 +287,22 @@ def test_any_table(tmp_path: Path) -> None:
     assert points(rows_of(found, {"0": "ball", "1": "Box", "2": "1.25"})) == pytest.approx(
         {"mean over categories": 1 / 2, "mean over questions": 2 / 3}
     )
+
+
+def test_tables_as_harnesses_have_them(tmp_path: Path) -> None:
+    row = {"image": coded(0), "question": "Which?", "answer": "B"}
+    lettered, listed = {"A": "ball", "B": "box"}, {"options": ["ball", "box"]}
+    table = [{**row, **lettered}, {**row, **listed, "type": "mcq"}, {**row, "answer": "yes", "type": "yn"},
+             row, {**row, "options": list("abcdefghi")}, {**row, **dict.fromkeys("ABCDEFGHI", "x")}]  # fmt: skip
+    found = questions("tsv", write_table(tmp_path / "t.jsonl", [{"index": k} | one for k, one in enumerate(table)]))
+    assert [(item.kind, item.prompt) for item in found.items] == [
+        ("choice", "Which?\nA. ball\nB. box"), ("choice", "Which?\nA. ball\nB. box"), ("yes_no", "Which?")
+    ]  # fmt: skip
+    assert found.items[0].category == ("MCQ",) and len(found.broken) == 3
+    assert "row 4: it has no type: one of MCQ, YN, Number" in found.broken[0]
+    assert all("it has 9 options; up to 8 can be told apart" in why for why in found.broken[1:])
+    (tmp_path / "Height.jsonl").write_text(json.dumps({**row, **listed, "type": "MCQ"}))
+    assert questions("sibench", tmp_path / "Height.jsonl").items[0].prompt.startswith("Which?\nA. ball\nB. box\n")
 
 
 def test_options_in_a_question() -> None:

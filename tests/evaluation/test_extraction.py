@@ -81,7 +81,8 @@ def test_letters(text: str, found: str) -> None:
         # said of a letter
         "A is far away. B is near.", "A - red ball: far\nB - box: near", "Before the box (B) stands the red ball.",
         "Option A is the red ball, which is far. The box is near.", "I think A is behind", "What is A?", "It is not B.",
-        "Neither A nor B is correct", "B is closer than A", "Both A and B are correct",
+        "There is no box", "I see no such box here", "Neither A nor B is correct",
+        "B is closer than A", "Both A and B are correct",
     ],
 )  # fmt: skip
 def test_no_letter(text: str) -> None:
@@ -169,10 +170,29 @@ def test_yes_or_no(text: str, found: str | None) -> None:
         ("\\scalar{30} \\distance_unit{inches}", (30.0, "in")),
         ("1.5 to 2 km", (1.75, "km")), ("2' to 3'", (2.5, "ft")), ("2-3 in", (2.5, "in")),
         ("I can't tell", None), ("", None), ("far", None), ("that one", None), ("no", None),
+        # a part of a number is none, powers of ten, feet and inches without a space
+        ("1.5k", None), ("3.5x", None), ("1.9m\u00b2", None), ("5.2 \u00d7 10^1 cm", (52.0, "cm")),
+        ("$5.2 \\times 10^{-1}$ m", (0.52, "m")), ("5ft6in", (5.5, "ft")),
+        ("Depths are 3 m and 2 m. The difference is 1 m.", (1.0, "m")),
     ],
 )  # fmt: skip
 def test_quantities(text: str, found: tuple[float, str | None] | None) -> None:
     assert quantity(text) == (found if found is None else (pytest.approx(found[0]), found[1]))
+
+
+@pytest.mark.parametrize(
+    ("text", "number", "length"),
+    [
+        ("24 m\u00b2", "24", None), ("1.9m\u00b2", "1.9", None), ("24 square meters", "24", None),
+        ("24 m^2", "24", None), ("$24\\text{ m}^2$", "24", None), ("about 12 sqm", "12", None), ("2.5m2", "2.5", None),
+        ("24 metres", "24 m", "24 m"),
+        ("The room is 6 m by 4 m, which is 24 square meters.", "24", "6 m"), ("thirty square metres", "30", None),
+        ("100 square feet", "9.290304", None), ("4 m2 or 5 m2", None, None),
+        ("The table of 2 m\u00b2 is 1.5 m high", "2", "1.5 m"), ("1. a room\n2. a hall\nThe area is 20.", "20", "20"),
+    ],
+)  # fmt: skip
+def test_areas_are_numbers_and_no_lengths(text: str, number: str | None, length: str | None) -> None:
+    assert (answer_in("number", text), answer_in("length", text)) == (number, length)
 
 
 def test_each_kind_is_read_in_its_way() -> None:

@@ -13,6 +13,7 @@ from cooper.evaluation.judge import Claim, Judge, parse_grade, parse_verdict
 
 #: what the server does with an answer: a status, a reply, and seconds before it
 REPLIES: dict[str, list[tuple[int, str, float]]] = {
+    "two": [(200, "yes", 0.0)],  # what `check` asks
     "two metres": [(200, "Yes.", 0.0)],
     "three metres": [(200, "no, that is more", 0.0)],
     "busy": [(503, "", 0.0), (200, "yes", 0.0)],
@@ -110,6 +111,24 @@ def test_a_judge_that_nobody_answers_for_is_an_error(server: Server) -> None:
     heard = judge(server)
     assert heard.verdicts(claims("two metres")) == [True]
     assert heard.verdicts(claims("broken")) == [None], "it may be away for a while"
+
+
+def test_verdicts_that_are_known_do_not_hide_that_nobody_is_there(server: Server, tmp_path: Path) -> None:
+    cache = tmp_path / "verdicts.jsonl"
+    asks = judge(server, cache=cache)
+    asks.check()
+    assert asks.verdicts(claims("two metres")) == [True]
+    closed = Judge("http://127.0.0.1:1/v1", "m", key="k", retries=0, cache=cache)
+    assert closed.verdicts(claims("two metres")) == [True], "nobody has to be there for what is known"
+    for ask in (closed.check, lambda: closed.verdicts(claims("two metres", "three metres"))):
+        with pytest.raises(ValueError, match="does not answer"):
+            ask()
+    asked = len(server.asked)
+    with pytest.raises(ValueError, match="does not answer"):
+        judge(server, cache=cache, workers=2, retries=0).verdicts(
+            [*claims("two metres"), *(Claim(str(k), "2 m", "broken") for k in range(50))]
+        )
+    assert len(server.asked) - asked <= 3
 
 
 @pytest.mark.parametrize("said", ["an error", "a page", "no JSON"])

@@ -141,8 +141,9 @@ def test_parts() -> None:
     assert named("hypersim=/data/a=b") == ("hypersim", "/data/a=b")
     with pytest.raises(ValueError, match="/data/a=b.jsonl does not exist"):
         named("/data/a=b.jsonl")
-    with pytest.raises(ValueError, match="the weight after @ is 'x'"):
-        Part.parse("nyu=/data@x")
+    for weight in ("x", "0", "-1", "nan", "inf"):
+        with pytest.raises(ValueError, match=f"'nyu=/data@{weight}': the weight after @ is '{weight}'; .* above 0"):
+            Part.parse(f"nyu=/data@{weight}")
 
 
 @pytest.fixture

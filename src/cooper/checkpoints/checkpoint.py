@@ -98,9 +98,26 @@ class Checkpoint:
             found[header.dtype] += header.numbers
         return found
 
+    @property
+    def whole_numbers(self) -> list[str]:
+        """"name (dtype)" of what should be weights."""
+        return [
+            f"{name} ({there.headers[name].dtype})" for want, there in self._pairs() for name in want
+            if name in there and not there.headers[name].dtype.is_floating_point
+        ]  # fmt: skip
+
+    @property
+    def published(self) -> bool:
+        """Whether its maps are those of published models, in whatever layout: it knows other words than the tiny
+        model."""
+        return self.config.codes.coloured
+
     def check(self) -> None:
-        """Raises ValueError if tensors are missing or have other shapes than the config says."""
-        for names, what in ((self.missing, "lacks"), (self.misshapen, "does not fit its config:")):
+        """Raises ValueError if tensors are missing, have other shapes than the config says, or are no weights."""
+        for names, what in (
+            (self.missing, "lacks"), (self.misshapen, "does not fit its config:"),
+            (self.whole_numbers, "should hold weights as BF16 or F32, not as"),
+        ):  # fmt: skip
             if names:
                 raise ValueError(f"{self.source} {what} {_first(names, '; ')}")
 
@@ -133,6 +150,13 @@ class Checkpoint:
         except Exception as error:  # tokenizers raises nothing more particular
             raise ValueError(f"{path} is damaged: {error}") from None
 
+    def tell_unused(self) -> None:
+        """Warns (`UnusedWarning`) of tensors that no part of the model is made of."""
+        if unused := self.unexpected:
+            what = f"tensor of {self.source} is" if len(unused) == 1 else f"tensors of {self.source} are"
+            told = f"{len(unused)} {what} not used: {_first(unused, ', ')}"
+            warnings.warn(told, UnusedWarning, stacklevel=4)  # of Cooper.load's caller
+
     def load(
         self, precision: Precision = "fp32", adapters: Adapters | None = None, device: str | torch.device = "cpu"
     ) -> UnifiedModel:
@@ -143,10 +167,7 @@ class Checkpoint:
         that no part of the model is made of.
         """
         self.check()
-        if unused := self.unexpected:
-            what = f"tensor of {self.source} is" if len(unused) == 1 else f"tensors of {self.source} are"
-            told = f"{len(unused)} {what} not used: {_first(unused, ', ')}"
-            warnings.warn(told, UnusedWarning, stacklevel=3)  # of Cooper.load's caller
+        self.tell_unused()
         with torch.device("meta"):
             model = UnifiedModel(self.config)
         device = torch.device(device)
@@ -172,14 +193,27 @@ def find(source: str | Path, base: str | Path | None = None, special: SpecialTok
     tokenizer. Raises ValueError, saying what was looked for, if no model is there.
     """
     folders: tuple[Path, ...] = (_folder(source),)
-    if base is not None:
-        folders += (_folder(base, _weights_of_base(folders[0])),)
     native = folders[0] / "config.json"
-    if base is None and native.is_file() and (config := _native_config(native)) is not None:
+    if native.is_file() and (config := _native_config(native)) is not None:
+        if base is not None:
+            raise ValueError(f"{source} is a whole model of ours; leave the base {base} out")
         files = weight_files(folders[0], "model")
         if not files:
             raise ValueError(f"{source} is not a whole model: it lacks model.safetensors")
         return Checkpoint(str(source), "native", folders, config, Stored(files), Stored(()))
+    if base is not None:
+        if _weights(folders, WEIGHTS) is None:  # the base's would answer in its name
+            there = ", ".join(sorted(path.name for path in folders[0].glob("*.safetensors"))) or "no *.safetensors"
+            raise ValueError(
+                f"{source} has no weights that could be put on the base {base}: looked for "
+                f"{_names_of(WEIGHTS)}, there is {there}"
+            )
+        folders += (_folder(base, () if _weights(folders, AE_WEIGHTS) else _patterns(AE_WEIGHTS)),)
+        if (other := folders[1] / "config.json").is_file() and _native_config(other) is not None:
+            raise ValueError(
+                f"the base {base} is a model of ours, and a base is in BAGEL's layout: cooper convert {base} FOLDER "
+                "--to released"
+            )
     if not any((folder / CONFIGS[0]).is_file() for folder in folders):
         looked = f"config.json with model.safetensors (a model of ours), or {', '.join(CONFIGS)} (BAGEL's family)"
         where = " and ".join(map(str, folders))
@@ -188,9 +222,7 @@ def find(source: str | Path, base: str | Path | None = None, special: SpecialTok
     config = released_config(folders, special)
     main, ae = (_weights(folders, stems) for stems in (WEIGHTS, AE_WEIGHTS))
     if main is None or ae is None:
-        lacking = [f"{WEIGHTS[0]}.safetensors or {WEIGHTS[1]}.safetensors"] * (main is None) + ["ae.safetensors"] * (
-            ae is None
-        )
+        lacking = [_names_of(WEIGHTS)] * (main is None) + [_names_of(AE_WEIGHTS)] * (ae is None)
         raise ValueError(f"{' and '.join(map(str, folders))} lacks weights; looked for {' and '.join(lacking)}")
     return Checkpoint(str(source), "released", folders, config, Stored(main), Stored(ae))
 
@@ -200,19 +232,22 @@ def _weights(folders: Sequence[Path], stems: Sequence[str]) -> list[Path] | None
     return next((found for folder in folders for stem in stems if (found := weight_files(folder, stem))), None)
 
 
-def _weights_of_base(folder: Path) -> Sequence[str]:
-    """Patterns of the weights that are read of the base of what lies in a folder: those that the folder lacks."""
-    if _weights([folder], WEIGHTS) is None:
-        return ALL_WEIGHTS  # an index may give them any name
-    return () if _weights([folder], AE_WEIGHTS) else tuple(f"{stem}*.safetensors" for stem in AE_WEIGHTS)
+def _names_of(stems: Sequence[str]) -> str:
+    return " or ".join(f"{stem}.safetensors" for stem in stems)
+
+
+def _patterns(stems: Sequence[str]) -> tuple[str, ...]:
+    return tuple(f"{stem}*.safetensors" for stem in stems)
 
 
 def _folder(source: str | Path, weights: Sequence[str] = ALL_WEIGHTS) -> Path:
     if (own := shipped(str(source))) is not None:
         return own
     folder = Path(source)
-    if folder.is_dir():
+    if str(source).strip() and folder.is_dir():
         return folder
+    if str(source).strip() and folder.exists():
+        raise ValueError(f"{source} is a file; a model is a folder, such as {folder.parent}")
     if is_hub_id(str(source)):
         return fetched(str(source), weights)
     raise ValueError(f"there is no model {str(source)!r}: give tiny, a model's folder, or OWNER/NAME on the hub")

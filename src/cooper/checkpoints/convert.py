@@ -15,9 +15,9 @@ from torch import Tensor
 from cooper.checkpoints.checkpoint import AUTOENCODER, Checkpoint
 from cooper.checkpoints.keys import released_names, rows_of_parts
 from cooper.checkpoints.native import write_config
-from cooper.checkpoints.released import config_files
+from cooper.checkpoints.released import CONFIG_FILES, config_files
 from cooper.checkpoints.stored import Header
-from cooper.checkpoints.writing import BESIDE, OF_A_MODEL, write_tensors
+from cooper.checkpoints.writing import BESIDE, replaced_in, write_tensors
 from cooper.files import new_folder
 
 Layout: TypeAlias = Literal["native", "released"]
@@ -36,6 +36,7 @@ def convert(
     Raises ValueError if the checkpoint is not whole.
     """
     found.check()
+    found.tell_unused()
     tokenizer = found.tokenizer() if to == "native" else None
     main, ae = _native(found) if to == "native" else _released(found)
     if dtype is not None:
@@ -44,7 +45,7 @@ def convert(
             for name, (header, make) in main.items()
         }
     total = sum(header.numbers * header.dtype.itemsize for header, _ in (*main.values(), *ae.values()))
-    with new_folder(folder, OF_A_MODEL) as made:
+    with new_folder(folder, replaced_in(folder)) as made:
         written = 0
         for stem, tensors in (("model" if to == "native" else "ema", main), ("ae", ae)):
             if tensors:
@@ -60,6 +61,10 @@ def convert(
         if tokenizer is not None:
             tokenizer.save(str(made / "tokenizer.json"))
             write_config(found.config, made)
+        elif found.family == "released":  # they may say more than is known here
+            for name in CONFIG_FILES:
+                if (path := found.file(name)) is not None:
+                    shutil.copy(path, made / name)
         else:
             for name, content in config_files(found.config).items():
                 (made / name).write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")

@@ -26,7 +26,7 @@ def described(found: Checkpoint) -> dict[str, Any]:
     return {
         "source": found.source, "family": found.family, "files": [str(p) for p in (*found.main.files, *found.ae.files)],
         "config": found.config.to_dict(),
-        "tokenizer": lacks is None, "prompts": found.file(PROMPTS_FILE) is not None,
+        "published": found.published, "tokenizer": lacks is None, "prompts": found.file(PROMPTS_FILE) is not None,
         "dtypes": {str(dtype).removeprefix("torch."): n for dtype, n in found.dtypes.items()},
         "parameters": parts | {"all": sum(parts.values())}, "bytes": needs,
         "missing": found.missing + ([f"tokenizer ({lacks})"] if lacks else []), "unexpected": found.unexpected,

@@ -11,7 +11,7 @@ from tokenizers import Tokenizer
 from torch import Tensor
 
 from cooper.checkpoints.stored import Header
-from cooper.checkpoints.writing import OF_A_MODEL, write_tensors
+from cooper.checkpoints.writing import replaced_in, write_tensors
 from cooper.files import new_folder
 from cooper.model.config import ModelConfig
 from cooper.model.unified import UnifiedModel
@@ -38,7 +38,7 @@ def save_native(
         name: Header(folder, torch.float32 if name.startswith("autoencoder.") else dtype or p.dtype, tuple(p.shape))
         for name, p in parameters.items()
     }
-    with new_folder(folder, OF_A_MODEL) as made:
+    with new_folder(folder, replaced_in(folder)) as made:
         write_tensors(made, "model", headers, value, shard_bytes)
         tokenizer.save(str(made / "tokenizer.json"))
         write_config(config or model.config, made)

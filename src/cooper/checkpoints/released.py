@@ -29,6 +29,7 @@ from cooper.model.presets import BAGEL_AUTOENCODER, BAGEL_FLOW, BAGEL_SPECIAL, B
 WEIGHTS = ("ema", "model")
 AE_WEIGHTS = ("ae",)
 CONFIGS = ("llm_config.json", "vit_config.json")
+CONFIG_FILES = (*CONFIGS, "ae_config.json", "model_args.json")
 #: how Qwen2's tokenizer cuts text into words, before it looks them up
 _WORDS = (
     r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
@@ -50,6 +51,10 @@ def released_config(folders: Sequence[Path], special: SpecialTokens = BAGEL_SPEC
     heads, kv_heads = llm.size("num_attention_heads"), llm.size("num_key_value_heads")
     if llm.size("hidden_size") % heads or heads % kv_heads:
         raise ValueError(f"{llm.path}: hidden_size must be a multiple of the heads, and these of num_key_value_heads")
+    if vit.size("hidden_size") % vit.size("num_attention_heads"):
+        raise ValueError(f"{vit.path}: hidden_size must be a multiple of num_attention_heads")
+    if used < 1:
+        raise ValueError(f"{args.path}: vit_select_layer leaves none of {vit.size('num_hidden_layers')} layers")
     return ModelConfig(
         DecoderConfig(
             llm.size("hidden_size"), llm.size("num_hidden_layers"), heads, kv_heads, llm.size("intermediate_size"),
@@ -166,6 +171,8 @@ class _Settings:
 
     def sizes(self, name: str) -> tuple[int, ...]:
         found = self._value(name, None)
+        if found == []:
+            raise ValueError(f"{self.path}: {name} is empty")
         return tuple(self._checked(name, size) for size in (found if isinstance(found, list) else [found]))
 
     def _checked(self, name: str, found: Any) -> int:

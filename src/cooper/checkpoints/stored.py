@@ -6,6 +6,7 @@ Only headers are read until a tensor is asked for. Nothing is ever unpickled.
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from math import prod
@@ -16,8 +17,11 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
-#: safetensors' names of dtypes, of those that models are published in
-DTYPES = {"F64": torch.float64, "F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16, "I64": torch.int64}
+#: safetensors' names of dtypes, of those that models are published in, and of what may lie beside their weights
+DTYPES = {
+    "F64": torch.float64, "F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16, "I64": torch.int64,
+    "I32": torch.int32, "I16": torch.int16, "I8": torch.int8, "U8": torch.uint8, "BOOL": torch.bool,
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -43,15 +47,17 @@ class Stored(Mapping[str, Tensor]):
         self.files = tuple(files)
         self.headers: dict[str, Header] = {}
         self._starts: dict[str, int] = {}
+        self._read: dict[Path, tuple[int, ...]] = {}
         for path in self.files:
             try:
+                self._read[path] = _version(path.stat())
                 entries, first = _entries(path)
             except (SafetensorError, OSError) as error:
                 raise ValueError(f"{path} is damaged or cut off ({error}); copy or download it again") from None
             for name, entry in entries.items():
                 if name in self.headers:
                     raise ValueError(f"{path} and {self.headers[name].path} both hold {name}; remove one of them")
-                self.headers[name] = Header(path, _dtype(path, entry["dtype"]), tuple(entry["shape"]))
+                self.headers[name] = Header(path, _dtype(path, name, entry["dtype"]), tuple(entry["shape"]))
                 self._starts[name] = first + entry["data_offsets"][0]
 
     def __getitem__(self, name: str) -> Tensor:
@@ -61,6 +67,8 @@ class Stored(Mapping[str, Tensor]):
         tensor = torch.empty(header.shape, dtype=header.dtype)
         data = tensor.view(-1).view(torch.uint8).numpy().data
         with header.path.open("rb") as file:
+            if _version(os.fstat(file.fileno())) != self._read[header.path]:  # tensors lie elsewhere now
+                raise ValueError(f"{header.path} has been written anew since it was opened; load the model again")
             file.seek(self._starts[name])
             if file.readinto(data) < len(data):
                 raise ValueError(f"{header.path} has become shorter; copy or download it again")
@@ -76,6 +84,11 @@ class Stored(Mapping[str, Tensor]):
         return len(self.headers)
 
 
+def _version(stat: os.stat_result) -> tuple[int, ...]:
+    """Changes when a file is replaced or written to."""
+    return stat.st_ino, stat.st_size, stat.st_mtime_ns
+
+
 def _entries(path: Path) -> tuple[dict[str, Any], int]:
     """What a file's header says of each tensor, and where the first one begins. Raises SafetensorError if the file does
     not hold what it says."""
@@ -88,10 +101,10 @@ def _entries(path: Path) -> tuple[dict[str, Any], int]:
     return entries, 8 + length
 
 
-def _dtype(path: Path, name: str) -> torch.dtype:
-    if name not in DTYPES:
-        raise ValueError(f"{path} holds {name}, which no model here is published in; convert it to BF16 first")
-    return DTYPES[name]
+def _dtype(path: Path, name: str, dtype: str) -> torch.dtype:
+    if dtype not in DTYPES:
+        raise ValueError(f"{path} holds {name} in {dtype}, which cannot be read; convert it to BF16 first")
+    return DTYPES[dtype]
 
 
 def weight_files(folder: Path, stem: str) -> list[Path]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import struct
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import torch
@@ -23,6 +23,15 @@ OF_A_MODEL = (
     *(stem + end for stem in ("model", "ema", "ae")
       for end in (".safetensors", ".safetensors.index.json", "-*-of-*.safetensors")),
 )  # fmt: skip
+_MODELS = ("config.json", "llm_config.json", "*.safetensors")
+
+
+def replaced_in(folder: Path) -> Sequence[str]:
+    """Patterns of what goes from a folder when a model is written into it: what the model before it was, if one is
+    there. Words alone may have been put there for the new one."""
+    return OF_A_MODEL if any(next(folder.glob(pattern), None) for pattern in _MODELS) else ()
+
+
 #: makes a tensor when its turn has come
 Make = Callable[[str], Tensor]
 

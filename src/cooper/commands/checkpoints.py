@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json as json_
 from dataclasses import dataclass
+from math import inf
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -40,6 +41,8 @@ class Inspect:
         console.print(
             f"{about['source']}: {about['family']} layout, {len(about['files'])} files, {stored}", markup=False
         )
+        for path in about["files"]:
+            console.print(f"  {path}", markup=False)
         parts = Table("part", "parameters", title="parameters")
         for name, count in about["parameters"].items():
             parts.add_row(name, f"{count:,}")
@@ -47,7 +50,7 @@ class Inspect:
         for name, amount in about["bytes"].items():
             needs.add_row(name, f"{amount / 2**30:,.1f} GiB" if amount >= 2**30 else f"{amount / 2**20:,.1f} MiB")
         console.print(parts, needs)
-        if about["family"] == "released":
+        if about["published"]:
             words = "its own" if about["prompts"] else "the tiny model's (see cooper prompts import)"
             console.print(f"addressed in {words} words")
         for what in ("missing", "misshapen", "unexpected"):
@@ -63,7 +66,7 @@ class Convert:
     source: Annotated[Positional[str], arg(metavar="MODEL")]
     """A shipped model, a folder, or OWNER/NAME on the hub."""
     folder: Annotated[Positional[Path], arg(metavar="FOLDER")]
-    """Where to write it."""
+    """Where to write it. A model that lies there is replaced."""
     to: Literal["native", "released"]
     """The layout: ours, or that of BAGEL's family."""
     base: Annotated[str | None, arg(metavar="MODEL", help_behavior_hint="")] = None
@@ -80,8 +83,8 @@ class Convert:
 
         from cooper.checkpoints.convert import convert
 
-        if self.shard_size is not None and not self.shard_size > 0:
-            raise ValueError(f"--shard-size must be above 0, not {self.shard_size:g}")
+        if self.shard_size is not None and not 0 < self.shard_size < inf:
+            raise ValueError(f"--shard-size is a number above 0, not {self.shard_size:g}")
         check_folder(self.folder, "FOLDER")
         found: Checkpoint = find(self.source, self.base)
         if self.folder.resolve() in {folder.resolve() for folder in found.folders}:

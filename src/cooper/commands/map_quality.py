@@ -58,12 +58,14 @@ class _EvalMaps(WithModel, ABC):
         from cooper.evaluation.drawn_maps import measure, run_of, summarise
         from cooper.evaluation.predictions import Predictions
         from cooper.inference.engine import Engine, Settings
+        from cooper.inference.flow import on_demand
 
         cooper = self.load()
         draws = cooper.model.config.modalities
         if self.kind not in draws:
             raise ValueError(f"{cooper.name} does not draw {self.kind}; it draws {', '.join(draws)}")
-        engine = Engine(cooper.model, cooper.sequencer, Settings(batch=self.batch))
+        flow = on_demand(cooper.model.config.flow)
+        engine = Engine(cooper.model, cooper.sequencer, Settings(batch=self.batch, flow=flow))
         run = run_of(engine, examples, scoring, cooper.name, self.precision, self.seed)
         kept = Predictions(self.out, run, key=lambda row: row["index"])
         chosen = examples.chosen(self.n, self.seed)

@@ -8,7 +8,6 @@ from dataclasses import replace
 from cooper.data.ade20k import AdeColours
 from cooper.data.examples import Example
 from cooper.data.map_rows import MapRows
-from cooper.data.sets import first_readable
 from cooper.modalities import Depth, MapCodes, Modality, Segmentation
 
 
@@ -18,7 +17,7 @@ def codes_after(sets: Iterable[Sequence[Example]], before: MapCodes) -> MapCodes
     Depth of one range and scale is in metres; if there are several, nobody can tell which a drawing is in. Colours of
     segmentations are not the synthetic world's.
     """
-    drawn = [kind for one in sets if (kind := _drawn(one)) is not None]
+    drawn = [kind for one in sets for kind in _drawn(one)]
     depths = {(kind.near, kind.far, kind.code) for kind in drawn if isinstance(kind, Depth)}
     codes = before
     if depths:
@@ -27,8 +26,9 @@ def codes_after(sets: Iterable[Sequence[Example]], before: MapCodes) -> MapCodes
     return replace(codes, named=False) if any(isinstance(kind, Segmentation) for kind in drawn) else codes
 
 
-def _drawn(examples: Sequence[Example]) -> Modality | None:
-    """What a set has maps of, if it has any."""
+def _drawn(examples: Sequence[Example]) -> Sequence[Modality]:
+    """What a set has maps of."""
     if isinstance(examples, MapRows):
-        return examples.depth if first_readable(examples.table).get("depth") else Segmentation()
-    return Segmentation() if isinstance(examples, AdeColours) else getattr(examples, "modality", None)
+        return [examples.depth if kind == "depth" else Segmentation() for kind in examples.kinds()]
+    kind = Segmentation() if isinstance(examples, AdeColours) else getattr(examples, "modality", None)
+    return [] if kind is None else [kind]

@@ -15,6 +15,8 @@ from cooper.data.palette import numbered
 from cooper.data.tables import BadRow, TableReader, open_table
 from cooper.modalities import Depth
 
+#: The fields of a row that may hold a map.
+_MAPS = ("depth", "segmentation")
 _NPY = b"\x93NUMPY"
 #: As many classes as 8 bits can number.
 _SEGMENTATION = numbered(255)
@@ -36,7 +38,7 @@ class MapRows(TableReader[MapExample]):
 
     def _at(self, i: int) -> MapExample:
         row, where = self.table[i], self.table.where(i)
-        maps = [name for name in ("depth", "segmentation") if row.get(name)]
+        maps = [name for name in _MAPS if row.get(name)]
         if len(maps) != 1:
             raise BadRow(where, f"it has {' and '.join(maps) or 'no map'}; give it either depth or segmentation")
         picture = picture_in(row, PICTURE, self.table.folder, where)
@@ -47,6 +49,19 @@ class MapRows(TableReader[MapExample]):
         if stored.ndim == 3:
             return coloured_example(picture, stored, where)
         return labels_example(picture, stored, _SEGMENTATION, where)
+
+    def kinds(self) -> list[str]:
+        """Which of both maps some row has. Reads rows, without their pictures, until both are found."""
+        found: set[str] = set()
+        for i in range(len(self.table)):
+            try:
+                row = self.table[i]
+            except BadRow:
+                continue
+            found |= {name for name in _MAPS if row.get(name)}
+            if len(found) == len(_MAPS):
+                break
+        return sorted(found)
 
     def _metres(self, content: bytes, name: str) -> np.ndarray:
         if not content.startswith(_NPY):

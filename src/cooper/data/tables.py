@@ -200,24 +200,27 @@ class _Separated(Table):
             raise BadRow(self.where(i), f"it is not UTF-8 ({error}); save the table as UTF-8") from None
         fields = next(csv.reader(lines, delimiter=self._delimiter))
         if len(fields) != len(self._names):
-            raise BadRow(self.where(i), f"it has {len(fields)} fields, the first line names {len(self._names)}")
+            why = f"it has {len(fields)} fields, the first line names {len(self._names)}"
+            if self._ends[i] > 1:  # and what follows it is no row of its own
+                why += f"; it runs over {self._ends[i]} lines, is a quotation mark not closed?"
+            raise BadRow(self.where(i), why)
         return dict(zip(self._names, fields, strict=True))
 
 
 class _Parquet(Table):
     def __init__(self, path: Path):
         super().__init__(path)
-        try:
-            from pyarrow import ArrowException
-            from pyarrow.parquet import ParquetFile
-        except ImportError:
-            raise ImportError("Parquet needs an extra: pip install 'cooper-spatial[data]'") from None
-        try:
-            self._file = ParquetFile(path)
-        except (ArrowException, OSError) as error:
-            raise ValueError(f"{path} is not a Parquet file ({error})") from None
+        self._file = _parquet(path)
         self._ends = np.cumsum([rows for rows, _ in self.groups()], dtype=np.int64)
         self.decoded = _Groups()
+
+    def __getstate__(self) -> dict[str, Any]:
+        # an open file cannot be handed to another process, which is how workers get their tables
+        return {name: value for name, value in self.__dict__.items() if name != "_file"}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__ |= state
+        self._file = _parquet(self.path)
 
     def __len__(self) -> int:
         return int(self._ends[-1]) if len(self._ends) else 0
@@ -235,6 +238,19 @@ class _Parquet(Table):
             raise BadRow(self.where(i), f"it cannot be decoded ({error}); write or download the file again") from None
 
 
+def _parquet(path: Path) -> Any:
+    """The file, open. Raises ValueError if it is none, and ImportError without the extra."""
+    try:
+        from pyarrow import ArrowException
+        from pyarrow.parquet import ParquetFile
+    except ImportError:
+        raise ImportError("Parquet needs an extra: pip install 'cooper-spatial[data]'") from None
+    try:
+        return ParquetFile(path)
+    except (ArrowException, OSError) as error:
+        raise ValueError(f"{path} is not a Parquet file ({error})") from None
+
+
 class _Groups:
     """Decoded row groups of Parquet files, within `_KEPT` bytes: those asked for last, and always the very last.
 
@@ -243,6 +259,9 @@ class _Groups:
 
     def __init__(self) -> None:
         self._tables: dict[tuple[Path, int], Any] = {}  # in the order in which they were asked for
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {"_tables": {}}  # whoever gets it decodes what it needs
 
     def read(self, path: Path, file: Any, k: int) -> Any:
         """Group k of the file that is open from that path."""

@@ -40,6 +40,8 @@ def measure(
     Only what `kept`, whose key is a row's "index", does not hold yet is drawn. The noise of a map comes from `seed` and
     its example's number. "seconds" is what a map took, its batch dealt out evenly.
     """
+    if (first := next((k for k in chosen if k in kept.rows), None)) is not None:
+        _check_same(examples, first, kept)
     broken: list[str] = []
     missing, batch = [k for k in chosen if k not in kept.rows], engine.settings.batch
     done = len(chosen) - len(missing)
@@ -61,6 +63,16 @@ def measure(
         done += len(part)
         on_progress("maps", done, len(chosen))
     return [kept.rows[k] for k in chosen if k in kept.rows], broken
+
+
+def _check_same(examples: Sequence[MapExample], k: int, kept: Predictions) -> None:
+    """Raises ValueError if row k is about another example: sets of one name and size may lie in several folders."""
+    try:
+        name = examples[k].name
+    except BadRow:
+        return  # it was there when it was measured; what is wrong with it now is told with the others
+    if name != kept.rows[k]["name"]:
+        raise ValueError(f"{kept.path} is of {kept.rows[k]['name']}, not of {name}; choose another file")
 
 
 def summarise(rows: Sequence[Row]) -> dict[str, dict[str, dict[str, Any]]]:

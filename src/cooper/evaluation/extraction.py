@@ -9,7 +9,7 @@ import re
 from collections.abc import Sequence
 
 from cooper.evaluation.items import LETTERS, NUMBERS, Kind
-from cooper.quantities import parse_number, plain_text, quantity
+from cooper.quantities import parse_number, plain_text, quantity, square_metres, without_areas
 from cooper.trace import boxed_in
 
 # a thought that is never ended ends where the answer begins
@@ -37,7 +37,8 @@ def answer_in(kind: Kind, text: str, options: Sequence[str] = ()) -> str | None:
     if kind == "yes_no":
         return yes_no(text)
     if kind in NUMBERS:
-        found = quantity(text)
+        area = square_metres(text) if kind == "number" else None
+        found = quantity(without_areas(text)) if area is None else (area, None)
         return None if found is None else f"{found[0]:.10g}{f' {found[1]}' if found[1] else ''}"
     return text or None
 
@@ -65,7 +66,7 @@ _NOT_OF = r"(?!is\b|was\b|looks\b|seems\b)"
 #: What says which letter is chosen, the plainest first: the last of the plainest counts, models change their minds.
 _CUES = (
     re.compile(
-        rf"(?i:\banswer\b|\b(?:correct|right|best)(?:\s+(?:one|option|choice|letter))?(?=\s+is\b|\s*:)){_IS}{_OPTION}"
+        rf"(?i:\b(?:answer|solution)\b|\b(?:correct|right|best)(?:\s+(?:one|option|choice|letter))?(?=\s+is\b|\s*:)){_IS}{_OPTION}"
         rf"(?:{_OF_CUE % ''})|\b(?P<subject>[A-H]){_RIGHT}"
     ),
     re.compile(rf"(?i:\b(?:choose|chose|pick|select|go with)\b){_IS}{_OPTION}(?:{_OF_CUE % ''})"),
@@ -156,6 +157,8 @@ def _letter_of_words(text: str, options: Sequence[str]) -> str | None:
     inside = [k for k, name in enumerate(names) if name and f" {name} " in said]
     # "left" is not meant where "front left" is said
     inside = [k for k in inside if not any(k != j and f" {names[k]} " in f" {names[j]} " for j in inside)]
+    if inside and re.search(rf"\bno (?:such )?{re.escape(names[inside[0]])}\b", said):
+        return None  # "there is no lamp"
     # the doubt of the option "not open" is none
     if _DOUBT.search(said.replace(f" {names[inside[0]]} ", " ") if inside else said):
         return None

@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from string import ascii_uppercase
 from typing import Any, Literal, TypeAlias
 
 from cooper.data.fields import given
@@ -92,12 +93,17 @@ def text_of(row: Row, *names: str, default: str | None = None) -> str:
 
 
 def options_of(row: Row, *names: str) -> tuple[str, ...]:
-    """The options in the first of these fields that is a list, or in the fields A, B, C ... up to an empty one."""
-    for name in names:
-        if isinstance(row.get(name), (list, tuple)):
-            return tuple(str(option).strip() for option in row[name])
-    fields = itertools.takewhile(lambda letter: given(row.get(letter)), LETTERS)
-    return tuple(str(row[letter]).strip() for letter in fields)
+    """The options in the first of these fields that is a list, or in the fields A, B, C ... up to an empty one.
+
+    Raises ValueError if there are more than `LETTERS`, beyond which nothing could be answered.
+    """
+    listed = next((row[name] for name in names if isinstance(row.get(name), (list, tuple))), None)
+    if listed is None:
+        fields = itertools.takewhile(lambda letter: given(row.get(letter)), ascii_uppercase)
+        listed = [row[letter] for letter in fields]
+    if len(listed) > len(LETTERS):
+        raise ValueError(f"it has {len(listed)} options; up to {len(LETTERS)} can be told apart")
+    return tuple(str(option).strip() for option in listed)
 
 
 def letter_of(answer: str) -> str:

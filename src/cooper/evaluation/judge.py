@@ -44,8 +44,12 @@ class Claim:
 
 
 class _Unjudged(Exception):
-    """This claim was refused, nobody answered, or what did is no judge: why, in one line. So it may be with every
-    claim."""
+    """This claim was refused, or what answers is no judge, or nobody does (`away`): why, in one line. So it may be with
+    every claim."""
+
+    def __init__(self, why: str, away: bool = False):
+        super().__init__(why)
+        self.away = away
 
 
 class Judge:
@@ -73,10 +77,14 @@ class Judge:
         self._known: dict[str, bool | float] = {} if cache is None else _read(cache)
         self._lock = threading.Lock()
         self._heard = False
+        """Whether the server has answered once."""
 
     def check(self) -> None:
         """Asks for one verdict. Raises ValueError if the server does not judge: better now than after hours."""
-        self.verdicts([Claim("How many eyes has a cat?", "two", "two")])
+        try:
+            self._reply(Claim("How many eyes has a cat?", "two", "two"), INSTRUCTION)  # whatever is in the cache
+        except _Unjudged as refusal:
+            raise ValueError(str(refusal)) from None
 
     def verdicts(self, claims: Sequence[Claim]) -> list[bool | None]:
         """For each claim whether it is right, or None if there is no verdict: no reply, or neither a yes nor a no.
@@ -97,8 +105,12 @@ class Judge:
         different = list(dict.fromkeys(claims))
         refusals: list[_Unjudged] = []
 
+        def fatal() -> list[_Unjudged]:
+            # what has judged before, as its cache tells, may refuse single claims; whether it still does is not known
+            return [] if self._heard else [one for one in refusals if one.away or not self._known]
+
         def one(claim: Claim) -> T | None:
-            if len(refusals) >= self.workers and not self._heard:
+            if len(fatal()) >= self.workers:
                 return None  # nobody is there
             try:
                 return self._one(claim, instruction, parse)
@@ -108,14 +120,13 @@ class Judge:
 
         with ThreadPoolExecutor(self.workers) as pool:
             found = dict(zip(different, pool.map(one, different), strict=True))
-        if refusals and not self._heard:
-            raise ValueError(str(refusals[0]))
+        if found_fatal := fatal():
+            raise ValueError(str(found_fatal[0]))
         return [found[claim] for claim in claims]
 
     def _one(self, claim: Claim, instruction: str, parse: Callable[[str | None], Any]) -> Any:
         key = hashlib.sha256(repr((self.model, instruction, claim.text)).encode()).hexdigest()
         if key in self._known:
-            self._heard = True
             return self._known[key]
         right = parse(self._reply(claim, instruction))
         if right is not None:
@@ -145,7 +156,8 @@ class Judge:
         except self._openai.OpenAIError as error:
             raise _Unjudged(
                 f"the judge {self.model} at {self.url} does not answer ({_line(error)}); is it running, and is the "
-                "address right?"
+                "address right?",
+                away=True,
             ) from None
         except (json.JSONDecodeError, AttributeError, TypeError):
             why = "its reply has no choices; is the address right? It often ends in /v1"

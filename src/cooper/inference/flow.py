@@ -10,7 +10,14 @@ from torch import Tensor
 
 from cooper.model.config import FlowSettings
 
+#: How the release draws in answers, and where the quality of its depth is measured (method section 5).
 RELEASED = FlowSettings(50, 3.0, 4.0, 2.0, (0.0, 1.0), "text_channel", noise=1.0)
+RELEASED_ON_DEMAND = FlowSettings(50, 3.0, 3.0, 1.5, (0.4, 1.0), "global", noise=1.0)
+
+
+def on_demand(flow: FlowSettings) -> FlowSettings:
+    """How maps that nothing was asked about are drawn, by a model that draws like this in answers."""
+    return RELEASED_ON_DEMAND if flow == RELEASED else flow
 
 
 def schedule(points: int, shift: float) -> list[tuple[float, float]]:

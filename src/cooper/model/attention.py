@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import torch
@@ -47,23 +48,29 @@ class ChunkedAttention:
     def __call__(self, layer: int, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
         b, n, h, d = q.shape
         heads = k.shape[2]
-        q, k, v = (x.flatten(2).flatten(0, 1) for x in (q * d**-0.5, k, v))
+        parts = [part for part, _ in self.parts]
+        queries = _take(q * d**-0.5, [part.queries for part in parts])
+        keys, values = (_take(x, [part.keys for part in parts]) for x in (k, v))
         outs = []
-        for part, bias in self.parts:
+        for (part, bias), at, seen, value in zip(self.parts, queries, keys, values, strict=True):
             size = part.queries.shape[1]
-            at = _take(q, part.queries).unflatten(-1, (heads, h // heads, d))  # K, C, k, g, D
-            keys = _take(k, part.keys).unflatten(-1, (heads, d)).permute(0, 2, 3, 1)  # K, k, D, L
-            values = _take(v, part.keys).unflatten(-1, (heads, d)).transpose(1, 2)  # K, k, L, D
-            scores = at.permute(0, 2, 3, 1, 4).flatten(2, 3) @ keys  # K, k, g * C, L
-            weights = torch.softmax(scores.unflatten(2, (-1, size)) + bias, dim=-1).flatten(2, 3)
-            out = (weights @ values).unflatten(2, (-1, size))  # K, k, g, C, D
+            at = at.unflatten(-1, (heads, h // heads, d)).permute(0, 2, 3, 1, 4).flatten(2, 3)  # K, k, g * C, D
+            seen = seen.unflatten(-1, (heads, d)).permute(0, 2, 3, 1)  # K, k, D, L
+            value = value.unflatten(-1, (heads, d)).transpose(1, 2)  # K, k, L, D
+            weights = torch.softmax((at @ seen).unflatten(2, (-1, size)) + bias, dim=-1).flatten(2, 3)
+            out = (weights @ value).unflatten(2, (-1, size))  # K, k, g, C, D
             outs.append(out.permute(0, 3, 1, 2, 4).reshape(-1, h * d))
         return torch.cat(outs).index_select(0, self.back).view(b, n, h * d)
 
 
-def _take(x: Tensor, places: Tensor) -> Tensor:
-    """Rows of x (B * N, width) at `places` (...), as (..., width)."""
-    return x.index_select(0, places.flatten()).view(*places.shape, x.shape[-1])
+def _take(x: Tensor, places: Sequence[Tensor]) -> list[Tensor]:
+    """What x (B, N, heads, D) has at places (...) of its flattened stream: (..., heads * D) for each of them.
+
+    At once: taken one by one, each would have a gradient as large as x, mostly zeros, and all these be added up.
+    """
+    rows = x.flatten(2).flatten(0, 1)
+    taken = rows.index_select(0, torch.cat([at.flatten() for at in places])).split([at.numel() for at in places])
+    return [one.view(*at.shape, rows.shape[1]) for one, at in zip(taken, places, strict=True)]
 
 
 def _bias(part: Part, dtype: torch.dtype) -> Tensor:

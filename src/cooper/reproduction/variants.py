@@ -61,7 +61,7 @@ class Plan:
     variants: tuple[Variant, ...] = VARIANTS + CONTROLS
     ablations: tuple[Variant, ...] = ABLATIONS
     """What is trained and asked when all seeds have everything else."""
-    n_train: int = 30_000
+    n_train: int = 16_000
     """Scenes to train on; all seeds share them."""
     n_validation: int = 200
     n_test: int = 1000
@@ -136,8 +136,8 @@ _SUPERVISED = ("interleaved", "text", "text_from_base", "true_maps", "view_dropo
 FULL = Plan(
     replace(
         telling_little(shortened(TINY, {
-            "autoencoder": 2500, "decoder": 1200, "vision": 1200, "base": 1600,
-            "perception": 3000, "direct": 600, **dict.fromkeys(_SUPERVISED, 800), **dict.fromkeys(TINY.reinforced, 40),
+            "autoencoder": 2500, "decoder": 1200, "vision": 500, "base": 1200,
+            "perception": 2500, "direct": 500, **dict.fromkeys(_SUPERVISED, 700), **dict.fromkeys(TINY.reinforced, 40),
         }), scenes=2000, questions=3), balance=replace(TINY.balance, scenes=60),
         reinforced_on=Measured("interleaved", 150),
     )
@@ -146,8 +146,8 @@ FULL = Plan(
 QUICK = Plan(
     replace(
         telling_little(shortened(TINY, {
-            "autoencoder": 250, "decoder": 50, "vision": 60, "base": 40, "perception": 40, "direct": 40,
-            **dict.fromkeys(_SUPERVISED, 30), **dict.fromkeys(TINY.reinforced, 3),
+            "autoencoder": 250, "decoder": 50, "vision": 40, "base": 30, "perception": 30, "direct": 30,
+            **dict.fromkeys(_SUPERVISED, 20), **dict.fromkeys(TINY.reinforced, 3),
         }), scenes=200, questions=3), balance=replace(TINY.balance, scenes=10),
         reinforced_on=Measured("interleaved", 20, Flagging(drop=False)),  # such a model may answer nothing
     ), n_train=1000, n_validation=50, n_test=60, n_maps=24,

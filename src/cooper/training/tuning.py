@@ -9,6 +9,7 @@ import copy
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from math import inf, nan
 from pathlib import Path
 
 import torch
@@ -45,14 +46,17 @@ class Part:
 
     @classmethod
     def parse(cls, text: str) -> Part:
-        """[NAME=]PATH[@WEIGHT]. Raises ValueError for a weight that is no number."""
+        """[NAME=]PATH[@WEIGHT]. Raises ValueError for a weight that is no number above 0."""
         where, at, weight = text.rpartition("@")
         if not at or "/" in weight:  # the sign is part of the path
             return cls(text)
         try:
-            return cls(where, float(weight))
+            number = float(weight)
         except ValueError:
-            raise ValueError(f"{text!r}: the weight after @ is {weight!r}; give a number above 0") from None
+            number = nan
+        if not 0 < number < inf:
+            raise ValueError(f"{text!r}: the weight after @ is {weight!r}; give a number above 0")
+        return cls(where, number)
 
     def open(self) -> tuple[Sequence[Example], float]:
         return open_set(*named(self.where)), self.weight
@@ -93,6 +97,7 @@ def tune(tuning: Tuning, processes: int = 1, quiet: bool = False) -> Path:
     Raises ValueError for sets that cannot be opened, and for what cannot be learned from them.
     """
     check_device(tuning.device)
+    find(tuning.start, tuning.base).check()
     for part in tuning.data:
         examples, _ = part.open()  # what is wrong is told before anything slow begins
         if not quiet:

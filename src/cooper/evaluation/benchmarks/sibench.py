@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from cooper.data.tables import Row
 from cooper.evaluation.benchmarks.base import Benchmark, Reading
-from cooper.evaluation.benchmarks.tsv import typed
+from cooper.evaluation.benchmarks.tsv import listed_options, typed
 from cooper.evaluation.items import INSTRUCTIONS, Item, Place, text_of
 
 #: The settings of single pictures, which are what the paper asks.
@@ -28,7 +28,7 @@ def read(row: Row, place: Place) -> Item | None:
     return Item(
         # every file numbers its questions from the start
         f"{setting}/{text_of(row, 'index', default=str(place.number))}", text_of(row, "question"), truth, kind,
-        (setting,), options, listed=False, instruction=INSTRUCTIONS[kind],
+        (setting,), options, listed=bool(listed_options(row)), instruction=INSTRUCTIONS[kind],
     )  # fmt: skip
 
 

@@ -1,5 +1,5 @@
-"""Any table with the columns `index, image, question, answer, type`, and `category` and options `A, B ..` if it has
-them: such as the scenes that `cooper scenes export` writes. Each row is scored by its type."""
+"""Any table with the columns `index, image, question, answer, type`, and `category` and options (`A, B ..`, or a list
+in `options`) if it has them: such as the scenes that `cooper scenes export` writes. Each row is scored by its type."""
 
 from __future__ import annotations
 
@@ -11,17 +11,21 @@ from cooper.evaluation.items import Item, Kind, Place, letter_of, options_in, op
 KINDS: dict[str, Kind] = {
     "MCQ": "choice", "YN": "yes_no", "Number": "number", "Number_Int": "count", "Word": "word",
 }  # fmt: skip
+_BY_LOWER = {name.lower(): name for name in KINDS}
 _YES_NO = {"yes": "yes", "true": "yes", "no": "no", "false": "no"}
 
 
 def typed(row: Row) -> tuple[Kind, str, tuple[str, ...]]:
-    """The kind, truth and options of a row that has a `type`. Raises ValueError if they do not fit."""
-    name, answer = text_of(row, "type"), text_of(row, "answer")
-    if name not in KINDS:
-        raise ValueError(f"its type {name!r} is none of {', '.join(KINDS)}")
-    kind = KINDS[name]
+    """The kind, truth and options of a row by its `type`; one that has none, but options, is a choice. Raises
+    ValueError if they do not fit."""
+    options, answer = listed_options(row), text_of(row, "answer")
+    named = text_of(row, "type", default="MCQ" if options else "")
+    if named.lower() not in _BY_LOWER:
+        known = ", ".join(KINDS)
+        raise ValueError(f"its type {named!r} is none of {known}" if named else f"it has no type: one of {known}")
+    kind = KINDS[_BY_LOWER[named.lower()]]
     if kind == "choice":
-        return kind, letter_of(answer), options_of(row) or options_in(text_of(row, "question"))
+        return kind, letter_of(answer), options or options_in(text_of(row, "question"))
     if kind == "yes_no":
         return kind, _YES_NO.get(answer.lower().rstrip("."), answer), ()
     if kind == "number":
@@ -29,11 +33,16 @@ def typed(row: Row) -> tuple[Kind, str, tuple[str, ...]]:
     return kind, check_number(answer) if kind == "count" else answer, ()
 
 
+def listed_options(row: Row) -> tuple[str, ...]:
+    """The options that a row has apart from its question."""
+    return options_of(row, "options", "choices")
+
+
 def read(row: Row, place: Place) -> Item:
     kind, truth, options = typed(row)
     return Item(
         text_of(row, "index", default=str(place.number)), text_of(row, "question"), truth, kind,
-        (text_of(row, "category", default=text_of(row, "type")),), options, listed=bool(options_of(row)),
+        (text_of(row, "category", "type", default="MCQ"),), options, listed=bool(listed_options(row)),
     )  # fmt: skip
 
 
