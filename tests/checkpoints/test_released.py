@@ -9,11 +9,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from tests.checkpoints.folders import SPECIAL
-from tests.helpers import run_command
+from tests.helpers import random_model, run_command, tokenizer
 from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
 
 from cooper.checkpoints.checkpoint import find
+from cooper.checkpoints.convert import convert
+from cooper.checkpoints.native import save_native
 from cooper.checkpoints.released import released_tokenizer
 from cooper.model.config import SpecialTokens
 from cooper.model.presets import BAGEL_FLOW, bagel_7b
@@ -63,10 +66,13 @@ def test_damaged_files_are_told(released: Path, name: str, change: Callable[[byt
         ("vit_config.json", {"patch_size": 0}, "patch_size should be a whole number above 0"),
         ("vit_config.json", {"image_size": True}, "image_size should be a whole number above 0, not true"),
         ("vit_config.json", {"num_hidden_layers": 2.5}, "num_hidden_layers should be a whole number above 0, not 2.5"),
+        ("vit_config.json", {"num_attention_heads": 5}, "hidden_size must be a multiple of num_attention_heads"),
+        ("ae_config.json", {"ch_mult": []}, "ch_mult is empty"),
         ("ae_config.json", {"ch_mult": 2.5}, "ch_mult should be a whole number above 0, not 2.5"),
         ("ae_config.json", {"ch_mult": [1, "2"]}, 'ch_mult should be a whole number above 0, not "2"'),
         ("ae_config.json", {"scale_factor": []}, r"scale_factor should be a number, not \[\]"),
         ("model_args.json", {"max_latent_size": "16"}, "max_latent_size should be a whole number"),
+        ("model_args.json", {"vit_select_layer": -99}, "vit_select_layer leaves none of . layers"),
         ("model_args.json", {"vit_select_layer": {}}, "vit_select_layer should be a number"),
         ("model_args.json", {"cooper": []}, "is damaged: "),
         ("model_args.json", {"cooper": {"decoder": {}}}, "is damaged: not a model config"),
@@ -82,6 +88,34 @@ def test_settings_that_are_none(
     ran = run_command(capsys, "inspect", str(released))
     assert (ran.code, ran.out, ran.err.count("\n")) == (2, "", 1)
     assert re.search(f"{re.escape(str(released / name))}.* {why}", ran.err), ran.err
+
+
+def test_settings_that_are_read_in_the_place_of_others_agree_with_them(tmp_path: Path) -> None:
+    """What was converted from our own layout says everything twice."""
+    save_native(random_model(), tokenizer(), tmp_path / "own", torch.float32)
+    convert(find(tmp_path / "own"), tmp_path / "theirs", "released")
+    path = tmp_path / "theirs/llm_config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"rope_theta": 5e5, "more": 1}))
+    with pytest.raises(ValueError, match=r'llm_config.json has rope_theta 500000.0, and "cooper" in .*_args.json'):
+        find(tmp_path / "theirs")
+    args = json.loads((tmp_path / "theirs/model_args.json").read_text())
+    del args["cooper"]
+    (tmp_path / "theirs/model_args.json").write_text(json.dumps(args))
+    assert find(tmp_path / "theirs").config.decoder.rope_theta == 5e5
+
+
+def test_a_tokenizer_of_another_model_is_told(tmp_path: Path, released: Path) -> None:
+    save_native(random_model(), tokenizer(), tmp_path / "own", torch.float32)
+    whole = Tokenizer.from_file(str(tmp_path / "own/tokenizer.json"))
+    whole.add_tokens([f"word{k}" for k in range(600)])
+    whole.save(str(tmp_path / "own/tokenizer.json"))
+    with pytest.raises(ValueError, match=r"has 512 tokens, and its tokenizer knows \d+; it is another model's"):
+        find(tmp_path / "own").tokenizer()
+    for name in ("vocab.json", "merges.txt", "tokenizer_config.json"):
+        (released / name).write_text("{}")
+    (released / "tokenizer.json").unlink(missing_ok=True)
+    with pytest.raises(ValueError, match="tokenizer_config.json lacks its added tokens"):
+        released_tokenizer((released,))
 
 
 def test_a_tokenizer_from_the_files_it_was_made_of(tmp_path: Path) -> None:

@@ -49,6 +49,7 @@ def test_what_is_said_in_the_end(turns: list[str], text: str) -> None:
         ("It is not visible, so the answer is B", "B"), ("The answer is B, C is too far", "B"),
         ("I don't think it is A. The answer is B.", "B"), ("It is not (A) but (B)", "B"),
         # a later choice counts, a later mention does not
+        ("The answer is A... wait, no, it's B.", "B"), ("The answer is A. Actually, that is far.", "A"),
         ("The answer is A. No, the answer is C.", "C"), ("The answer is B, because option C is far", "B"),
         ("Option A is wrong, so the answer is C.", "C"),
         # the plainest choice counts, whatever is thought of others
@@ -81,7 +82,7 @@ def test_letters(text: str, found: str) -> None:
         # said of a letter
         "A is far away. B is near.", "A - red ball: far\nB - box: near", "Before the box (B) stands the red ball.",
         "Option A is the red ball, which is far. The box is near.", "I think A is behind", "What is A?", "It is not B.",
-        "There is no box", "I see no such box here", "Neither A nor B is correct",
+        "A) No. B) No. C) Yes. D) No.", "There is no box", "I see no such box here", "Neither A nor B is correct",
         "B is closer than A", "Both A and B are correct",
     ],
 )  # fmt: skip

@@ -140,6 +140,13 @@ class Checkpoint:
 
     def tokenizer(self) -> Tokenizer:
         """Raises ValueError if it is not there, or is another one."""
+        tokenizer = self._tokenizer()
+        known, has = tokenizer.get_vocab_size(), self.config.decoder.vocabulary
+        if known > has:
+            raise ValueError(f"{self.source} has {has} tokens, and its tokenizer knows {known}; it is another model's")
+        return tokenizer
+
+    def _tokenizer(self) -> Tokenizer:
         if self.family == "released":
             return released_tokenizer(self.folders, self.config.special)
         path = self.file("tokenizer.json")

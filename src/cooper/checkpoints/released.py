@@ -13,7 +13,7 @@ absent.
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -45,7 +45,10 @@ def released_config(folders: Sequence[Path], special: SpecialTokens = BAGEL_SPEC
     )
     args = args or _Settings(Path("model_args.json"), {})
     if "cooper" in args.values:
-        return config_in(args.path, args.values["cooper"])
+        config = config_in(args.path, args.values["cooper"])
+        for settings in (llm, vit, *([] if ae is None else [ae])):
+            _check_agree(settings, config_files(config)[settings.path.name], args.path)
+        return config
     side = args.size("vit_max_num_patch_per_side", vit.size("image_size") // vit.size("patch_size"))
     used = vit.size("num_hidden_layers") + 1 + int(args.number("vit_select_layer", -2))
     heads, kv_heads = llm.size("num_attention_heads"), llm.size("num_key_value_heads")
@@ -77,6 +80,16 @@ def released_config(folders: Sequence[Path], special: SpecialTokens = BAGEL_SPEC
         turn_tokens=BAGEL_TOKENS[0],
         trace_tokens=BAGEL_TOKENS[1],
     )  # fmt: skip
+
+
+def _check_agree(settings: _Settings, wanted: Mapping[str, Any], other: Path) -> None:
+    """Raises ValueError if a settings file says something else than what is read in its place."""
+    for name, value in wanted.items():
+        if settings.values.get(name, value) != value:
+            raise ValueError(
+                f"{settings.path} has {name} {json.dumps(settings.values[name])[:40]}, and \"cooper\" in {other} says "
+                f"{json.dumps(value)[:40]}; change it there, too, or take \"cooper\" out"
+            )
 
 
 def config_in(path: Path, data: Any) -> ModelConfig:
@@ -124,8 +137,9 @@ def released_tokenizer(folders: Sequence[Path], special: SpecialTokens = BAGEL_S
             f"{where} has no tokenizer; looked for tokenizer.json, or vocab.json, merges.txt and "
             "tokenizer_config.json. Copy them from the Qwen2.5 model that the weights are based on"
         )
+    added = [] if whole is not None else _added_tokens(parts[2])  # type: ignore[arg-type]
     try:
-        tokenizer = _from_parts(*(path for path in parts if path)) if whole is None else Tokenizer.from_file(str(whole))
+        tokenizer = _from_parts(*parts[:2], added) if whole is None else Tokenizer.from_file(str(whole))  # type: ignore[arg-type]
     except Exception as error:  # tokenizers raises nothing more particular
         raise ValueError(f"{whole or parts[0]} is damaged: {error}") from None
     if tokenizer.token_to_id("<|im_start|>") != special.begin:
@@ -133,7 +147,19 @@ def released_tokenizer(folders: Sequence[Path], special: SpecialTokens = BAGEL_S
     return tokenizer
 
 
-def _from_parts(vocabulary: Path, merges: Path, settings: Path) -> Tokenizer:
+def _added_tokens(settings: Path) -> list[AddedToken]:
+    """Those that a tokenizer_config.json adds, in order. Raises ValueError if it is damaged."""
+    try:
+        added = json.loads(settings.read_text(encoding="utf-8"))["added_tokens_decoder"]
+        return [
+            AddedToken(token["content"], normalized=token["normalized"], special=token["special"])
+            for _, token in sorted(added.items(), key=lambda item: int(item[0]))
+        ]
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise ValueError(f"{settings} lacks its added tokens ({error!r}); copy or download it again") from None
+
+
+def _from_parts(vocabulary: Path, merges: Path, added: Sequence[AddedToken]) -> Tokenizer:
     """What Qwen2's tokenizer.json would say, from the files that it was made of."""
     tokenizer = Tokenizer(BPE.from_file(str(vocabulary), str(merges)))
     tokenizer.normalizer = normalizers.NFC()
@@ -142,10 +168,8 @@ def _from_parts(vocabulary: Path, merges: Path, settings: Path) -> Tokenizer:
         [words, pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)]
     )
     tokenizer.decoder = decoders.ByteLevel()
-    added = json.loads(settings.read_text(encoding="utf-8"))["added_tokens_decoder"]
-    for _, token in sorted(added.items(), key=lambda item: int(item[0])):
-        make = tokenizer.add_special_tokens if token["special"] else tokenizer.add_tokens
-        make([AddedToken(token["content"], normalized=token["normalized"], special=token["special"])])
+    for token in added:
+        (tokenizer.add_special_tokens if token.special else tokenizer.add_tokens)([token])
     return tokenizer
 
 

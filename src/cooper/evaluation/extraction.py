@@ -75,9 +75,12 @@ _CUES = (
     ),
     re.compile(r"(?i:\bis|\bit['\u2019]s|\b(?:so|thus|therefore|hence|final|result)\b)[\s:,]*\(?(?P<end>[A-H])\)?[.!\s]*$"),
 )
+# "The answer is A. Wait, no, it's B."
+_AGAIN = re.compile(r"\b(?:wait|actually|correction|scratch that|on second thought)\b", re.IGNORECASE)
 _MENTIONED = re.compile(rf"(?i:\b(?:option|choice)\b){_IS}[\s\"']*(?:{_OF_CUE % _NOT_OF})")
 _ALONE = re.compile(r"[\W_]*([A-Ha-h])[\W_]*")
 _LISTED = re.compile(r"^\s*\(?([A-H])(?:[.):]|\s+[-\u2013]\s)", re.MULTILINE)
+_ENUMERATED = re.compile(r"(?:^|(?<=[\s.;,]))\(?([A-H])\)(?=\s+\w)")
 _BRACKETED = re.compile(r"\((?P<letter>[A-Ha-h])\)")
 # After a letter: "A or B", "A, B and C"; and what says that it is not the one.
 _ANOTHER = re.compile(
@@ -111,12 +114,15 @@ def _letter_named(text: str, options: Sequence[str]) -> str | None:
     for cue in _CUES:
         chosen = list(cue.finditer(text))
         if names := _names(chosen):
-            return names[-1]
+            again = _AGAIN.search(text, chosen[-1].end())
+            later = _letter_named(text[again.end() :], options) if again else None
+            return names[-1] if later in (None, _UNCLEAR) else later
         denied |= bool(chosen)
     if denied:
         return _UNCLEAR
     first = _FIRST.match(text)
-    if first and len(set(_LISTED.findall(text))) < 2:  # several at the starts of lines repeat the question
+    # several at the starts of lines, or "A) no. B) yes.", repeat the question
+    if first and max(len(set(each.findall(text))) for each in (_LISTED, _ENUMERATED)) < 2:
         if found := _names([first]):
             return found[0]
     for pattern in (_MENTIONED, _BRACKETED):
