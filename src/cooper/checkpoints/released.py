@@ -132,16 +132,17 @@ def released_tokenizer(folders: Sequence[Path], special: SpecialTokens = BAGEL_S
     where = " and ".join(map(str, folders))
     whole = _find(folders, "tokenizer.json")
     parts = [_find(folders, name) for name in ("vocab.json", "merges.txt", "tokenizer_config.json")]
-    if whole is None and None in parts:
+    there = [path for path in parts if path is not None]
+    if whole is None and len(there) < len(parts):
         raise ValueError(
             f"{where} has no tokenizer; looked for tokenizer.json, or vocab.json, merges.txt and "
             "tokenizer_config.json. Copy them from the Qwen2.5 model that the weights are based on"
         )
-    added = [] if whole is not None else _added_tokens(parts[2])  # type: ignore[arg-type]
+    added = _added_tokens(there[2]) if whole is None else []
     try:
-        tokenizer = _from_parts(*parts[:2], added) if whole is None else Tokenizer.from_file(str(whole))  # type: ignore[arg-type]
+        tokenizer = Tokenizer.from_file(str(whole)) if whole is not None else _from_parts(there[0], there[1], added)
     except Exception as error:  # tokenizers raises nothing more particular
-        raise ValueError(f"{whole or parts[0]} is damaged: {error}") from None
+        raise ValueError(f"{whole or there[0]} is damaged: {error}") from None
     if tokenizer.token_to_id("<|im_start|>") != special.begin:
         raise ValueError(f"{where}: <|im_start|> should be token {special.begin}; is this Qwen2's tokenizer?")
     return tokenizer

@@ -215,13 +215,15 @@ class Trainer(Generic[M]):
     def finished(self) -> bool:
         return self.step >= self.optimisation.steps
 
-    def run(self, quiet: bool = False) -> None:
-        """Train to the end, from the last checkpoint if there is one. The model ends with the averaged weights."""
+    def run(self, quiet: bool = False) -> bool:
+        """Train to the end, from the last checkpoint if there is one. The model ends with the averaged weights. Returns
+        whether anything was left to do."""
         self.folder.mkdir(parents=True, exist_ok=True)
         self.resume()
-        if not self.finished:
+        if left := not self.finished:
             self._train(quiet)
         self.use_average()
+        return left
 
     def _train(self, quiet: bool) -> None:
         from torch.utils.tensorboard import SummaryWriter

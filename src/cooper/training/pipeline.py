@@ -128,9 +128,9 @@ def train_autoencoder(space: Workspace, scratch: Scratch, quiet: bool = False) -
     polish = AutoencoderStage(
         images, scratch.decoder, batch_size=24, whole_from=0.7, chroma=2.0, seed=100 * seed + 1, decoder_only=True
     )
-    Trainer(model, polish, scratch.decoder, space.stage("decoder")).run(quiet)
+    trained = Trainer(model, polish, scratch.decoder, space.stage("decoder")).run(quiet)
     model.requires_grad_(False)
-    if not quiet:
+    if trained and not quiet:
         error = depth_error(model, SceneImages(space.validation))
         show(f"autoencoder: AbsRel of depth after encoding and decoding {error:.4f} (validation)")
     return model
