@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import replace
+from itertools import zip_longest
 from pathlib import Path
 from typing import TypeAlias
 
@@ -61,7 +62,7 @@ class Seed:
         return self.folder / "times.jsonl"
 
     def run(self, processes: int, say: Say, bars: Bars) -> Iterator[None]:
-        """Train and ask what is not done yet, but for the ablations. Stops wherever there is something new to tell, and
+        """Train and ask what is not done yet, but for the ablations. Stops when all that a model is asked is there, and
         at the end."""
         yield from self._each(self.plan.variants, processes, say, bars)
         for stage in self.plan.drawing:
@@ -82,13 +83,14 @@ class Seed:
         if missing:
             with self._timed("rendering", say):
                 self._render(processes)
-        for variant in missing:
+        for variant, following in zip_longest(missing, missing[1:]):
             if not self.trained(variant.stage):
                 with self._timed(f"training {variant.stage}", say):
                     train(self.space, self.recipe, variant.stage, processes)
             with self._timed(f"asking {variant.name}", say), bars() as on_progress:
                 self._ask(variant, on_progress)
-            yield
+            if following is None or following.stage != variant.stage:
+                yield
 
     @contextmanager
     def _timed(self, what: str, say: Say) -> Iterator[None]:

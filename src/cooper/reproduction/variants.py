@@ -132,7 +132,8 @@ def with_autoencoder(plan: Plan, model: str) -> Plan:
 
 
 _SUPERVISED = ("interleaved", "text", "text_from_base", "true_maps", "view_dropout")
-#: By the times of its steps a little more than three hours for a seed on two cores; without eyes and ablations.
+#: By the times of its steps nearly three hours for a seed on two cores that are quick in bf16, twice that on others
+#: (docs/log.md); without the autoencoder and the ablations.
 FULL = Plan(
     replace(
         telling_little(shortened(TINY, {
