@@ -131,104 +131,102 @@ def _texts(tree: ast.Module) -> dict[str, str]:
     a function or class a name that the module has is called OUTER.NAME. A name whose last value is not known, or hangs
     on which branch is taken, is left out."""
     found: dict[str, str] = {}
-    _collect(tree.body, "", found)
+    _collect(tree, "", {}, found)
     return found
 
 
-#: texts by the names that hold them
-_Known: TypeAlias = dict[str, str]
+#: Names, and the texts that they hold; None: nobody knows what.
+_Known: TypeAlias = dict[str, str | None]
+_Scope: TypeAlias = ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef
 
 
-def _collect(body: Sequence[ast.stmt], outer: str, found: _Known) -> None:
-    """Those of statements; of functions and classes when the names beside them are known."""
-    inner: list[tuple[str, Sequence[ast.stmt]]] = []
-    own = _after(body, {}, found, outer, inner)
+def _collect(scope: _Scope | ast.Module, outer: str, around: _Known, found: dict[str, str]) -> None:
+    """Those of a module, function or class, and then of those in it; `around` are the names that it sees."""
+    inner: list[_Scope] = []
+    own = _after(scope.body, {}, around, inner)
     for name, text in own.items():
-        found[f"{outer}{name}" if name in found else name] = text
-    for name, statements in inner:
-        _collect(statements, name, found)
+        if text is not None:
+            found[f"{outer}{name}" if name in found else name] = text
+    seen = around if isinstance(scope, ast.ClassDef) else {**around, **own}
+    for one in inner:
+        _collect(one, f"{outer}{one.name}.", seen, found)
 
 
-def _after(
-    body: Sequence[ast.stmt], known: _Known, around: _Known, outer: str, inner: list[tuple[str, Sequence[ast.stmt]]]
-) -> _Known:
-    """What names hold after these statements, where they held `known` before. What is inside of functions and classes
-    is added to `inner`. `around` are names from outside that are not known better."""
+def _after(body: Sequence[ast.stmt], known: _Known, around: _Known, inner: list[_Scope]) -> _Known:
+    """What names hold after these statements, where they held `known` before. Functions and classes are added to
+    `inner`."""
 
     def after(body: Sequence[ast.stmt], before: _Known) -> _Known:
-        return _after(body, dict(before), around, outer, inner)
+        return _after(body, before, around, inner)
 
     for node in body:
-        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
-            _forget(node.name, known)
-            inner.append((f"{outer}{node.name}.", node.body))
+        before, known = known, dict(known)
+        for name in _bound(node):
+            known |= {key: None for key in known if key.startswith(f"{name}.")} | {name: None}
+        if isinstance(node, _Scope):
+            inner.append(node)
         elif isinstance(node, ast.Assign | ast.AnnAssign | ast.AugAssign):
-            _assign(node, known, around)
-        else:
-            for name in _bound(node):
-                _forget(name, known)
-            if isinstance(node, ast.With | ast.AsyncWith):
-                known = after(node.body, known)
-            elif isinstance(node, ast.If):
-                known = _either(after(node.body, known), after(node.orelse, known))
-            elif isinstance(node, ast.For | ast.AsyncFor | ast.While):
-                known = after(node.orelse, _either(after(node.body, known), known))
-            elif isinstance(node, ast.Match):
-                known = _either(known, *(after(case.body, known) for case in node.cases))
-            elif isinstance(node, ast.Try | ast.TryStar):
-                handled = [after(handler.body, known) for handler in node.handlers]
-                known = after(node.finalbody, _either(after([*node.body, *node.orelse], known), *handled))
+            known |= _assigned(node, before, around)
+        elif isinstance(node, ast.With | ast.AsyncWith):
+            known = after(node.body, known)
+        elif isinstance(node, ast.If):
+            known = _either(after(node.body, known), after(node.orelse, known))
+        elif isinstance(node, ast.For | ast.AsyncFor | ast.While):
+            known = after(node.orelse, _either(after(node.body, known), known))
+        elif isinstance(node, ast.Match):
+            known = _either(known, *(after(case.body, known) for case in node.cases))
+        elif isinstance(node, ast.Try | ast.TryStar):
+            handled = [after(handler.body, known) for handler in node.handlers]
+            known = after(node.finalbody, _either(after([*node.body, *node.orelse], known), *handled))
     return known
 
 
 def _bound(node: ast.stmt) -> Iterator[str]:
     """Names that a statement itself gives other values to, or takes away; not those in statements inside of it."""
+    if isinstance(node, _Scope):
+        yield node.name
+        return
+    if isinstance(node, ast.AnnAssign) and node.value is None:
+        return
     todo: list[ast.AST] = [node]
     while todo:
         part = todo.pop()
         if isinstance(part, ast.Name) and not isinstance(part.ctx, ast.Load):
             yield part.id
+        elif isinstance(part, ast.Attribute) and not isinstance(part.ctx, ast.Load):
+            yield part.attr
         elif isinstance(part, ast.alias):
             yield (part.asname or part.name).partition(".")[0]
         todo += [child for child in ast.iter_child_nodes(part) if not isinstance(child, ast.stmt)]
 
 
-def _forget(name: str, known: _Known) -> None:
-    for key in [key for key in known if key == name or key.startswith(f"{name}.")]:
-        del known[key]
-
-
 def _either(*ways: _Known) -> _Known:
-    """What is known where one of several ways has been taken: a name that some set to other texts than others do is
-    not; one that only some set can only be that."""
-    texts: dict[str, set[str]] = {}
+    """What is known where one of several ways has been taken: of a name that some set to other texts than others do,
+    nothing; one that only some set can only be that."""
+    texts: dict[str, set[str | None]] = {}
     for way in ways:
         for name, text in way.items():
             texts.setdefault(name, set()).add(text)
-    return {name: held.pop() for name, held in texts.items() if len(held) == 1}
+    return {name: held.pop() if len(held) == 1 else None for name, held in texts.items()}
 
 
-def _assign(node: ast.Assign | ast.AnnAssign | ast.AugAssign, known: _Known, around: _Known) -> None:
-    before = dict(known)
+def _assigned(node: ast.Assign | ast.AnnAssign | ast.AugAssign, before: _Known, around: _Known) -> _Known:
+    """The texts that single names are given; `before` is what was known then."""
+    made: _Known = {}
     for target in node.targets if isinstance(node, ast.Assign) else [node.target]:
-        if node.value is None:
-            continue
-        if not isinstance(target, ast.Name | ast.Attribute):  # several at once
-            for part in ast.walk(target):
-                if isinstance(part, ast.Name) and isinstance(part.ctx, ast.Store):
-                    _forget(part.id, known)
+        if node.value is None or not isinstance(target, ast.Name | ast.Attribute):
             continue
         name = target.id if isinstance(target, ast.Name) else target.attr
         value: ast.expr = node.value
-        _forget(name, known)
         if isinstance(node, ast.AugAssign):
-            if name not in before:
+            if (old := before.get(name)) is None:
                 continue
-            value = ast.BinOp(ast.Constant(before[name]), node.op, value)
-        known |= _named(name, value, {**around, **before})
+            value = ast.BinOp(ast.Constant(old), node.op, value)
+        made |= _named(name, value, {**around, **before})
+    return made
 
 
-def _named(name: str, value: ast.expr, known: _Known) -> _Known:
+def _named(name: str, value: ast.expr, known: Mapping[str, str | None]) -> dict[str, str]:
     """The text that is assigned to a name, or those in a dict that is."""
     if isinstance(value, ast.Dict):
         pairs = [
@@ -240,7 +238,7 @@ def _named(name: str, value: ast.expr, known: _Known) -> _Known:
     return {} if text is None else {name: text}
 
 
-def _constant(node: ast.expr, known: _Known) -> str | None:
+def _constant(node: ast.expr, known: Mapping[str, str | None]) -> str | None:
     if isinstance(node, ast.Constant):
         return node.value if isinstance(node.value, str) else None
     if isinstance(node, ast.Name):

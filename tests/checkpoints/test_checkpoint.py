@@ -19,7 +19,7 @@ from cooper.checkpoints.checkpoint import UnusedWarning, find
 from cooper.checkpoints.convert import convert
 from cooper.checkpoints.inspect import described, weight_bytes
 from cooper.checkpoints.native import save_native
-from cooper.inference.engine import Drew
+from cooper.inference.engine import Drew, Engine
 from cooper.layout import Clean, Seen, Words
 from cooper.modalities import modality
 from cooper.modalities.codes import RELEASED as RELEASED_CODES
@@ -172,6 +172,12 @@ def test_what_compat_selects(
     assert cooper.model.config.flow == flow and flow.guided_at(0.2) == guided_late
     call = cooper.sequencer.prompts.call(modality("depth"))
     monkeypatch.setitem(POLICIES, "drawn", Policy("drawn", None, ("depth",), 2, "Look.", given=(call,)))
+    flows: list[FlowSettings | None] = []
+    draw = Engine.draw
+    monkeypatch.setattr(Engine, "draw", lambda self, *a, **more: flows.append(self.flow) or draw(self, *a, **more))
+    cooper.depth(picture(0).image)
+    late = FlowSettings(50, 3.0, 3.0, 1.5, (0.4, 1.0), "global", noise=1.0)
+    assert flows == [late if compat == "released" else flow], "as the release measures depth"
     *events, answer = cooper.stream(picture(0).image, "How far?", mode="drawn")
     assert [e.step for e in events if isinstance(e, Drew)] == list(range(1, flow.time_points))
     assert isinstance(answer, Answer)

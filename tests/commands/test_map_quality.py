@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import re
 import shutil
 from collections.abc import Callable
 from dataclasses import replace
@@ -228,6 +229,11 @@ def test_a_published_model_draws_over_a_range_of_its_own(cooper: Run) -> None:
     assert main(["convert", "model", "published", "--to", "released"]) == 0
     ran = cooper("depth", "--data", "maps.jsonl", "--model", "published")
     assert ran.code == 2 and "give it with --linear, or --linear 0 1 --align scale_shift" in ran.err
+    rooms((48, 64))
+    argv = ("depth", "--data", "nyu=nyu", "--model", "published", "--linear", "0", "1", "--align", "scale_shift")
+    for compat, how in (("consistent", "12 .* guidance 1 and 1"), ("released", "50 .* guidance 3 and 1.5")):
+        settings = json.loads(cooper(*argv, "--compat", compat, "--json").out)["settings"]
+        assert re.search(f"maps of {how};", settings), settings
 
 
 @needs_mujoco

@@ -187,9 +187,12 @@ def test_whole_models_are_tuned(sets: Path, capsys: pytest.CaptureFixture[str]) 
 
 def test_adapters_are_tuned_and_merged(sets: Path) -> None:
     pytest.importorskip("peft")
+    pa, pq = (pytest.importorskip(name) for name in ("pyarrow", "pyarrow.parquet"))
+    rows = [json.loads(line) for line in Path("questions.jsonl").read_text().splitlines()]
+    pq.write_table(pa.Table.from_pylist(rows), "questions.parquet")
     argv = ["train", "interleaved", "--start", "start", "--run", "run", "--steps", "2", "--rows", "2", "--lora",
             "4", "--experts", "und", "--lr", "0.01", "--processes", "2", "--data", "traces",
-            "questions.jsonl@0.5"]  # fmt: skip
+            "questions.parquet@0.5"]  # fmt: skip
     assert main(argv) == 0
     adapters = load_file("run/interleaved/adapter/adapter_model.safetensors")
     assert adapters and all(".und." in k for k in adapters)
@@ -197,7 +200,12 @@ def test_adapters_are_tuned_and_merged(sets: Path) -> None:
     moved = {k for k in after if not torch.equal(after[k].float(), before[k].to(after[k].dtype).float())}
     assert moved and all(k.startswith("decoder.layers.") and ".und." in k for k in moved)
     # beside the weights that were tuned they make the same model, also where these are then quantised
-    held = dict(Cooper.load("start", adapter="run/interleaved/adapter").model.named_parameters())
+    adapted = Cooper.load("start", adapter="run/interleaved/adapter")
+    assert adapted.name == "start + run/interleaved/adapter", "it is another model than the one it began as"
+    adapted.save_pretrained("merged")
+    merged = load_file("merged/model.safetensors")
+    assert all(torch.equal(merged[k].float(), after[k].float()) for k in after)
+    held = dict(adapted.model.named_parameters())
     assert all(torch.equal(p.to(after[k].dtype), after[k]) for k, p in held.items())
     assert {after[k].dtype for k in moved} == {torch.float32}, "rounded to bf16, small changes would be lost"
     four = [Cooper.load(m, "int8", adapter=a).model.state_dict() for m, a in (
@@ -280,6 +288,12 @@ def test_mistakes_get_one_line(sets: Path, capsys: pytest.CaptureFixture[str], a
     told = capsys.readouterr().err
     assert why in told and told.strip().splitlines()[-1].startswith("cooper: "), told
     assert "Traceback" not in told
+
+
+def test_a_model_that_is_not_there_is_told_at_once(sets: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    argv = ["train", "base", "--start", "nosuch", "--run", "run", "--data", "questions.jsonl", "--processes", "2"]
+    assert main(argv) == 2 and not Path("run").exists()
+    assert capsys.readouterr().err.startswith("cooper: there is no model 'nosuch'")
 
 
 def test_reinforcement_learns_from_questions(sets: Path, capsys: pytest.CaptureFixture[str]) -> None:

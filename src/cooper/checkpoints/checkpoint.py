@@ -215,7 +215,9 @@ def find(source: str | Path, base: str | Path | None = None, special: SpecialTok
                 f"{source} has no weights that could be put on the base {base}: looked for "
                 f"{_names_of(WEIGHTS)}, there is {there}"
             )
-        folders += (_folder(base, () if _weights(folders, AE_WEIGHTS) else _patterns(AE_WEIGHTS)),)
+        # of a base on the hub, nothing is fetched that the folder has
+        wanted = () if _weights(folders, AE_WEIGHTS) else tuple(f"{stem}*.safetensors" for stem in AE_WEIGHTS)
+        folders += (_folder(base, wanted),)
         if (other := folders[1] / "config.json").is_file() and _native_config(other) is not None:
             raise ValueError(
                 f"the base {base} is a model of ours, and a base is in BAGEL's layout: cooper convert {base} FOLDER "
@@ -243,17 +245,13 @@ def _names_of(stems: Sequence[str]) -> str:
     return " or ".join(f"{stem}.safetensors" for stem in stems)
 
 
-def _patterns(stems: Sequence[str]) -> tuple[str, ...]:
-    return tuple(f"{stem}*.safetensors" for stem in stems)
-
-
 def _folder(source: str | Path, weights: Sequence[str] = ALL_WEIGHTS) -> Path:
     if (own := shipped(str(source))) is not None:
         return own
     folder = Path(source)
-    if str(source).strip() and folder.is_dir():
-        return folder
-    if str(source).strip() and folder.exists():
+    if str(source).strip() and folder.exists():  # no name at all would be the folder that one is in
+        if folder.is_dir():
+            return folder
         raise ValueError(f"{source} is a file; a model is a folder, such as {folder.parent}")
     if is_hub_id(str(source)):
         return fetched(str(source), weights)

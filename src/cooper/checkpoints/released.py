@@ -46,8 +46,9 @@ def released_config(folders: Sequence[Path], special: SpecialTokens = BAGEL_SPEC
     args = args or _Settings(Path("model_args.json"), {})
     if "cooper" in args.values:
         config = config_in(args.path, args.values["cooper"])
+        says = config_files(config)
         for settings in (llm, vit, *([] if ae is None else [ae])):
-            _check_agree(settings, config_files(config)[settings.path.name], args.path)
+            _check_agree(settings, says[settings.path.name], args.path)
         return config
     side = args.size("vit_max_num_patch_per_side", vit.size("image_size") // vit.size("patch_size"))
     used = vit.size("num_hidden_layers") + 1 + int(args.number("vit_select_layer", -2))

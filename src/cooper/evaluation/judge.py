@@ -120,8 +120,8 @@ class Judge:
 
         with ThreadPoolExecutor(self.workers) as pool:
             found = dict(zip(different, pool.map(one, different), strict=True))
-        if found_fatal := fatal():
-            raise ValueError(str(found_fatal[0]))
+        if whys := fatal():
+            raise ValueError(str(whys[0]))
         return [found[claim] for claim in claims]
 
     def _one(self, claim: Claim, instruction: str, parse: Callable[[str | None], Any]) -> Any:

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import replace
-from itertools import zip_longest
+from itertools import groupby
 from pathlib import Path
 from typing import TypeAlias
 
@@ -83,14 +83,14 @@ class Seed:
         if missing:
             with self._timed("rendering", say):
                 self._render(processes)
-        for variant, following in zip_longest(missing, missing[1:]):
-            if not self.trained(variant.stage):
-                with self._timed(f"training {variant.stage}", say):
-                    train(self.space, self.recipe, variant.stage, processes)
-            with self._timed(f"asking {variant.name}", say), bars() as on_progress:
-                self._ask(variant, on_progress)
-            if following is None or following.stage != variant.stage:
-                yield
+        for stage, asked in groupby(missing, key=lambda variant: variant.stage):
+            if not self.trained(stage):
+                with self._timed(f"training {stage}", say):
+                    train(self.space, self.recipe, stage, processes)
+            for variant in asked:
+                with self._timed(f"asking {variant.name}", say), bars() as on_progress:
+                    self._ask(variant, on_progress)
+            yield
 
     @contextmanager
     def _timed(self, what: str, say: Say) -> Iterator[None]:
