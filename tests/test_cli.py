@@ -21,6 +21,7 @@ from PIL import Image
 from rich.console import Console
 from tests.helpers import Ran, Scripted, run_command, tokenizer
 
+from cooper.data.sets import named, open_set
 from cooper.modalities import modality
 from cooper.trace import Trace
 
@@ -90,7 +91,10 @@ def test_ask_json_has_exactly_its_keys(cooper: Cooper, write: Write, model: str)
     ran = cooper("ask", "room.png", QUESTION, "--model", model, "--seed", "3", "--json")
     answer = json.loads(ran.out)
     assert ran.out.count("\n") == 1 and ran.err == ""
-    assert list(answer) == ["answer", "value", "unit", "mode", "model", "seed", "turns", "tokens", "seconds"]
+    assert list(answer) == [
+        "answer", "value", "unit", "reason", "votes", "mode", "model", "seed", "turns", "tokens", "seconds"
+    ]  # fmt: skip
+    assert (answer["reason"], answer["votes"]) == ("answered", {})
     assert (answer["answer"], answer["value"], answer["unit"]) == ("1.8 m", 1.8, "m")
     assert (answer["mode"], answer["model"], answer["seed"]) == ("interleaved", model, 3)
     assert answer["turns"] == [
@@ -202,7 +206,7 @@ def test_standard_input(cooper: Cooper, write: Write, model: str, place: Path, m
 
 def test_depth(cooper: Cooper, model: str, place: Path) -> None:
     ran = cooper("depth", "room.png", "--model", model, "--out", "map")
-    assert re.fullmatch(r"depth from \d+\.\d\d m to \d+\.\d\d m, median \d+\.\d\d m\n", ran.out)
+    assert re.fullmatch(r"depth from \d+\.\d\d m to \d+\.\d\d m, median \d+\.\d\d m\nmap.npy\nmap.png\n", ran.out)
     values = np.load(place / "map.npy")
     assert (values.dtype, values.shape) == (np.float32, (48, 64))
     assert Image.open(place / "map.png").size == (64, 48)
@@ -210,6 +214,8 @@ def test_depth(cooper: Cooper, model: str, place: Path) -> None:
     assert about["files"] == ["only.npy"] and about["unit"] == "m" and about["modality"] == "depth"
     assert about["min"] == pytest.approx(values.min(), abs=1e-3) and (about["width"], about["height"]) == (64, 48)
     assert files(place) == ["map.npy", "map.png", "only.npy", "room.png"]
+    assert cooper("depth", "room.png", "--model", model, "--out", "capitals.PNG").code == 0
+    assert Image.open(place / "capitals.PNG").format == "PNG"
 
 
 def test_segment(cooper: Cooper, model: str, place: Path) -> None:
@@ -260,6 +266,7 @@ MISTAKES: dict[str, tuple[list[str], str]] = {
     "chain over the picture": (["ask", "01-picture.png", "q", "--out", "."], "overwrite the picture"),
     "page over the folder": (["ask", "room.png", "q", "--out", "new", "--html", "new"], "is the folder of --out"),
     "no such device": (["ask", "room.png", "q", "--device", "abacus", "--model", "tiny"], "no device 'abacus' here"),
+    "no real device": (["ask", "room.png", "q", "--device", "meta", "--model", "tiny"], "no device 'meta' here"),
     "no graphics card": (["depth", "room.png", "--device", "cuda:99", "--model", "tiny"], "no device 'cuda:99' here"),
     "map over the picture": (["depth", "room.png", "--out", "room.png"], "overwrite what is read"),
     "map of another kind": (["segment", "room.png", "--out", "map.jpg"], "neither .npy"),
@@ -548,3 +555,6 @@ def test_data_flag_asks_once(cooper: Cooper, place: Path) -> None:
     assert first == second and first["questions"] == 2 == sum(first["flags"].values())
     rows = [json.loads(line) for line in (place / "flags.jsonl").read_text().splitlines()]
     assert len(rows) == 2 and all(len(row["with"]) == len(row["without"]) == 1 for row in rows)
+    examples = open_set(*named("flags.jsonl"))
+    assert [examples[i].question for i in range(2)] == [row["question"] for row in rows], "for --data"
+    assert examples[0].picture.shape == (128, 128, 3)

@@ -237,7 +237,7 @@ def test_modes_of_pil(mode: str) -> None:
     if mode == "HSV":
         image = grey.convert("RGB")
     value = load_image(image.convert(mode))
-    assert value.shape == (4, 4, 3) and (value == (1 if mode == "I" else 255)).all()
+    assert value.shape == (4, 4, 3) and (value == 255).all()
 
 
 # ---------------------------------------------------------------- arrays

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import io
+import re
 from html.parser import HTMLParser
 
 import numpy as np
@@ -189,6 +190,20 @@ def test_all_text_is_escaped() -> None:
 def test_any_turn_makes_a_whole_page(turn: str) -> None:
     html = trace_page(Trace((Picture(PICTURE), Text("Why?"), Text(turn, "model"))), title="t", maps=[])
     assert Page(html).by_class["question"] == ["Why?"]
+
+
+@pytest.mark.parametrize(
+    ("answer", "strong", "said"),
+    [
+        ("\\boxed{2.1} m", "2.1 m", []), ("It is \\boxed{2.1} m", "2.1 m", ["It is 2.1 m"]),
+        ("\\boxed{\\text{left}}", "left", []), ("\\boxed{1} or \\boxed {2}", "2", ["1 or 2"]),
+    ],
+)  # fmt: skip
+def test_answers_are_shown_without_marks(answer: str, strong: str, said: list[str]) -> None:
+    turn = Text(f"<answer>{answer}</answer>", "model")
+    html = trace_page(Trace((Picture(PICTURE), Text("Why?"), turn)), title="t", maps=[])
+    assert f"<strong>{strong}</strong>" in html and "boxed" not in html
+    assert re.findall('<p class="said">(.*?)</p>', html) == said
 
 
 def test_malformed_turns_are_shown_as_they_stand() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 import warnings
 from collections import Counter
@@ -31,7 +32,7 @@ from cooper.model.unified import UnifiedModel
 from cooper.policy import Policy
 from cooper.prompts import FILE as PROMPTS_FILE
 from cooper.prompts import Prompts, WordingWarning, load_prompts
-from cooper.quantities import parse_number, plain_text
+from cooper.quantities import parse_number, plain_text, to_metres, unit_after
 from cooper.sequence import Sequencer
 from cooper.trace import Picture, Text, Trace, asked, calls_of
 
@@ -100,8 +101,9 @@ class Answer:
             path = next(drawings) if drawing else None
             turns.append({"text": text, "call": drawing.modality if drawing else None, "map": path})
         return {
-            "answer": self.answer, "value": self.value, "unit": self.unit, "mode": self.mode, "model": self.model,
-            "seed": self.seed, "turns": turns, "tokens": self.tokens, "seconds": round(self.seconds, 3),
+            "answer": self.answer, "value": self.value, "unit": self.unit, "reason": self.reason, "votes": self.votes,
+            "mode": self.mode, "model": self.model, "seed": self.seed, "turns": turns, "tokens": self.tokens,
+            "seconds": round(self.seconds, 3),
         }  # fmt: skip
 
 
@@ -256,7 +258,7 @@ class Cooper:
         return self.draw(image, "segmentation", **changes)
 
     def draw(self, image: ImageSource, name: str, options: Options = Options(), **changes: Any) -> Map:
-        """A map of any modality this model draws."""
+        """A map of any modality this model draws. Of the options, those that maps have: flow steps, guidance, seed."""
         options = replace(options, **changes)
         if name not in self.model.config.modalities:
             raise ValueError(f"{self.name} does not draw {name!r}; it draws {', '.join(self.model.config.modalities)}")
@@ -290,28 +292,38 @@ class Cooper:
         return Engine(self.model, self.sequencer, self._settings(options)), mode, seeds
 
     def _vote(self, rollouts: list[Rollout], options: Options, seconds: float) -> Answer:
-        """The most frequent answer; of numbers that are equally frequent, the middle one."""
-        answers = [plain_text(r.trace.answer or "") for r in rollouts]
-        counts = Counter(a for a in answers if a)
-        best = rollouts[0]
-        if counts:
-            most = max(counts.values())
-            tied = [i for i, a in enumerate(answers) if counts.get(a) == most]
-            tied.sort(key=lambda i: (_number(answers[i]), i))
-            best = rollouts[tied[(len(tied) - 1) // 2]]
+        """The most frequent answer, however it is written; of numbers that are equally frequent, the middle one."""
+        best, votes = rollouts[0], {}
         answer = best.trace.answer or ""
+        if len(rollouts) > 1:
+            said = [plain_text(r.trace.answer or "") for r in rollouts]
+            meant = [_meant(text) for text in said]
+            counts = Counter(key for key, text in zip(meant, said, strict=True) if text)
+            tied = [i for i, key in enumerate(meant) if counts[key] == max(counts.values(), default=0)]
+            tied.sort(key=lambda i: (_metres(said[i]), i))
+            chosen = tied[(len(tied) - 1) // 2]
+            best, answer = rollouts[chosen], said[meant.index(meant[chosen])]
+            votes = {said[meant.index(key)]: number for key, number in counts.items()}
         value, unit = parse_number(answer) or (None, None)
         meta = {"model": self.name, "mode": options.mode, "seed": best.seed, "seconds": round(seconds, 3)}
         return Answer(
             answer, value, unit, replace(best.trace, meta={**best.trace.meta, **meta}), best.reason, options.mode,
-            self.name, best.seed, sum(r.tokens for r in rollouts), seconds, dict(counts) if len(rollouts) > 1 else {},
-            self.model.config.codes,
+            self.name, best.seed, sum(r.tokens for r in rollouts), seconds, votes, self.model.config.codes,
         )  # fmt: skip
 
 
-def _number(answer: str) -> float:
+def _meant(answer: str) -> tuple[str | float, bool]:
+    """What answers that say the same have in common: "2 m" and "2.0 meters", "Yes" and "yes."."""
+    number = re.match(r"[-+]?(?:\d[\d.,/ ]*)?\d", answer)
+    rest = answer[number.end() :].strip().rstrip(".").lower() if number else ""
+    if number and rest in ("", unit_after(rest)):
+        return round(_metres(answer), 9), bool(rest)
+    return answer.casefold().rstrip("."), False
+
+
+def _metres(answer: str) -> float:
     parsed = parse_number(answer)
-    return 0.0 if parsed is None else parsed[0]
+    return 0.0 if parsed is None else to_metres(*parsed)
 
 
 def prompt_of(image: np.ndarray, question: str) -> Trace:

@@ -51,8 +51,8 @@ def check_device(name: str) -> torch.device:
     """The device of that name. Raises ValueError if PyTorch knows none, or this machine has none."""
     try:
         device = torch.device(name)
-        torch.empty(0, device=device)
-    except (RuntimeError, AssertionError) as error:
+        torch.empty(0, device=device).cpu()
+    except (RuntimeError, AssertionError, NotImplementedError) as error:  # the last is of "meta", which has no numbers
         reason = str(error).strip().splitlines()[0]
         raise ValueError(f"there is no device {name!r} here ({reason}); use cpu, or cuda if it has a GPU") from None
     return device

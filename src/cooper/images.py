@@ -156,6 +156,8 @@ def _to_rgb(image: Image.Image, name: str) -> Image.Image:
 def _deep_to_rgb(image: Image.Image, name: str) -> Image.Image:
     """Grey of 16 or 32 bits a pixel; Pillow's own conversion would clip it at 255."""
     values = np.asarray(image)
+    if image.mode == "I" and 1 < values.max() <= 255 and values.min() >= 0:  # of 8 bits, in 32
+        return Image.fromarray(values.astype(np.uint8)).convert("RGB")
     if image.mode != "F":
         # "I" is how Pillow holds 16-bit files of some formats, so 32 bits are assumed only where they are used.
         deep = image.mode == "I" and values.max() > 65535

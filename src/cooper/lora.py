@@ -13,9 +13,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 import torch
-from safetensors.torch import save_file
 from torch import nn
 
+from cooper.checkpoints.writing import save_tensors
 from cooper.model.config import ModelConfig
 from cooper.model.unified import UnifiedModel
 
@@ -101,10 +101,8 @@ def save_adapters(model: UnifiedModel, lora: Lora, folder: str | Path) -> None:
         PREFIX + name.replace(".default", ""): p.detach().contiguous()
         for name, p in model.named_parameters() if ".lora_" in name
     }  # fmt: skip
-    temporary = folder / "adapter_model.safetensors.tmp"
-    save_file(tensors, temporary, metadata={"format": "pt"})
     _config(lora).save_pretrained(str(folder))
-    temporary.rename(folder / "adapter_model.safetensors")
+    save_tensors(tensors, folder / "adapter_model.safetensors", format="pt")
 
 
 def merge_adapters(model: UnifiedModel) -> None:

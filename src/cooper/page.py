@@ -15,7 +15,8 @@ from PIL import Image
 
 from cooper.modalities.base import MapView
 from cooper.page_style import whole_page
-from cooper.trace import Drawing, Picture, Text, Trace, answer_of, boxed_in, calls_of, thought_of
+from cooper.quantities import plain_text
+from cooper.trace import Drawing, Picture, Text, Trace, answer_of, calls_of, thought_of
 
 RGB: TypeAlias = tuple[int, int, int]
 
@@ -101,17 +102,22 @@ def _turn(text: str) -> str:
 
 
 def _answer(block: str) -> str:
-    answer = answer_of(block) or ""
-    sentence = re.sub(r"</?answer>", "", block).strip()
-    boxed = boxed_in(sentence)
-    sentence = sentence if boxed is None else sentence.replace(f"\\boxed{{{boxed}}}", boxed)
+    answer, sentence = _plain(answer_of(block) or ""), _plain(re.sub(r"</?answer>", "", block))
     said = _prose(sentence, "said") if sentence.rstrip(".") != answer.rstrip(".") else ""
     return f'<div class="answer"><span>Answer</span><strong>{escape(answer)}</strong>{said}</div>'
 
 
+def _plain(text: str) -> str:
+    """Without the marks of LaTeX and Markdown, paragraph by paragraph."""
+    return "\n\n".join(map(plain_text, _paragraphs(text)))
+
+
+def _paragraphs(text: str) -> list[str]:
+    return [p.strip() for p in re.split(r"\n\s*\n", text) if p.strip()]
+
+
 def _prose(text: str, kind: str) -> str:
-    paragraphs = [p.strip() for p in re.split(r"\n\s*\n", text) if p.strip()]
-    return "".join(f'<p class="{kind}">{escape(p)}</p>' for p in paragraphs)
+    return "".join(f'<p class="{kind}">{escape(p)}</p>' for p in _paragraphs(text))
 
 
 def _figure(image: np.ndarray, name: str) -> str:

@@ -39,6 +39,10 @@ class Sequencer:
     config: ModelConfig
     prompts: Prompts = Prompts()
 
+    def __post_init__(self) -> None:
+        # the layout sets the frame's tokens; in a text, which may be anybody's, they are letters
+        self.tokenizer.encode_special_tokens = True
+
     def ids(self, text: str) -> tuple[int, ...]:
         return tuple(self.tokenizer.encode(text, add_special_tokens=False).ids)
 

@@ -205,8 +205,12 @@ class Call:
 
 def calls_of(text: str) -> tuple[Call, ...]:
     """Every well-formed `<tag>instruction</tag>` of a turn outside its thoughts, in order; unknown tags included."""
-    visible = re.sub(r"<think>.*?</think>", lambda m: " " * len(m[0]), text, flags=re.DOTALL)
-    return tuple(Call(m[1], m[2], m.start()) for m in _CALL.finditer(visible) if m[1] not in _NOT_CALLS)
+    return tuple(Call(m[1], m[2], m.start()) for m in _CALL.finditer(_said(text)) if m[1] not in _NOT_CALLS)
+
+
+def _said(text: str) -> str:
+    """A turn with blanks in the place of its thoughts."""
+    return re.sub(r"<think>.*?</think>", lambda m: " " * len(m[0]), text, flags=re.DOTALL)
 
 
 _BOX = re.compile(r"\\boxed\s*\{")
@@ -214,8 +218,8 @@ _BARE_NUMBER = re.compile(r"[\s~$]*[-+]?[\d.,/ ]*\d[\s~$]*")
 
 
 def answer_of(text: str) -> str | None:
-    """What a turn answers: the inside of its last `\\boxed{}`, else of `<answer>`, else None."""
-    found = _ANSWER.findall(text)
+    """What a turn answers outside its thoughts: the inside of its last `\\boxed{}`, else of `<answer>`, else None."""
+    found = _ANSWER.findall(_said(text))
     if not found:
         return None
     boxed = boxed_in(found[-1])

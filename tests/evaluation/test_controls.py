@@ -7,7 +7,8 @@ import pytest
 
 from cooper import Cooper
 from cooper.evaluation.controls import Control
-from cooper.evaluation.scenes import load_scenes
+from cooper.evaluation.form import well_formed
+from cooper.evaluation.scenes import evaluate_scenes, load_scenes
 from cooper.inference.engine import Engine, Rollout, Settings
 from cooper.modalities import modality
 from cooper.policy import POLICIES
@@ -17,6 +18,7 @@ from cooper.scenes.world import SPLITS, Scene
 from cooper.trace import Picture, Text, Trace, calls_of
 
 pytest.importorskip("mujoco")
+TAGS = ("depth-estimation", "segmentation")
 FAR, COLOUR = "How far is the nearest object from the camera?", "What colour is the largest object?"
 
 
@@ -31,9 +33,10 @@ def scenes() -> list[tuple[Scene, View]]:
 
 
 def run(cooper: Cooper, scenes: list[tuple[Scene, View]], question: str, control: Control) -> list[Rollout]:
-    engine = Engine(cooper.model, cooper.sequencer, Settings(banned=control.banned(cooper.sequencer)))
+    way = POLICIES["interleaved"]
+    engine = Engine(cooper.model, cooper.sequencer, control.settings(cooper.sequencer, way, Settings()))
     prompts = [Trace((Picture(view.rgb), Text(question))) for _, view in scenes]
-    return engine.run(prompts, POLICIES["interleaved"], shown=control.shown(scenes, [0, 1]))
+    return engine.run(prompts, way, shown=control.shown(scenes, [0, 1]))
 
 
 def test_a_map_is_replaced_before_it_is_looked_at(cooper: Cooper, scenes: list[tuple[Scene, View]]) -> None:
@@ -62,6 +65,28 @@ def test_calls_may_be_forbidden_and_demanded(cooper: Cooper, scenes: list[tuple[
     assert all(r.trace.drawings for r in run(cooper, scenes, FAR, Control()))
     for r in run(cooper, scenes, FAR, Control(calls="never")):
         assert not r.trace.drawings and not any(calls_of(turn) for turn in r.trace.turns)
-    assert not any(r.trace.drawings for r in run(cooper, scenes, COLOUR, Control()))
-    for r in run(cooper, scenes, COLOUR, Control(calls="always")):
-        assert "<answer>" not in r.trace.turns[0]
+    for question in (COLOUR, "Is the largest object to the left of the nearest object?"):
+        assert not any(r.trace.drawings for r in run(cooper, scenes, question, Control()))
+        for r in run(cooper, scenes, question, Control(calls="always")):
+            assert r.trace.drawings and r.reason == "answered" and all(well_formed(r.trace.turns, TAGS))
+
+
+def test_a_demand_is_met_in_its_place(cooper: Cooper, scenes: list[tuple[Scene, View]]) -> None:
+    """Whoever calls anyway writes what it would have written; whoever would not writes the same up to its answer."""
+    free, forced = (run(cooper, scenes, FAR, Control(calls=calls)) for calls in ("free", "always"))  # type: ignore[arg-type]
+    assert [r.trace.turns for r in free] == [r.trace.turns for r in forced]
+    free, forced = (run(cooper, scenes, COLOUR, Control(calls=calls)) for calls in ("free", "always"))  # type: ignore[arg-type]
+    for a, b in zip(free, forced, strict=True):
+        turn = b.trace.turns[0]
+        assert a.trace.turns[0].split("<answer>")[0] == turn[: calls_of(turn)[0].start]
+
+
+@pytest.mark.parametrize(
+    ("mode", "control", "n", "said"),
+    [("direct", Control(calls="always"), 2, "nothing is drawn in mode direct"),
+     ("text", Control("blank"), 2, "nothing is drawn in mode text"),
+     ("interleaved", Control("other"), 1, "ask about at least 2")],
+)  # fmt: skip
+def test_controls_that_would_change_nothing(cooper: Cooper, mode: str, control: Control, n: int, said: str) -> None:
+    with pytest.raises(ValueError, match=said):
+        evaluate_scenes(cooper, mode, n, control=control)

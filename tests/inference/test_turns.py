@@ -53,6 +53,10 @@ CASES = {
     "a tag nobody knows": Case(("<normals>draw the normals</normals>",), "malformed"),
     "a tag in capitals": Case(("<Segmentation>draw the objects</Segmentation>",), "malformed"),
     "a call inside a thought": Case((f"<think>{modality('depth').call}</think>It is near.",), "malformed"),
+    "an answer inside a thought": Case(
+        ("<think>Is it <answer>5</answer>? A map first.</think>" + modality("depth").call, ANSWER),
+        "answered", ("depth",), "1.2 m",
+    ),
     "nested tags: the inner call is the well-formed one": Case(
         (f"<depth-estimation>{modality('segmentation').call}</depth-estimation>", ANSWER),
         "answered", ("segmentation",), "1.2 m",

@@ -2,10 +2,12 @@ from __future__ import annotations
 
 import importlib
 import os
+import shutil
 import subprocess
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
+from typing import IO
 
 import numpy as np
 import pytest
@@ -282,6 +284,28 @@ def test_shards(tmp_path: Path) -> None:
         assert set(plain.files) == set(FIELDS)
 
 
+def test_a_folder_of_shards_grows(tmp_path: Path) -> None:
+    """Whatever it was made of; what is between and behind is made, nothing twice."""
+    grown = [make_shards(tmp_path, start, n, size=16, workers=1, per_shard=4, quiet=True)
+             for start, n in ((0, 3), (6, 1), (0, 9), (2, 2))]  # fmt: skip
+    assert [[p.stem.removeprefix("scenes-000") for p in paths] for paths in grown] == [
+        ["00000-3"], ["00006-1"], ["00000-3", "00003-1", "00004-2", "00006-1", "00007-1", "00008-1"],
+        ["00000-3", "00003-1"],
+    ]  # fmt: skip
+    assert open_shards(tmp_path).seeds[:].tolist() == list(range(9))
+
+
+def test_a_full_disk_leaves_no_part_of_a_shard(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(file: IO[bytes], **arrays: np.ndarray) -> None:
+        file.write(b"half")
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(np, "savez", full)
+    with pytest.raises(OSError, match="No space left"):
+        make_shards(tmp_path, 0, 1, size=16, workers=1, quiet=True)
+    assert not list(tmp_path.iterdir())
+
+
 def test_mistakes_with_shards(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="cross from train into validation"):
         make_shards(tmp_path, 9_999_999, 2, quiet=True)
@@ -292,7 +316,7 @@ def test_mistakes_with_shards(tmp_path: Path) -> None:
     path = make_shards(tmp_path, 0, 2, size=16, workers=1, per_shard=2, quiet=True)[0]
     with pytest.raises(ValueError, match="pictures of 16 pixels, not 24"):
         make_shards(tmp_path, 0, 2, size=24, workers=1, per_shard=2, quiet=True)
-    make_shards(tmp_path, 1, 1, size=16, workers=1, quiet=True)
+    shutil.copy(path, tmp_path / "scenes-00000001-2.npz")
     with pytest.raises(ValueError, match="repeats scenes"):
         open_shards(tmp_path)
     with pytest.raises(ValueError, match="cannot be made a folder"):

@@ -120,6 +120,25 @@ def test_openais_client_is_answered_as_the_library_answers(address: str, cooper:
             assert np.array_equal(shown, own.codes.view(drawing).image)
 
 
+def test_a_stream_has_the_answer_in_one_piece(address: str, cooper: Counting) -> None:
+    openai = pytest.importorskip("openai")
+    client = openai.OpenAI(base_url=f"{address}/v1", api_key="none")
+    url = data_url(ROOM.read_bytes()).replace("image/png", "image/PNG;a=b")
+    image = {"type": "image_url", "image_url": {"url": url}}
+    messages = [{"role": "user", "content": [{"type": "text", "text": QUESTION}, image]}]
+    whole = client.chat.completions.create(model="tiny", messages=messages)
+    chunks = list(client.chat.completions.create(model="tiny", messages=messages, stream=True))
+    assert [c.choices[0].delta.content for c in chunks] == [whole.choices[0].message.content, None]
+    assert [c.choices[0].finish_reason for c in chunks] == [None, "stop"] and chunks[-1].usage == whole.usage
+    assert chunks[-1].model_extra["cooper"]["answer"] == whole.model_extra["cooper"]["answer"]
+
+
+def test_paths_that_are_not_there_are_told_in_the_same_way(address: str) -> None:
+    with pytest.raises(urllib.error.HTTPError) as raised:
+        urllib.request.urlopen(f"{address}/v1/completions")
+    assert json.load(raised.value)["error"]["message"] == "GET /v1/completions: Not Found"
+
+
 def test_what_waits_is_answered_together(address: str, cooper: Counting) -> None:
     url = data_url(ROOM.read_bytes())
     asked = [asking(url, text=text) for text in (QUESTION, "What color is the ball?", "Is there a red ball?")] * 4
@@ -150,7 +169,9 @@ def test_what_waits_is_answered_together(address: str, cooper: Counting) -> None
         (asking(data_url(ROOM.read_bytes()), text="\U0001f600" * 1500), 400, "at most 4096 tokens; this one has 6"),
         (asking(data_url(ROOM.read_bytes()), model="gpt"), 404, "there is no model 'gpt' here; this is tiny"),
         (asking(data_url(ROOM.read_bytes()), mode="dream"), 400, "dream"),
-        (asking(data_url(ROOM.read_bytes()), stream=True), 400, "leave out stream"),
+        (asking(data_url(ROOM.read_bytes()), n=2), 400, "leave out n"),
+        (asking(data_url(ROOM.read_bytes()), tools=[{"type": "function"}]), 400, "leave out tools"),
+        (asking(data_url(ROOM.read_bytes()), response_format={"type": "json_object"}), 400, "leave out tools"),
         (asking(data_url(ROOM.read_bytes()), temperature=-1), 400, "temperature: "),
         ({"messages": [{"role": "assistant", "content": "Yes."}]}, 400, "without earlier turns"),
         ({"messages": [{"role": "user", "content": [{"type": "video"}]}]}, 400, "0.type: Input should be 'text' or"),
@@ -246,6 +267,42 @@ def test_the_command(capfd: pytest.CaptureFixture[str]) -> None:
     began = time.monotonic()
     serving.send_signal(signal.SIGINT)
     assert serving.wait(20) in (0, 130) and time.monotonic() - began < 15
+
+
+SLOW = """
+import sys, time
+import uvicorn
+from cooper.api import Cooper
+from cooper.cli import main
+
+def answer_many(self, *_, **__):
+    print("answering", flush=True)
+    time.sleep(300)
+
+class Impatient(uvicorn.Config):
+    def __init__(self, *args, **more):
+        super().__init__(*args, **{**more, "timeout_graceful_shutdown": 1})
+
+Cooper.answer_many, uvicorn.Config = answer_many, Impatient
+sys.exit(main(["serve", "--port", "0"]))
+"""
+
+
+def test_it_ends_though_it_is_answering() -> None:
+    serving = subprocess.Popen([sys.executable, "-c", SLOW], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    try:
+        assert serving.stdout is not None
+        address = serving.stdout.readline().split()[2].removesuffix("/v1")
+        with ThreadPoolExecutor(1) as pool:
+            asked = pool.submit(post, address, asking(data_url(ROOM.read_bytes())))
+            assert serving.stdout.readline() == "answering\n"
+            serving.send_signal(signal.SIGTERM)
+            _, told = serving.communicate(timeout=60)
+            status, reply = asked.result()
+        assert serving.returncode != 0 and "ended while it was answering" in told and "Traceback" not in told
+        assert status == 503 and reply["error"]["message"] == "the server ends"
+    finally:
+        serving.kill()
 
 
 @pytest.mark.parametrize(

@@ -13,6 +13,7 @@ from cooper.model.presets import dummy
 from cooper.scenes.targets import KINDS, SceneImages
 from cooper.training.autoencoder import AutoencoderStage, normalised, to_tensor
 from cooper.training.loop import Optimisation, Trainer
+from cooper.training.processes import Share
 
 
 def test_an_autoencoder_learns_colour_first_of_all(images: SceneImages, tmp_path: Path) -> None:
@@ -27,6 +28,28 @@ def test_an_autoencoder_learns_colour_first_of_all(images: SceneImages, tmp_path
     with torch.no_grad():
         z = torch.cat([model.encode(to_tensor(images.image(i, kind)[None])) for i in range(6) for kind in KINDS])
     assert abs(float(z.mean())) < 0.3 and 0.6 < float(z.std()) < 1.6
+
+
+def test_it_goes_on_where_it_was_stopped(images: SceneImages, tmp_path: Path) -> None:
+    """The noise that the decoder learns with comes from the step, not from what was drawn before."""
+    def trained(folder: Path, steps: int) -> Autoencoder:
+        torch.manual_seed(len(folder.name))
+        model = Autoencoder(dummy().autoencoder).initialise(torch.Generator().manual_seed(7))
+        how = Optimisation(6, lr=3e-3, warmup=2)
+        stage = AutoencoderStage(images, how, batch_size=3, crop=32)
+        trainer = Trainer(model, stage, how, folder, workers=0)
+        trainer.resume()
+        for _ in range(steps):
+            trainer.update(stage.batch(trainer.step, Share()))
+        trainer.save()
+        return model
+
+    tmp_path.joinpath("whole").mkdir()
+    tmp_path.joinpath("half").mkdir()
+    whole = trained(tmp_path / "whole", 4)
+    trained(tmp_path / "half", 2)
+    for a, b in zip(whole.parameters(), trained(tmp_path / "half", 2).parameters(), strict=True):
+        assert torch.equal(a, b)
 
 
 def test_the_decoder_can_be_trained_alone(images: SceneImages) -> None:

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
+import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,9 +16,10 @@ import numpy as np
 import pytest
 import torch
 import torch.distributed as dist
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
+from cooper.checkpoints import writing
 from cooper.training.kept import Kept
 from cooper.training.loop import Optimisation, Supervised, Trainer
 from cooper.training.processes import Share, run_in, uninterrupted
@@ -215,20 +219,90 @@ def test_what_is_kept_of_a_folder_that_has_grown_is_made_anew(tmp_path: Path) ->
         assert [int(grown.row(i, kind)) for i in range(5)] == [0, 1, 2, 3, 4]
 
 
+def _kept(folder: Path, quiet: bool) -> None:
+    Numbers(folder, 7, (), int).make("all", batch=2, quiet=True)
+
+
+def test_what_another_run_is_making_is_waited_for(tmp_path: Path) -> None:
+    """Scenes may be shared by several runs, and what is computed of them lies beside them."""
+    made: list[int] = []
+
+    class Slow(Numbers):
+        def compute(self, kind: str, rows: range) -> np.ndarray:
+            made.extend(rows)
+            time.sleep(0.02)
+            return super().compute(kind, rows)
+
+    runs = [Slow(tmp_path, 7, (), int) for _ in range(3)]
+    with ThreadPoolExecutor() as pool:
+        list(pool.map(lambda run: run.make("all", batch=2, quiet=True), runs))
+    assert made == list(range(7)) and all(int(run.row(6, "all")) == 6 for run in runs)
+
+
+def test_a_full_disk_is_told_before_it_ends_the_process(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object, **__: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "posix_fallocate", full, raising=False)
+    with pytest.raises(OSError, match="No space left"):
+        _kept(tmp_path, True)
+    assert not list(tmp_path.glob("*.npy"))
+    monkeypatch.undo()
+    filtered(tmp_path, 3)
+    before = (tmp_path / "state.safetensors").read_bytes()
+
+    def cut(tensors: dict[str, Tensor], path: Path, **_: object) -> None:
+        path.write_bytes(b"half")
+        raise SafetensorError("I/O error: No space left on device")
+
+    monkeypatch.setattr(writing, "save_file", cut)
+    with pytest.raises(OSError, match="state.safetensors cannot be written: .*No space left"):
+        filtered(tmp_path, 5)
+    assert (tmp_path / "state.safetensors").read_bytes() == before and not list(tmp_path.glob(".*tmp*"))
+
+
+@pytest.mark.parametrize("cut", [0.0, 0.5])
+def test_a_damaged_state_is_told(tmp_path: Path, cut: float) -> None:
+    filtered(tmp_path, 3)
+    state = tmp_path / "state.safetensors"
+    state.write_bytes(state.read_bytes()[: int(cut * state.stat().st_size)])
+    with pytest.raises(ValueError, match="state.safetensors is damaged .*; delete it to begin the stage anew"):
+        filtered(tmp_path, 5)
+
+
 def _failing(kind: str, quiet: bool) -> None:
     if Share.mine().rank == 1:
-        raise {"OSError": OSError(28, "No space left on device"), "ImportError": ModuleNotFoundError("pip install it"),
-               "RuntimeError": RuntimeError("our own")}[kind]  # fmt: skip
+        raise {
+            "OSError": OSError(28, "No space left on device"), "ImportError": ModuleNotFoundError("pip install it"),
+            "ValueError": ValueError("one line\nand: another"), "RuntimeError": RuntimeError("our own"),
+        }[kind]  # fmt: skip
 
 
 @pytest.mark.parametrize(
-    ("kind", "why"), [("OSError", "No space left"), ("ImportError", "^pip install it$"), ("RuntimeError", "our own")]
-)
+    ("kind", "why"),
+    [("OSError", "No space left"), ("ImportError", "^pip install it$"), ("ValueError", "^one line and: another$"),
+     ("RuntimeError", "our own")],
+)  # fmt: skip
 def test_mistakes_of_other_processes_are_told_as_ones_own(kind: str, why: str, tmp_path: Path) -> None:
-    expected = {"OSError": OSError, "ImportError": ImportError, "RuntimeError": Exception}[kind]
+    expected = {"OSError": OSError, "ImportError": ImportError, "ValueError": ValueError}.get(kind, Exception)
     with pytest.raises(expected, match=why) as raised:
         run_in(2, tmp_path, _failing, kind, quiet=True)
     assert ("Traceback" in str(raised.value)) == (kind == "RuntimeError")
+
+
+class Killed(Filtering):
+    def batch(self, step: int, share: Share) -> Tensor:
+        if step == 2:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return super().batch(step, share)
+
+
+def test_a_reader_that_is_killed_had_too_little_memory(tmp_path: Path) -> None:
+    def work(quiet: bool) -> None:
+        Trainer(blank(), Killed(), Optimisation(5), tmp_path, workers=1).run(quiet)
+
+    with pytest.raises(MemoryError):
+        run_in(1, tmp_path, work, quiet=True)
 
 
 def test_others_are_kept_out_of_a_folder_until_training_ends(tmp_path: Path) -> None:

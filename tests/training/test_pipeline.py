@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -52,16 +53,31 @@ QUICK = Recipe(
     reinforced_on=replace(TINY.reinforced_on, scenes=2), balance=replace(TINY.balance, scenes=2),
 )  # fmt: skip
 
-#: Mean loss of the last five steps. Whoever changes what a stage learns changes these, and says so.
+#: Mean loss of the last five steps, of reinforcement the entropy of what is written: its loss is 0 when it is computed.
+#: Whoever changes what a stage learns changes these, and says so.
 LOSSES = {
-    "autoencoder": 2.6572, "decoder": 1.0211, "vision": 14.5923, "base": 6.8582, "perception": 2.0799, "direct": 5.5249,
+    "autoencoder": 2.6572, "decoder": 0.9880, "vision": 14.5923, "base": 6.8582, "perception": 2.0799, "direct": 5.5249,
     "interleaved": 6.8697, "text": 5.1825, "true_maps": 7.0726, "view_dropout": 6.7417,
+    "text_from_base": 5.7222, "reinforcement": 5.9327,
 }  # fmt: skip
 
 
 def space_in(folder: Path) -> Workspace:
     for name, first in (("train", 0), ("validation", 10_000_000)):
         make_shards(folder / name, first, 6, size=64, workers=1, quiet=True)
+    return Workspace(folder / "run", folder / "train", folder / "validation")
+
+
+@pytest.fixture(scope="module")
+def seeing(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
+    """A run up to the stage vision, to be copied."""
+    space = space_in(tmp_path_factory.mktemp("seeing"))
+    assert train(space, QUICK, "vision", quiet=True) == space.run / "vision"
+    return space
+
+
+def copied(space: Workspace, folder: Path) -> Workspace:
+    shutil.copytree(space.run.parent, folder, dirs_exist_ok=True)
     return Workspace(folder / "run", folder / "train", folder / "validation")
 
 
@@ -96,7 +112,8 @@ def test_all_stages_from_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
         assert [row["step"] for row in log] == list(range(1, STEPS + 1)), name
         assert any((space.stage(name) / "sheets").iterdir())
         if name in LOSSES:
-            losses[name] = float(np.mean([row["loss"] for row in log[-5:]]))
+            figure = "entropy" if name == "reinforcement" else "loss"
+            losses[name] = float(np.mean([row[figure] for row in log[-5:] if figure in row]))
     assert losses == pytest.approx(LOSSES, rel=0.03)
     log = [json.loads(row) for row in (space.stage("reinforcement") / "log.jsonl").read_text().splitlines()]
     assert max(row["log_p_difference"] for row in log if "log_p_difference" in row) < 1e-4, "of reinforcement, the last"
@@ -136,10 +153,13 @@ def test_a_recipe_that_begins_with_a_checkpoint(tmp_path: Path, monkeypatch: pyt
         train(space, recipe, "base")
     with pytest.raises(ValueError, match="through the stage vision already"):
         train(space, QUICK, "vision")
+    few = space.validation / "few"  # fewer than contact sheets have room for
+    make_shards(few, 10_000_000, 2, size=64, workers=1, quiet=True)
+    space = replace(space, validation=few)
     train(space, recipe, "reinforcement", quiet=True)
     assert {p.name for p in space.run.iterdir() if not p.name.startswith(("drawn-", "."))} == {
         "perception", "interleaved", "reinforcement", "flagged-by-perception.jsonl",
-        "flagged-by-interleaved.jsonl", "tokenizer.json",
+        "flagged-by-interleaved.jsonl", "tokenizer.json", "start.txt",
     }  # fmt: skip
     log = [json.loads(row) for row in (space.stage("perception") / "log.jsonl").read_text().splitlines()]
     assert all(row["flow"] > 0 and "text" not in row for row in log), "the flow loss alone"
@@ -153,22 +173,32 @@ def test_a_recipe_that_begins_with_a_checkpoint(tmp_path: Path, monkeypatch: pyt
     assert learned and all(re.fullmatch(r"decoder\.layers\.\d\.und\.\w+\.weight", k) for k in learned), "adapters' own"
     assert (space.stage("reinforcement") / "adapter" / "adapter_model.safetensors").exists()
 
+    words = (space.run / "tokenizer.json").stat().st_mtime_ns
+    save_native(random_model(seed=1), tokenizer(), tmp_path / "other")
+    for start, other in ((str(tmp_path / "other"), recipe), (None, QUICK)):
+        with pytest.raises(ValueError, match="run was begun from another model; choose another --run, or delete it"):
+            train(replace(space, start=start), other, "perception", quiet=True)
+    assert (space.run / "tokenizer.json").stat().st_mtime_ns == words
 
-def test_a_stage_ends_there_and_the_next_begins_with_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+
+def test_a_stage_ends_there_and_the_next_begins_with_it(
+    seeing: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.chdir(tmp_path)
-    space = replace(space_in(tmp_path), run=Path("here"))  # two processes once never met in a relative path
-    assert train(space, QUICK, "vision", quiet=True) == space.run / "vision"
+    space = replace(copied(seeing, tmp_path), run=Path("run"))  # two processes once never met in a relative path
     assert not (space.run / "base").exists()
-    train(space, QUICK, "base", processes=2, quiet=True)
+    # of more processes than there are rows, some would have nothing to do
+    assert QUICK.together == 2 and TINY.together == 12
+    train(space, QUICK, "base", processes=3, quiet=True)
     assert sorted(p.name for p in space.run.iterdir() if p.name != ".lock") == [
-        "autoencoder", "base", "decoder", "tokenizer.json", "vision",
+        "autoencoder", "base", "decoder", "start.txt", "tokenizer.json", "vision",
     ]  # fmt: skip
     with pytest.raises(ValueError, match="no stage is called 'last'"):
         train(space, QUICK, "last")
 
 
-def test_more_steps_make_another_model(tmp_path: Path) -> None:
-    space, more = space_in(tmp_path), replace(QUICK.unified["base"], optimisation=replace(FAST, steps=STEPS + 2))
+def test_more_steps_make_another_model(seeing: Workspace, tmp_path: Path) -> None:
+    space, more = copied(seeing, tmp_path), replace(QUICK.unified["base"], optimisation=replace(FAST, steps=STEPS + 2))
     made = []
     for recipe in (QUICK, QUICK, replace(QUICK, unified={**QUICK.unified, "base": more})):
         train(space, recipe, "base", quiet=True)
@@ -177,6 +207,16 @@ def test_more_steps_make_another_model(tmp_path: Path) -> None:
         kept = dict(Cooper.load(space.model("base")).model.named_parameters())["decoder.head.weight"]
         assert torch.equal(kept.bfloat16(), trained.bfloat16())
     assert made[0] == made[1] < made[2]
+
+
+def test_steps_may_grow_and_nothing_else(tmp_path: Path) -> None:
+    """With them grows the number of those that warm up."""
+    settings = QUICK.unified["base"]
+    pipeline.claim(tmp_path, settings)
+    (tmp_path / "state.safetensors").touch()
+    pipeline.claim(tmp_path, replace(settings, optimisation=replace(FAST, steps=300, warmup=30)))
+    with pytest.raises(ValueError, match="was begun with other settings or data"):
+        pipeline.claim(tmp_path, replace(settings, optimisation=replace(FAST, lr=1.0)))
 
 
 def test_another_seed_begins_with_other_weights_and_the_same_eyes() -> None:

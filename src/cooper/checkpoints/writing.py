@@ -8,9 +8,12 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import torch
+from safetensors import SafetensorError
+from safetensors.torch import save_file
 from torch import Tensor
 
 from cooper.checkpoints.stored import DTYPES, Header
+from cooper.files import new_file
 from cooper.prompts import FILE as PROMPTS_FILE
 
 _NAMES = {dtype: name for name, dtype in DTYPES.items()}
@@ -73,6 +76,15 @@ def write_tensors(
         index = {"metadata": {"total_size": total}, "weight_map": places}
         (folder / f"{stem}.safetensors.index.json").write_text(json.dumps(index, indent=1) + "\n", encoding="utf-8")
     return paths
+
+
+def save_tensors(tensors: Mapping[str, Tensor], path: Path, **metadata: str) -> None:
+    """All at once, to a file that is whole or not there, with what is said of them in its header."""
+    try:
+        with new_file(path) as temporary:
+            save_file(dict(tensors), temporary, metadata=metadata)
+    except SafetensorError as error:  # what it says is of the disk
+        raise OSError(f"{path} cannot be written: {error}") from None
 
 
 def _check_range(name: str, tensor: Tensor, dtype: torch.dtype) -> None:

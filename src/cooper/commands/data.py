@@ -18,10 +18,12 @@ from cooper.training.flags import Flagging
 
 @dataclass(frozen=True)
 class Flag(WithModel):
-    """Find out by trying which questions maps help with: what reinforcement learning is done on."""
+    """Find out by trying which questions about scenes maps help a model with. `cooper train reinforcement` does that by
+    itself; what is written here is for looking at, and for its --data."""
 
     out: Annotated[Path, arg(metavar="FILE")]
-    """JSON Lines file to write; run again, the command goes on where it was interrupted."""
+    """JSON Lines file to write, with its pictures in a folder beside it; run again, the command goes on where it was
+    interrupted."""
     n: int = 200
     """Scenes."""
     start: int | None = None
@@ -49,7 +51,7 @@ class Flag(WithModel):
         with progress_bars() as show:
             scenes = load_scenes(seeds_of("train", self.start, self.n), 128, self.shards, show)
             asked = choose_questions(scenes, self.questions)
-            counts = flag_questions(cooper, scenes, asked, self.out, self.flagging, self.batch, show)
+            counts = flag_questions(cooper, scenes, asked, self.out, self.flagging, self.batch, show, True)
         if self.json:
             print(json_.dumps({"file": str(self.out), "questions": sum(counts.values()), "flags": dict(counts)}))
         else:

@@ -67,14 +67,14 @@ class _Draw(WithModel, ABC):
             if console.is_terminal:
                 show_map(console, made.view)
             print(self._summary(made))
-            if self.out is not None and self.out.is_dir():  # whoever named a folder did not name them
+            if len(files) > 1:  # whoever named a folder, or none, did not name them
                 print(*files, sep="\n")
         return 0
 
     def _files(self) -> list[Path]:
         if self.out is None:
             return []
-        if self.out.suffix in (".npy", ".png"):
+        if self.out.suffix.lower() in (".npy", ".png"):
             return [self.out]
         if self.out.is_dir():
             return [self.out / f"{self.modality}.npy", self.out / f"{self.modality}.png"]
@@ -136,7 +136,7 @@ def _write(made: Map, file: Path) -> None:
     import numpy as np
     from PIL import Image
 
-    if file.suffix == ".npy":
+    if file.suffix.lower() == ".npy":
         np.save(file, made.values)
         return
     height, width = made.values.shape

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from importlib.util import find_spec
 from math import isfinite
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal, TypeAlias
@@ -54,6 +55,12 @@ class WithModel:
             self.model, self.precision, base=self.base, adapter=self.adapter, prompts=self.prompts,
             compat=self.compat, device=self.device,
         )  # fmt: skip
+
+
+def check_installed(*modules: str, extras: str) -> None:
+    """Raises ImportError, naming the extras that have them, unless all these are installed."""
+    if not all(map(find_spec, modules)):
+        raise ImportError(f"this needs more: pip install 'cooper-spatial[{extras}]'")
 
 
 def judge_named(url: str | None, model: str | None) -> tuple[str, str] | None:

@@ -10,6 +10,7 @@ from typing import Annotated
 from rich.console import Console
 from tyro.conf import arg
 
+from cooper.commands.options import check_installed
 from cooper.commands.outputs import check_folder
 from cooper.commands.terminal import progress_bars
 
@@ -48,12 +49,7 @@ class Reproduce:
         check_folder(run, "--run")
         check_folder(out)
 
-        try:
-            import matplotlib  # noqa: F401
-            import tensorboard  # noqa: F401
-        except ImportError:
-            raise ImportError("this needs two extras: pip install 'cooper-spatial[train,scenes]'") from None
-
+        check_installed("matplotlib", "tensorboard", "mujoco", extras="train,scenes")
         from cooper.checkpoints.checkpoint import find
         from cooper.reproduction.run import reproduce
         from cooper.reproduction.variants import FULL, QUICK, with_autoencoder

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import socket
+import sys
 from dataclasses import dataclass
 
 from cooper.commands.options import WithModel
@@ -13,8 +15,9 @@ class Serve(WithModel):
     """Serve a model over HTTP, as OpenAI's chat completions: a user's text, and a picture as a data URL.
 
     POST /v1/chat/completions, GET /v1/models, GET /health. The answer is the message's content; "cooper" beside it has
-    the chain, its maps as data URLs. temperature, top_p, seed and mode may come with each request; requests that wait
-    at the same time are answered together. There are no passwords: whoever reaches the port may ask.
+    the chain, its maps as data URLs; a stream has the answer in one piece. temperature, top_p, seed and mode may come
+    with each request; requests that wait at the same time are answered together. There are no passwords: whoever
+    reaches the port may ask.
     """
 
     host: str = "127.0.0.1"
@@ -53,5 +56,10 @@ class Serve(WithModel):
             print(f"{self.model} at http://{host}:{listening.getsockname()[1]}/v1 (Ctrl-C ends it)", flush=True)
             # what waits is told to try again; what is being answered has so many seconds
             config = uvicorn.Config(app, log_level="warning", timeout_graceful_shutdown=10)
-            uvicorn.Server(config).run(sockets=[listening])
+            try:
+                uvicorn.Server(config).run(sockets=[listening])
+            finally:
+                if app.state.together.busy:  # nobody waits for it any more, and Python would wait for its thread
+                    print("cooper: ended while it was answering", file=sys.stderr, flush=True)
+                    os._exit(130)
         return 0

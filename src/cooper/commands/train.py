@@ -10,7 +10,7 @@ from typing import Annotated, Literal
 
 from tyro.conf import Positional, arg
 
-from cooper.commands.options import Flag, JudgeName, JudgeUrl, judge_named
+from cooper.commands.options import Flag, JudgeName, JudgeUrl, check_installed, judge_named
 from cooper.commands.outputs import check_folder
 from cooper.training.loop import Optimisation
 from cooper.training.recipe import RECIPES, TINY, Recipe, check_beginning
@@ -101,6 +101,7 @@ class Train:
         if self.experts is not None and writing and "und" not in self.experts:
             raise ValueError("reinforcement trains what writes; --experts must have und among them")
         check_folder(self.run_folder, "--run")
+        check_installed("tensorboard", extras="train")
         return self._on_data() if self.data else self._on_scenes()
 
     def _on_data(self) -> int:

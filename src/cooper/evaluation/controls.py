@@ -11,8 +11,10 @@ from typing import Literal, TypeAlias
 
 import numpy as np
 
-from cooper.inference.engine import Shown
+from cooper.inference.engine import Settings, Shown
+from cooper.inference.sampler import Demand
 from cooper.modalities import modality
+from cooper.policy import Policy
 from cooper.scenes.render import View
 from cooper.scenes.targets import class_map
 from cooper.scenes.world import Scene
@@ -32,19 +34,28 @@ class Control:
     calls: Calls = "free"
     """Whether it may call for maps as it likes, may not, or must before it answers."""
 
-    def banned(self, sequencer: Sequencer) -> tuple[tuple[int, ...], ...]:
-        """The tokens it may not write, by turn (`Settings.banned`). Tags must be tokens of their own.
+    def check(self, way: Policy, scenes: int) -> None:
+        """Raises ValueError if it would change nothing, or nothing that could be answered, where so many scenes are
+        asked about in that way."""
+        if not way.calls and (self.maps, self.calls) != ("drawn", "free"):
+            raise ValueError(f"nothing is drawn in mode {way.name}, so maps and calls cannot be controlled there")
+        if self.maps == "other" and scenes < 2:
+            raise ValueError("other maps are those of the next scene; ask about at least 2")
 
-        Raises ValueError if they are not.
+    def settings(self, sequencer: Sequencer, way: Policy, settings: Settings) -> Settings:
+        """Those of an engine that answers under this control.
+
+        Raises ValueError if calls are controlled and tags are not tokens of their own.
         """
         if self.calls == "free":
-            return ()
-        tags = ["answer"] if self.calls == "always" else [modality(m).tag for m in sequencer.config.modalities]
-        ids = [sequencer.ids(f"<{tag}>") for tag in tags]
-        if any(len(one) != 1 for one in ids):
+            return settings
+        answer, *tags = (sequencer.ids(f"<{tag}>") for tag in ("answer", *(modality(m).tag for m in way.calls)))
+        if any(len(ids) != 1 for ids in (answer, *tags)):
             raise ValueError("calls can only be forbidden or demanded of models whose tags are single tokens")
-        banned = tuple(one[0] for one in ids)
-        return (banned, ()) if self.calls == "always" else (banned,)
+        if self.calls == "never":
+            return replace(settings, sampling=replace(settings.sampling, banned=tuple(ids[0] for ids in tags)))
+        calls = tuple(tuple(sequencer.ids(sequencer.prompts.call(modality(m)))) for m in way.calls)
+        return replace(settings, demand=Demand(calls, (answer[0], sequencer.config.special.end)))
 
     def shown(self, scenes: Sequence[tuple[Scene, View]], index: Sequence[int]) -> Shown | None:
         """What is shown for a map (`Engine.run`), rollout k being about scene `index[k]`."""

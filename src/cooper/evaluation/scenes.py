@@ -75,17 +75,18 @@ def evaluate_scenes(
     if n < 1 or batch < 1 or questions < 1:
         raise ValueError(f"n, batch and questions are at least 1; got {n}, {batch} and {questions}")
     control = control or Control()
+    control.check(way, n)
     changed = f"maps {control.maps}, calls {control.calls}"
     run = {
         "mode": mode, "model": cooper.name, "weights": fingerprint(cooper.model), "control": changed,
-        "size": str(size), "temperature": f"{temperature:g}",
+        "size": str(open_shards(shards).rgb.shape[1] if shards else size), "temperature": f"{temperature:g}",
     }  # fmt: skip
     answers = Predictions(None if predictions is None else Path(predictions), run)
     scenes = load_scenes(seeds_of(split, start, n), size, shards, on_progress)
     asked = choose_questions(scenes, questions)
     open_questions = [a for a in asked if (a.seed, a.question.task, a.question.text) not in answers.rows]
     done = len(asked) - len(open_questions)
-    settings = Settings(Sampling(temperature), batch=batch, banned=control.banned(cooper.sequencer))
+    settings = control.settings(cooper.sequencer, way, Settings(Sampling(temperature), batch=batch))
     engine = Engine(cooper.model, cooper.sequencer, settings)
     for first in range(0, len(open_questions), batch):
         part = open_questions[first : first + batch]

@@ -1,7 +1,8 @@
 """Answers: the loop of writing, drawing, looking and writing on, for many traces at once.
 
 All traces of a batch write their turn together; those that called for a map draw together, look at it, and go on. What
-a trace becomes depends on its prompt and its seed alone, not on the batch it is in.
+a trace becomes depends on its prompt and its seed alone, not on the batch it is in, up to rounding, which is coarse
+where numbers have fewer bits than fp32.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Literal, TypeAlias
 
@@ -19,7 +20,7 @@ from torch import Tensor
 
 from cooper.hardware import SMALL, side_by_side
 from cooper.inference.flow import FlowSettings
-from cooper.inference.sampler import Sampling, generator
+from cooper.inference.sampler import Demand, Sampling, generator
 from cooper.inference.session import Session, Written
 from cooper.layout import Clean, Piece, Words, tokens_of
 from cooper.modalities import Modality, by_tag, modality
@@ -48,9 +49,9 @@ class Settings:
     """Most tokens the model may write in a trace, all turns together; None: as the model's config has it."""
     batch: int = 32
     """Most traces that are advanced together, by all threads; at least the samples of one prompt."""
-    banned: tuple[tuple[int, ...], ...] = ()
-    """Tokens that may not be written in the first turn, the second, ...; the last of these holds for all that follow.
-    For experiments: what does a model say that may not, or must, call for a map?"""
+    demand: Demand | None = None
+    """What the first turn must have before it may end, for experiments: what does a model say that must call for a map
+    (or, by `Sampling.banned`, may not)?"""
     view_dropout: float = 0.0
     """Share of the picture that is hidden from what is written after a map (`cooper.view_dropout`); for rollouts to
     learn from."""
@@ -327,8 +328,7 @@ class Engine:
         most = self.turn_tokens
         limits = [0 if row.reason is not None else min(most, self.trace_tokens - row.tokens) for row in rows]
         uniform = torch.stack([torch.rand(most, generator=generator(row.seed, "text", turn)) for row in rows])
-        sampling = replace(s.sampling, banned=s.banned[min(turn, len(s.banned) - 1)]) if s.banned else s.sampling
-        for step in session.write(limits, uniform, sampling):
+        for step in session.write(limits, uniform, s.sampling, None if turn else s.demand):
             yield from (Wrote(rows[i].number, token) for i, token in step)
         for row, written in zip(rows, session.written, strict=True):
             if row.reason is None:

@@ -17,6 +17,14 @@ COLD = 1e-6
 
 
 @dataclass(frozen=True)
+class Demand:
+    """One of the texts `of`, as tokens, has to be written before any of the tokens `before`."""
+
+    of: tuple[tuple[int, ...], ...]
+    before: tuple[int, ...]
+
+
+@dataclass(frozen=True)
 class Sampling:
     """Temperature 0 is greedy. With `top_p` below 1, only the likeliest tokens that make up that share are eligible;
     tokens that are `banned` never are."""
@@ -52,6 +60,29 @@ class Sampling:
         drawn = torch.minimum(uniform.to(cumulative)[:, None] * total, torch.nextafter(total, torch.zeros_like(total)))
         ids = torch.searchsorted(cumulative, drawn, right=True)[:, 0]
         return ids, log_p.gather(-1, ids[:, None])[:, 0]
+
+
+class Owed:
+    """What is demanded of rows that write a turn, as long as they have not written it."""
+
+    def __init__(self, demand: Demand | None, rows: int):
+        self.demand, self.owing = demand, [demand is not None] * rows
+        self.rest: list[tuple[int, ...]] = [()] * rows
+
+    def settle(self, logits: Tensor, ids: Tensor, log_p: Tensor) -> None:
+        """Change in place what was chosen (`Sampling.choose`): where it would come too early, the text comes whose
+        first token is likeliest, and to its end."""
+        if self.demand is None:
+            return
+        for row, token in enumerate(ids.tolist()):
+            if self.owing[row] and token in self.demand.before:
+                self.rest[row] = max(self.demand.of, key=lambda text: float(logits[row, text[0]]))  # noqa: B023
+            if self.rest[row]:
+                token, *rest = self.rest[row]
+                self.rest[row], ids[row] = tuple(rest), token
+                log_p[row] = torch.log_softmax(logits[row].float(), dim=-1)[token]
+            if any(token == text[0] for text in self.demand.of):
+                self.owing[row] = False
 
 
 def generator(*key: int | str) -> torch.Generator:

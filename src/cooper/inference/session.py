@@ -12,7 +12,7 @@ from cooper.hardware import threads_for
 from cooper.inference.cache import CachedAttention, Context
 from cooper.inference.drawing import Velocities
 from cooper.inference.flow import FlowSettings, integrate
-from cooper.inference.sampler import Sampling
+from cooper.inference.sampler import Demand, Owed, Sampling
 from cooper.layout import Batch, Piece, Words, chain, collate, lay_out
 from cooper.model.packed import embed
 from cooper.model.unified import UnifiedModel
@@ -85,7 +85,9 @@ class Session:
         self.read([[Words(tuple(ids), blind=self.blind)] if ids else [] for ids in rows])
 
     @torch.no_grad()
-    def write(self, limits: Sequence[int], uniform: Tensor, sampling: Sampling) -> Iterator[list[tuple[int, int]]]:
+    def write(
+        self, limits: Sequence[int], uniform: Tensor, sampling: Sampling, demand: Demand | None = None
+    ) -> Iterator[list[tuple[int, int]]]:
         """Write a turn in every row whose limit is above 0, until it ends or the limit of tokens is reached.
 
         `uniform` (rows, highest limit) holds the random numbers of each row. Yields the (row, token) pairs of each
@@ -93,7 +95,7 @@ class Session:
         """
         special, decoder, device = self.model.config.special, self.model.config.decoder, self.model.device
         self.turn_column, self.turn_position = self.context.links[-1].length, self.context.positions
-        self.written = [Written() for _ in limits]
+        self.written, owed = [Written() for _ in limits], Owed(demand, len(limits))
         pending = [special.begin if limit > 0 else None for limit in limits]
         uniform = uniform.to(device)
         blind = torch.ones(len(limits), 1, dtype=torch.bool, device=device) if self.blind else None
@@ -109,7 +111,9 @@ class Session:
                 break
             assert hidden is not None
             drawn = uniform[:, min(step, uniform.shape[1] - 1)]
-            chosen, log_p = sampling.choose(self.model.logits(hidden[:, 0]), drawn)
+            logits = self.model.logits(hidden[:, 0])
+            chosen, log_p = sampling.choose(logits, drawn)
+            owed.settle(logits, chosen, log_p)
             made: list[tuple[int, int]] = []
             for r, (token, p) in enumerate(zip(chosen.tolist(), log_p.tolist(), strict=True)):
                 if pending[r] is None or pending[r] == special.end:

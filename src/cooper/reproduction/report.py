@@ -71,10 +71,11 @@ def _text(
         ),
         "", "![scores beside the paper's](results/paper.png)", "", "## Variants and controls", "",
         *_table(
-            ("variant", "what it is", "spatial", "general", "all"),
+            ("variant", "what it is", "spatial", "general", "all", "without an answer"),
             [
                 (v.name, f"{v.about} (stage {v.stage}, mode {v.mode}{_fewer(answers[v.name], seeds)})",
-                 *(_brackets(score(answers[v.name], tasks)) for tasks in (SPATIAL, GENERAL, TASKS)))
+                 *(_brackets(score(answers[v.name], tasks)) for tasks in (SPATIAL, GENERAL, TASKS)),
+                 f"{_unanswered(answers[v.name]):.0%}")
                 for v in variants
             ],
         ),
@@ -193,6 +194,11 @@ def _brackets(figure: Figure) -> str:
 def _of_task(answers: Answers, task: str) -> str:
     scores = [row["score"] for rows in answers.values() for row in rows if row["task"] == task]
     return f"{100 * np.mean(scores):.1f}" if scores else "-"
+
+
+def _unanswered(answers: Answers) -> float:
+    """Share of the questions that got no answer. 0..1."""
+    return float(np.mean([row.get("answer") is None for rows in answers.values() for row in rows]))
 
 
 def _calls(answers: Answers, task: str) -> str:

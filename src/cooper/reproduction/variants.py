@@ -132,15 +132,16 @@ def with_autoencoder(plan: Plan, model: str) -> Plan:
 
 
 _SUPERVISED = ("interleaved", "text", "text_from_base", "true_maps", "view_dropout")
-#: By the times of its steps nearly three hours for a seed on two cores that are quick in bf16, twice that on others
+#: By the times of its steps some three hours for a seed on two cores that are quick in bf16, twice that on others
 #: (docs/log.md); without the autoencoder and the ablations.
 FULL = Plan(
     replace(
         telling_little(shortened(TINY, {
             "autoencoder": 2500, "decoder": 1200, "vision": 500, "base": 1200,
-            "perception": 2500, "direct": 500, **dict.fromkeys(_SUPERVISED, 700), **dict.fromkeys(TINY.reinforced, 40),
+            "perception": 2500, "direct": 500, **dict.fromkeys(_SUPERVISED, 700), **dict.fromkeys(TINY.reinforced, 80),
         }), scenes=2000, questions=3), balance=replace(TINY.balance, scenes=60),
-        reinforced_on=Measured("interleaved", 150),
+        # each question about once: what came of more rollouts of fewer was learned by heart (docs/log.md)
+        reinforced_on=Measured("interleaved", 450, Flagging(samples=4)),
     )
 )  # fmt: skip
 #: Minutes: everything is run, nothing is learned that a claim could rest on.

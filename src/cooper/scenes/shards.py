@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import re
 import struct
 import zipfile
 from collections.abc import Iterator
@@ -20,6 +21,8 @@ from typing import TypeAlias
 
 import numpy as np
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from cooper.files import new_file
 
 from .render import Renderer, View
 from .world import MAX_THINGS, Scene, sample_scene, split_of
@@ -52,9 +55,9 @@ def make_shards(
 ) -> list[Path]:
     """Render scenes `start` to `start + n - 1` into shards in `out`; returns their paths, in order.
 
-    Shards that are already there are kept, so an interrupted run goes on where it stopped. The bytes do not depend on
-    `workers`. Raises ValueError for seeds that do not lie within one split, numbers below one, and a
-    folder that cannot be made or holds shards of another size.
+    Scenes that are already there are kept, so an interrupted run goes on where it stopped, and a folder can grow. The
+    bytes do not depend on `workers`. Raises ValueError for seeds that do not lie within one split, numbers below one,
+    and a folder that cannot be made or holds shards of another size.
     """
     if min(n, size, workers, per_shard) < 1:
         raise ValueError(f"n, size, workers and per_shard are at least 1; got {n}, {size}, {workers}, {per_shard}")
@@ -66,16 +69,35 @@ def make_shards(
         out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise ValueError(f"{out} cannot be made a folder for shards: {error.strerror}") from None
-    counts = {first: min(per_shard, start + n - first) for first in range(start, start + n, per_shard)}
-    jobs = [(out / f"scenes-{first:08d}-{count}.npz", first, count, size) for first, count in counts.items()]
-    missing = [job for job in jobs if not job[0].exists()]
-    _check_alike([job[0] for job in jobs if job[0].exists()], size)
+    parts = _parts(out, range(start, start + n), per_shard)
+    missing = [(path, seeds.start, len(seeds), size) for path, seeds in parts.items() if not path.exists()]
+    _check_alike([path for path in parts if path.exists()], size)
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, disable=quiet) as progress:
         bar = progress.add_task("scenes", total=n, completed=n - sum(job[2] for job in missing))
         for done in _work(missing, workers):
             progress.advance(bar, done)
-    return [job[0] for job in jobs]
+    return list(parts)
+
+
+def _parts(out: Path, wanted: range, per_shard: int) -> dict[Path, range]:
+    """The shards that hold these scenes, and the seeds of each: those that are there, and what is to be made of the
+    rest."""
+    names = ((path, re.fullmatch(r"scenes-(\d+)-(\d+)", path.stem)) for path in sorted(out.glob("scenes-*.npz")))
+    there = {path: range(int(m[1]), int(m[1]) + int(m[2])) for path, m in names if m}
+    parts: dict[Path, range] = {}
+    first = wanted.start
+    while first < wanted.stop:
+        path = next((path for path, seeds in there.items() if first in seeds), None)
+        if path is None:
+            end = first + per_shard - (first - wanted.start) % per_shard
+            end = min(end, wanted.stop, *(seeds.start for seeds in there.values() if seeds.start > first))
+            path, seeds = out / f"scenes-{first:08d}-{end - first}.npz", range(first, end)
+        else:
+            seeds = there[path]
+        parts[path] = seeds
+        first = seeds.stop
+    return parts
 
 
 def _work(jobs: list[Job], workers: int) -> Iterator[int]:
@@ -141,10 +163,8 @@ def _make_shard(job: Job) -> int:
         arrays["depth"][i] = encode_depth(view.depth)
         for id, share in view.visible.items():
             arrays["visible"][i, id - 1] = share
-    temporary = path.with_suffix(f".{os.getpid()}.tmp")
-    with temporary.open("wb") as file:
+    with new_file(path) as temporary, temporary.open("wb") as file:
         np.savez(file, **arrays)  # type: ignore[arg-type]
-    temporary.rename(path)
     return n
 
 

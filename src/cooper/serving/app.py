@@ -10,19 +10,21 @@ from __future__ import annotations
 import asyncio
 import base64
 import io
+import json
 import logging
 import re
 import time
 import uuid
-from collections.abc import AsyncIterator, Coroutine
+from collections.abc import AsyncIterator, Coroutine, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from typing import Any, Literal
 
-from fastapi import FastAPI, Request
-from fastapi.responses import JSONResponse
+from fastapi import FastAPI, Request, Response
+from fastapi.responses import JSONResponse, StreamingResponse
 from PIL import Image
 from pydantic import BaseModel, Field, ValidationError
+from starlette.exceptions import HTTPException
 
 from cooper.api import Answer, Cooper, Options
 from cooper.images import load_image
@@ -37,7 +39,7 @@ MAX_QUESTION, MAX_TOKENS = 20_000, 4096
 #: pictures that are read at the same time: each may take a quarter of a GB
 READING = 2
 _LOG = logging.getLogger(__name__)
-_DATA_URL = re.compile(r"data:image/[\w.+-]+;base64,", re.ASCII)
+_DATA_URL = re.compile(r"data:image/[\w.+-]+(?:;[^;,]{1,200})*;base64,", re.ASCII | re.IGNORECASE)
 
 
 class Refused(Exception):
@@ -67,7 +69,7 @@ class Message(BaseModel):
 
 class Chat(BaseModel):
     """What is read of a request. Other fields, such as the most tokens, have no meaning here and are passed over: a
-    chain ends when it has answered."""
+    chain ends when it has answered. What a client would wait for in vain is refused."""
 
     model: str | None = None
     messages: list[Message]
@@ -78,6 +80,10 @@ class Chat(BaseModel):
     seed: int | None = Field(None, ge=0)
     n: int | None = 1
     stream: bool | None = False
+    """The answer then comes as one piece of a stream, when it is there."""
+    tools: list[Any] | None = None
+    response_format: dict[str, Any] | None = None
+    logprobs: bool | None = None
 
     def prompt(self) -> Trace:
         """The picture and the question. Raises `Refused` unless there is one of each."""
@@ -94,8 +100,10 @@ class Chat(BaseModel):
 
     def options(self, defaults: Options) -> Options:
         """How it is to be answered. Raises `Refused` for what cannot be done."""
-        if self.stream or self.n not in (1, None):
-            raise Refused(400, "answers come whole and one at a time; leave out stream and n")
+        if self.n not in (1, None):
+            raise Refused(400, "answers come one at a time; leave out n")
+        if self.tools or self.logprobs or (self.response_format or {}).get("type", "text") != "text":
+            raise Refused(400, "answers are plain text; leave out tools, response_format and logprobs")
         given = {name: getattr(self, name) for name in ("mode", "temperature", "top_p", "seed")}
         return replace(defaults, **{name: value for name, value in given.items() if value is not None})
 
@@ -110,6 +118,11 @@ def make_app(cooper: Cooper, options: Options) -> FastAPI:
         together.close()
 
     app = FastAPI(title="COOPER", docs_url=None, redoc_url=None, openapi_url=None, lifespan=lifespan)
+    app.state.together = together
+
+    @app.exception_handler(HTTPException)
+    async def unknown(request: Request, error: HTTPException) -> JSONResponse:
+        return _error(error.status_code, f"{request.method} {request.url.path}: {error.detail}")
 
     @app.get("/health")
     async def health() -> dict[str, str]:
@@ -120,7 +133,7 @@ def make_app(cooper: Cooper, options: Options) -> FastAPI:
         return {"object": "list", "data": [{"id": called, "object": "model", "created": 0, "owned_by": "cooper"}]}
 
     @app.post("/v1/chat/completions")
-    async def complete(request: Request) -> JSONResponse:
+    async def complete(request: Request) -> Response:
         try:
             chat = Chat.model_validate_json(await _body(request))
             if chat.model not in (None, called):
@@ -133,7 +146,10 @@ def make_app(cooper: Cooper, options: Options) -> FastAPI:
             if tokens > MAX_TOKENS:
                 raise Refused(400, f"a question has at most {MAX_TOKENS} tokens; this one has {tokens}")
             answer = await _unless_gone(request, together.answer(prompt, how))
-            return JSONResponse(_completion(answer, called, tokens))
+            whole = _completion(answer, called, tokens)
+            if chat.stream:
+                return StreamingResponse(_streamed(whole), media_type="text/event-stream")
+            return JSONResponse(whole)
         except ValidationError as error:
             # content is text or a list, and neither fits: what is wrong deeper inside is what was meant
             told = max(error.errors(include_url=False), key=lambda one: len(one["loc"]))
@@ -142,6 +158,8 @@ def make_app(cooper: Cooper, options: Options) -> FastAPI:
             return _error(error.status, str(error))
         except Busy as error:
             return _error(503, str(error))
+        except asyncio.CancelledError:  # it ends, and what is being answered takes too long
+            return _error(503, "the server ends")
         except ValueError as error:
             return _error(400, str(error))
         except Exception as error:  # ours: it is told in the way that clients read, too
@@ -203,6 +221,17 @@ def _completion(answer: Answer, model: str, asked: int) -> dict[str, Any]:
         },
         "cooper": answer.to_dict(maps),
     }  # fmt: skip
+
+
+def _streamed(whole: dict[str, Any]) -> Iterator[str]:
+    """A completion as those clients read it that ask for a stream."""
+    (choice,) = whole["choices"]
+    about = {name: whole[name] for name in ("id", "created", "model")} | {"object": "chat.completion.chunk"}
+    said = {"index": 0, "delta": choice["message"], "finish_reason": None}
+    ends = {"index": 0, "delta": {}, "finish_reason": choice["finish_reason"]}
+    for part in ({"choices": [said]}, {"choices": [ends], "usage": whole["usage"], "cooper": whole["cooper"]}):
+        yield f"data: {json.dumps({**about, **part})}\n\n"
+    yield "data: [DONE]\n\n"
 
 
 def _png(image: Any) -> str:

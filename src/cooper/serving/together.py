@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 
 from cooper.api import Answer, Cooper, Options
@@ -36,6 +36,7 @@ class Together:
         self._thread = ThreadPoolExecutor(1, "model")
         self._working: asyncio.Task[None] | None = None
         self._closed = False
+        self._running: Future[list[Answer]] | None = None
 
     async def answer(self, prompt: Trace, options: Options) -> Answer:
         """The answer, whoever else is answered with it. Raises `Busy` if too many wait, and ValueError as
@@ -53,6 +54,11 @@ class Together:
             self._working = asyncio.create_task(self._work())
         return await one.answer
 
+    @property
+    def busy(self) -> bool:
+        """Whether the model is answering something, which nothing can stop."""
+        return self._running is not None and not self._running.done()
+
     def close(self) -> None:
         """Answers nothing any more but what is being answered."""
         self._closed = True
@@ -62,13 +68,11 @@ class Together:
         self._thread.shutdown(wait=False, cancel_futures=True)
 
     async def _work(self) -> None:
-        loop = asyncio.get_running_loop()
         while batch := self._next():
             prompts = [one.prompt for one in batch]
             try:
-                answers = await loop.run_in_executor(
-                    self._thread, self.cooper.answer_many, prompts, batch[0].options
-                )
+                self._running = self._thread.submit(self.cooper.answer_many, prompts, batch[0].options)
+                answers = await asyncio.wrap_future(self._running)
             except Exception as error:  # whoever asked is told; the others' turn comes all the same
                 for one in batch:
                     if not one.answer.done():

@@ -46,7 +46,7 @@ class AutoencoderStage(Supervised[Autoencoder]):
         self.noise, self.hold = noise, hold
         self.square, self.chroma, self.seed = square, chroma, seed
 
-    def batch(self, step: int, share: Share) -> Tensor:
+    def batch(self, step: int, share: Share) -> tuple[Tensor, int]:
         rng = np.random.default_rng((self.seed, step, share.rank))
         whole = step >= self.whole_from * self.optimisation.steps
         size = self.images.size if whole else self.crop
@@ -61,7 +61,7 @@ class AutoencoderStage(Supervised[Autoencoder]):
             y, x = self._corner(scene, size, rng)
             piece = image[y : y + size, x : x + size]
             out[i] = piece[:, ::-1] if rng.random() < 0.5 else piece
-        return to_tensor(out)
+        return to_tensor(out), int(rng.integers(2**62))  # the seed of the noise
 
     def _corner(self, scene: int, size: int, rng: np.random.Generator) -> tuple[int, int]:
         """Where a crop begins. Three of four are about an object: most of a room is wall and floor."""
@@ -76,11 +76,12 @@ class AutoencoderStage(Supervised[Autoencoder]):
         return int(y), int(x)
 
     def loss(self, model: Autoencoder, batch: Any) -> tuple[Tensor, dict[str, float]]:
-        x = batch.to(memory_format=torch.channels_last)
+        images, seed = batch
+        x, noise = images.to(memory_format=torch.channels_last), torch.Generator().manual_seed(seed)
         z = model.posterior(x)[0]
         # each image with noise of its own deviation, which is often small: true latents have none
-        size = self.noise * torch.randn(len(z), 1, 1, 1)
-        difference = model.decoder(z + size * torch.randn_like(z)) - x
+        size = self.noise * torch.randn(len(z), 1, 1, 1, generator=noise)
+        difference = model.decoder(z + size * torch.randn(z.shape, generator=noise)) - x
         error = difference.abs().mean(dim=(1, 2, 3))
         # What differs between red, green and blue is small beside what they share, and would be learned last.
         chroma = difference - difference.mean(dim=1, keepdim=True)
@@ -96,7 +97,7 @@ class AutoencoderStage(Supervised[Autoencoder]):
 
     def sheet(self, model: Autoencoder) -> Image.Image:
         rows = []
-        for i in range(3):
+        for i in range(min(3, len(self.images))):
             images = to_tensor(np.stack([self.images.image(i, kind) for kind in self.images.kinds]))
             pairs = zip(from_tensor(images), from_tensor(model.decode(model.encode(images))), strict=True)
             rows.append(np.concatenate([np.concatenate(pair, axis=1) for pair in pairs], axis=1))

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from PIL import Image
 
 from cooper.api import Cooper
 from cooper.data.examples import Flag
@@ -23,6 +24,7 @@ from cooper.evaluation.maps import OnProgress
 from cooper.evaluation.predictions import Predictions, Row, fingerprint
 from cooper.evaluation.scenes import Asked
 from cooper.evaluation.scores import score_answer
+from cooper.files import new_file
 from cooper.inference.engine import Engine, Settings
 from cooper.inference.sampler import Sampling
 from cooper.policy import policy
@@ -74,8 +76,10 @@ def flag_of(with_maps: Sequence[float], without: Sequence[float], tau: float, dr
 def flag_questions(
     cooper: Cooper, scenes: Sequence[tuple[Scene, View]], asked: Sequence[Asked], out: Path,
     settings: Flagging = Flagging(), batch: int = 128, on_progress: OnProgress = lambda *_: None,
+    pictures: bool = False,
 ) -> Counter[str]:  # fmt: skip
-    """Answer questions with maps and without, and write them with their flags to `out` (JSON Lines).
+    """Answer questions with maps and without, and write them with their flags to `out` (JSON Lines), and `pictures`, if
+    they are wanted, into a folder beside it, which makes it a table of questions (docs/data.md).
 
     Questions that are in the file already are not asked again. Returns how often each flag was given, "dropped" among
     them. Raises ValueError if the file holds something else, or answers of another model or other settings.
@@ -91,7 +95,11 @@ def flag_questions(
         (with_maps, drew), (without, _) = (
             _scores(engine, prompts, part, mode, settings.samples) for mode in (settings.with_maps, settings.without)
         )
-        kept.add([_row(*one, settings) for one in zip(part, with_maps, drew, without, strict=True)])
+        rows = [_row(*one, settings) for one in zip(part, with_maps, drew, without, strict=True)]
+        if pictures:
+            shown = (_picture(scenes[a.index][1], a.seed, out) for a in part)
+            rows = [{"image": image, **row} for image, row in zip(shown, rows, strict=True)]
+        kept.add(rows)
         on_progress("questions", len(asked) - len(missing) + first + len(part), len(asked))
     return Counter(str(row["flag"] or "dropped") for row in kept.rows.values())
 
@@ -108,6 +116,15 @@ def _scores(
         for a, group in zip(asked, groups, strict=True)
     ]
     return scores, [any(r.trace.drawings for r in group) for group in groups]
+
+
+def _picture(view: View, seed: int, beside: Path) -> str:
+    """Writes what a scene looks like, if that is not done; returns where, as the file beside it has it."""
+    path = beside.with_suffix("") / f"{seed}.png"
+    if not path.exists():
+        with new_file(path) as temporary:
+            Image.fromarray(view.rgb).save(temporary)
+    return f"{path.parent.name}/{path.name}"
 
 
 def _row(

@@ -97,7 +97,7 @@ def grpo_loss(
         estimate = torch.exp(away) - away - 1
         token = token + objective.kl * estimate
         kl = float(estimate.detach().mean())
-    clip_share = float((clipped < ratio * advantage).detach().float().mean())
+    clip_share = float((clipped < ratio * advantage).detach().float().mean()) if len(token) else 0.0
     return Outcome(aggregate(token, rollout, len(advantages), objective), clip_share, kl)
 
 

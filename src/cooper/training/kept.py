@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from abc import ABC, abstractmethod
 from pathlib import Path
 
 import numpy as np
 import torch
+from filelock import FileLock
 from rich.progress import Progress
 
 from cooper.training.processes import Share, wait
@@ -34,17 +36,27 @@ class Kept(ABC):
 
     def make(self, kind: str, batch: int = 32, quiet: bool = False) -> None:
         """Compute what is missing of a kind; of several processes that train together each does its share. Interrupted,
-        it goes on where it stopped."""
-        share, done_already = Share.mine(), self._fits(self.path(kind))
+        it goes on where it stopped. What another run is making in that folder is waited for."""
+        share, lock = Share.mine(), FileLock(self.folder / f".{kind}.lock")
+        try:
+            if share.rank == 0 and not self._fits(self.path(kind)):
+                self.folder.mkdir(parents=True, exist_ok=True)
+                lock.acquire()
+            wait()
+            self._make(kind, share, batch, quiet)
+        finally:
+            lock.release()
+
+    def _make(self, kind: str, share: Share, batch: int, quiet: bool) -> None:
+        done_already = self._fits(self.path(kind))
         wait()
         if done_already:
             return
         unfinished, done_file = self.folder / f"{kind}.part.npy", self._done(kind, share, batch)
         if share.rank == 0 and not self._fits(unfinished):
-            self.folder.mkdir(parents=True, exist_ok=True)
             for old in self.folder.glob(f"{kind}.*of*.done"):
                 old.unlink()
-            np.lib.format.open_memmap(unfinished, mode="w+", dtype=self.dtype, shape=self.shape)  # type: ignore[no-untyped-call]
+            self._reserve(unfinished)
         wait()
         out = np.lib.format.open_memmap(unfinished, mode="r+")  # type: ignore[no-untyped-call]
         mine = range(share.rank * batch, len(self), share.world * batch)
@@ -65,6 +77,17 @@ class Kept(ABC):
             for old in self.folder.glob(f"{kind}.*of*.done"):
                 old.unlink()
         wait()
+
+    def _reserve(self, path: Path) -> None:
+        """An empty array that has its room on the disk already: later, a full one would end the process."""
+        try:
+            np.lib.format.open_memmap(path, mode="w+", dtype=self.dtype, shape=self.shape)  # type: ignore[no-untyped-call]
+            if hasattr(os, "posix_fallocate"):  # Linux
+                with path.open("r+b") as file:
+                    os.posix_fallocate(file.fileno(), 0, path.stat().st_size)
+        except OSError:
+            path.unlink(missing_ok=True)
+            raise
 
     def _fits(self, path: Path) -> bool:
         """Whether the file is there, and of as many scenes: a folder may have grown since."""

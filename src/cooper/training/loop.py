@@ -27,11 +27,11 @@ import torch
 import torch.distributed as dist
 from PIL import Image
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
-from safetensors import safe_open
-from safetensors.torch import save_file
+from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
+from cooper.checkpoints.writing import save_tensors
 from cooper.files import new_file
 from cooper.training.muon import Muon
 from cooper.training.processes import Share, uninterrupted
@@ -374,14 +374,17 @@ class Trainer(Generic[M]):
             for p, state in optimiser.state.items():
                 for key, value in state.items():
                     tensors[f"optimiser/{by_id[id(p)]}/{key}"] = torch.as_tensor(value).contiguous()
-        temporary = self.folder / f"{STATE}.tmp"
-        save_file(tensors, temporary, metadata={"step": str(self.step), "stage": self.stage.name})
-        temporary.rename(self.folder / STATE)
+        save_tensors(tensors, self.folder / STATE, step=str(self.step), stage=self.stage.name)
 
     def resume(self) -> None:
         path = self.folder / STATE
-        if not path.exists():
-            return
+        if path.exists():
+            try:
+                self._resume(path)
+            except SafetensorError as error:
+                raise ValueError(f"{path} is damaged ({error}); delete it to begin the stage anew") from None
+
+    def _resume(self, path: Path) -> None:
         with safe_open(path, "pt") as file:
             self.step = int(file.metadata()["step"])
             keys = set(file.keys())

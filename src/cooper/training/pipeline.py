@@ -18,6 +18,7 @@ from cooper.api import Cooper
 from cooper.checkpoints.native import save_native
 from cooper.data.mixture import Mixture
 from cooper.evaluation.judge import Judge
+from cooper.evaluation.predictions import fingerprint
 from cooper.evaluation.scenes import choose_questions
 from cooper.hardware import fast_dtype
 from cooper.lora import add_adapters, merge_adapters, save_adapters
@@ -68,20 +69,24 @@ def train(
     space: Workspace, recipe: Recipe = TINY, last: str = "reinforcement", processes: int = 1, quiet: bool = False
 ) -> Path:
     """A stage and all that lead to it, from nothing or from the model that `space` begins with. What is finished is not
-    trained again, and what was interrupted goes on where it was.
+    trained again, and what was interrupted goes on where it was. Of the processes no more are used than find something
+    to do in every step.
 
-    Returns the stage's folder. Raises ValueError if there is no stage of that name, or nothing to begin with.
+    Returns the stage's folder. Raises ValueError if there is no stage of that name, nothing to begin with, or if the
+    run has begun with something else.
     """
     check_beginning(recipe, last, space.start)
-    run_in(processes, space.run, _stages, space, recipe, last, quiet=quiet)
+    run_in(min(processes, recipe.together), space.run, _stages, space, recipe, last, quiet=quiet)
     return space.stage(last)
 
 
 def _stages(space: Workspace, recipe: Recipe, last: str, quiet: bool) -> None:
     path = recipe.path(last)
-    if space.start is not None:
-        begun = Cooper.load(space.start)
-        once(lambda: begun.sequencer.tokenizer.save(str(_tokenizer(space))))
+    begun = None if space.start is None else Cooper.load(space.start)
+    _claim(space.run / "start.txt", fingerprint(begun.model) if begun else "nothing", _tokenizer(space).exists())
+    if begun is not None:
+        tokenizer = begun.sequencer.tokenizer
+        once(lambda: tokenizer.save(str(_tokenizer(space))))
         model = begun.model.requires_grad_(True)
         model.config = replace(model.config, codes=MapCodes())  # the maps of scenes, whatever it has drawn before
     else:
@@ -249,15 +254,20 @@ def claim(folder: Path, settings: StageOfModel, *more: object) -> None:
     Raises ValueError if something has been trained there with other settings: going on would mix the two, or just tell
     what is there.
     """
-    steps = replace(settings.optimisation, steps=0)
-    what, path = f"{(replace(settings, optimisation=steps), *more)!r}\n", folder / "settings.txt"
+    steps = replace(settings.optimisation, steps=0, warmup=0)  # of few steps fewer are for warming up
+    trained = any((folder / name).exists() for name in (STATE, "model"))
+    _claim(folder / "settings.txt", repr((replace(settings, optimisation=steps), *more)), trained)
+
+
+def _claim(path: Path, what: str, begun: bool) -> None:
+    """Note something in a file. Raises ValueError if it holds something else, and what that was about has `begun`."""
 
     def note() -> None:
-        trained = any((folder / name).exists() for name in (STATE, "model"))
-        if trained and path.exists() and path.read_text(encoding="utf-8") != what:
-            raise ValueError(f"{folder} was begun with other settings or data; choose another --run, or delete it")
-        folder.mkdir(parents=True, exist_ok=True)
-        path.write_text(what, encoding="utf-8")
+        if begun and path.exists() and path.read_text(encoding="utf-8").strip() != what:
+            was = "from another model" if path.name == "start.txt" else "with other settings or data"
+            raise ValueError(f"{path.parent} was begun {was}; choose another --run, or delete it")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(f"{what}\n", encoding="utf-8")
 
     once(note)
 

@@ -67,13 +67,16 @@ def run_in(processes: int, folder: Path, work: Callable[..., object], *args: Any
             raise MemoryError(str(error)) from None
         raise
     except Exception as error:
-        # what comes from another process comes with the whole of its traceback; the last line says what it was
-        *before, last = str(error).strip().splitlines() or [""]
-        mistake = re.fullmatch(r"(?:[\w.]+\.)?(\w+): (.+)", last)
-        kind = getattr(builtins, mistake[1], ValueError if mistake[1] == "BadRow" else None) if mistake else None
-        for plain in (ValueError, ImportError, OSError):
-            if before and mistake and isinstance(kind, type) and issubclass(kind, plain):
-                raise plain(mistake[2]) from None
+        if re.search(r"DataLoader worker .* (killed by signal: Killed|exited unexpectedly)", str(error)):
+            raise MemoryError(str(error)) from None  # of this process; those of others tell theirs
+        # what comes from another process comes with the whole of its traceback, which says at its end what it was
+        lines = str(error).strip().splitlines()
+        for k in range(len(lines) - 1, 0, -1):
+            mistake = re.fullmatch(r"(?:[\w.]+\.)?(\w+): (.+)", lines[k])
+            kind = getattr(builtins, mistake[1], ValueError if mistake[1] == "BadRow" else None) if mistake else None
+            for plain in (ValueError, ImportError, OSError):
+                if mistake and isinstance(kind, type) and issubclass(kind, plain):
+                    raise plain(" ".join([mistake[2], *lines[k + 1 :]])) from None
         raise
 
 

@@ -75,6 +75,13 @@ class Recipe:
         begin = (*(["autoencoder"] if made else []), *(["vision"] if self.scratch else []))
         return (*begin, *self.unified, *self.reinforced)
 
+    @property
+    def together(self) -> int:
+        """The fewest pictures, rows or questions that a step of any stage has."""
+        pictures = [self.scratch.vision_batch] if self.scratch else []
+        rows, questions = [s.rows for s in self.unified.values()], [s.questions for s in self.reinforced.values()]
+        return min(pictures + rows + questions)
+
     def stage(self, name: str) -> StageOfModel:
         """The settings of a stage of the whole model, with this recipe's seed in them."""
         settings: StageOfModel = self.unified[name] if name in self.unified else self.reinforced[name]

@@ -142,9 +142,9 @@ class SceneRows:
         return int(self._order[1][at])
 
     def pictures(self, n: int) -> list[list[np.ndarray]]:
-        """The first so many pictures, each with its maps."""
+        """The first so many pictures, each with its maps; fewer if there are fewer."""
         kinds = ("picture", *self.sequencer.config.modalities)
-        return [[self.images.image(i, kind) for kind in kinds] for i in range(n)]
+        return [[self.images.image(i, kind) for kind in kinds] for i in range(min(n, len(self.images)))]
 
     def nodes(self, i: int, rng: np.random.Generator) -> list[Node]:
         scene, view = self.images.shards[i]

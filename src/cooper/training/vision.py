@@ -114,7 +114,7 @@ class VisionStage(Supervised[Seer]):
 
     def sheet(self, model: Seer) -> Image.Image:
         """Held-out pictures, what each cell shows, and what it is taken for."""
-        images, cells, *_ = _batch(self.held_out, ((i, "picture", False) for i in range(6)))
+        images, cells, *_ = _batch(self.held_out, ((i, "picture", False) for i in range(min(6, len(self.held_out)))))
         with torch.no_grad():
             shape, colour, *_ = model(images)
         seen = torch.stack([shape.argmax(dim=-1), colour.argmax(dim=-1)], dim=-1)

@@ -1,0 +1,39 @@
+"""What the README tells a newcomer to type is understood, and does what it says."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+
+from cooper.cli import _parse
+
+ROOT = Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+COMMANDS = [
+    shlex.split(line, comments=True)[1:] for line in re.findall(r"^    (?:\S*/)?cooper .*$", README, re.MULTILINE)
+]
+
+
+@pytest.mark.parametrize("argv", COMMANDS, ids=" ".join)
+def test_commands_are_understood(argv: list[str]) -> None:
+    assert _parse(argv)
+
+
+def test_there_are_commands_and_their_pictures() -> None:
+    assert {"ask", "inspect", "serve", "train", "reproduce"} <= {argv[0] for argv in COMMANDS}
+    pictures = re.findall(r"[\w./-]+\.png", README)
+    assert pictures and [p for p in pictures if "/" in p and not (ROOT / p).exists()] == []
+    assert (ROOT / next(argv[1] for argv in COMMANDS if argv[0] == "ask")).exists()
+
+
+def test_the_example_in_python_runs(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.chdir(ROOT)
+    (code,) = re.findall(r"^```python\n(.*?)^```$", README, re.MULTILINE | re.DOTALL)
+    names: dict[str, object] = {}
+    exec(code, names)
+    result = names["result"]
+    assert capsys.readouterr().out.strip() == f"{result.answer} {result.value} {result.unit}"  # type: ignore[attr-defined]
+    assert str(names["depth"].dtype) == "float32" and str(names["labels"].dtype) == "int32"  # type: ignore[attr-defined]
