@@ -112,6 +112,20 @@ def test_drawn_depth_is_that_of_the_scene(model: Cooper) -> None:
     assert np.mean(errors) < 0.9 * np.mean(blind), (np.mean(errors), np.mean(blind))  # better than not looking
 
 
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"flow_steps": 1.5}, "flow_steps must be a whole number, not 1.5"), ({"samples": 2.0}, "samples must be"),
+        ({"seed": "7"}, "seed must be a whole number, not '7'"), ({"guidance": 3.0}, "guidance must be two numbers"),
+        ({"guidance": (4,)}, "guidance must be two numbers"), ({"samples": 0}, "samples must be at least 1"),
+    ],
+)  # fmt: skip
+def test_options_that_are_none(model: Cooper, options: dict[str, object], said: str) -> None:
+    with pytest.raises(ValueError, match=said):
+        model.ask(ROOM, QUESTION, **options)
+    assert Options(seed=np.int64(3), guidance=(1.0, 2.0))  # type: ignore[arg-type]
+
+
 def test_a_question_cannot_write_the_frame(model: Cooper) -> None:
     """What sets turns and pictures apart is set by the layout; in a question it is letters."""
     special = model.model.config.special

@@ -8,6 +8,7 @@ import warnings
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from numbers import Integral
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, Literal, TypeAlias, get_args
@@ -42,7 +43,10 @@ Compat: TypeAlias = Literal["consistent", "released"]
 
 @dataclass(frozen=True)
 class Options:
-    """How a question is answered. None keeps the default of the mode or the model."""
+    """How a question is answered. None keeps the default of the mode or the model.
+
+    Raises ValueError for what is no whole number, or no pair, where one is needed.
+    """
 
     mode: str = "interleaved"
     """direct, text, perception or interleaved."""
@@ -58,6 +62,14 @@ class Options:
     seed: int = 0
     samples: int = 1
     """Answers that are sampled and voted on; with more than one, a temperature of 0 becomes 0.7."""
+
+    def __post_init__(self) -> None:
+        for name in ("max_turns", "flow_steps", "seed", "samples"):
+            value = getattr(self, name)
+            if value is not None and not isinstance(value, Integral):
+                raise ValueError(f"{name} must be a whole number, not {value!r}")
+        if self.guidance is not None and not (isinstance(self.guidance, Sequence) and len(self.guidance) == 2):
+            raise ValueError(f"guidance must be two numbers, for text and image guidance, not {self.guidance!r}")
 
 
 @dataclass(frozen=True)

@@ -223,19 +223,21 @@ def _kept(folder: Path, quiet: bool) -> None:
     Numbers(folder, 7, (), int).make("all", batch=2, quiet=True)
 
 
-def test_what_another_run_is_making_is_waited_for(tmp_path: Path) -> None:
+def test_what_another_run_is_making_is_waited_for(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Scenes may be shared by several runs, and what is computed of them lies beside them."""
     made: list[int] = []
 
     class Slow(Numbers):
         def compute(self, kind: str, rows: range) -> np.ndarray:
             made.extend(rows)
-            time.sleep(0.02)
+            time.sleep(0.2)
             return super().compute(kind, rows)
 
     runs = [Slow(tmp_path, 7, (), int) for _ in range(3)]
     with ThreadPoolExecutor() as pool:
-        list(pool.map(lambda run: run.make("all", batch=2, quiet=True), runs))
+        list(pool.map(lambda run: run.make("all", batch=2, quiet=run is runs[0]), runs))
+    said = " ".join(capsys.readouterr().out.split())
+    assert "another run is making numbers of all; waiting for it" in said
     assert made == list(range(7)) and all(int(run.row(6, "all")) == 6 for run in runs)
 
 

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from filelock import FileLock
+from filelock import FileLock, Timeout
+from rich import print as show
 from rich.progress import Progress
 
 from cooper.training.processes import Share, wait
@@ -41,7 +42,12 @@ class Kept(ABC):
         try:
             if share.rank == 0 and not self._fits(self.path(kind)):
                 self.folder.mkdir(parents=True, exist_ok=True)
-                lock.acquire()
+                try:
+                    lock.acquire(blocking=False)
+                except Timeout:
+                    if not quiet:
+                        show(f"{self.folder}: another run is making {self.name} of {kind}; waiting for it")
+                    lock.acquire()
             wait()
             self._make(kind, share, batch, quiet)
         finally:
