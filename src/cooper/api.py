@@ -311,7 +311,8 @@ class Cooper:
             said = [plain_text(r.trace.answer or "") for r in rollouts]
             meant = [_meant(text) for text in said]
             counts = Counter(key for key, text in zip(meant, said, strict=True) if text)
-            tied = [i for i, key in enumerate(meant) if counts[key] == max(counts.values(), default=0)]
+            most = max(counts.values(), default=0)
+            tied = [i for i, key in enumerate(meant) if counts[key] == most]
             tied.sort(key=lambda i: (_metres(said[i]), i))
             chosen = tied[(len(tied) - 1) // 2]
             best, answer = rollouts[chosen], said[meant.index(meant[chosen])]
