@@ -253,6 +253,8 @@ MISTAKES: dict[str, tuple[list[str], str]] = {
     "no number": (["ask", "room.png", "q", "--temperature", "nan"], "--temperature must be 0 or more"),
     "hot": (["ask", "room.png", "q", "--temperature", "hot"], "--temperature"),
     "top-p": (["ask", "room.png", "q", "--top-p", "0"], "--top-p"),
+    "top-p without chance": (["ask", "room.png", "q", "--top-p", "0.9"], "give a --temperature above 0, too"),
+    "maps where none are": (["ask", "room.png", "q", "--mode", "text", "--flow-steps", "4"], "mode text draws none"),
     "samples": (["ask", "room.png", "q", "--samples", "0"], "--samples must be at least 1"),
     "unknown option": (["ask", "room.png", "q", "--colour", "red"], "--colour"),
     "one word too many": (["ask", "room.png", "how", "far"], "far"),

@@ -7,10 +7,13 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import save_file
+from tests.checkpoints.folders import SPECIAL, same, tensors
 
 from cooper import Cooper
+from cooper.checkpoints.adapters import Adapters
 from cooper.checkpoints.checkpoint import find
-from cooper.checkpoints.convert import convert
+from cooper.checkpoints.convert import Layout, convert
+from cooper.cli import main
 
 ADAPTED = "base_model.model.decoder.layers.0.und.out."
 PAIR = {ADAPTED + "lora_A.weight": torch.ones(2, 32), ADAPTED + "lora_B.weight": torch.ones(32, 2)}
@@ -48,3 +51,41 @@ def test_adapters_are_applied_whole_or_not_at_all(tmp_path: Path, native: Path) 
             Cooper.load(native, adapter=adapters(tmp_path / f"{k}", tensors_))
         told = str(caught.value)
         assert "\n" not in told and told.startswith(f"{tmp_path}/{k}/adapter_model.safetensors must hold base_model.")
+
+
+@pytest.mark.parametrize("to", ["native", "released"])
+def test_adapters_become_part_of_what_is_written(tmp_path: Path, released: Path, native: Path, to: Layout) -> None:
+    # the second is three of the released layout's
+    changed = {"decoder.layers.0.und.out.weight", "decoder.layers.1.gen.qkv.weight"}
+    for source in (released, native):
+        found, out = find(source, special=SPECIAL), tmp_path / f"of-{source.name}"
+        before = dict(found.load().named_parameters())
+        pairs = {}
+        for name in sorted(changed):
+            (rows, columns), module = before[name].shape, name.removesuffix(".weight")
+            pairs[f"base_model.model.{module}.lora_A.weight"] = torch.randn(2, columns)
+            pairs[f"base_model.model.{module}.lora_B.weight"] = torch.randn(rows, 2)
+        own = adapters(tmp_path / f"beside-{source.name}", pairs)
+        convert(found, out, to, adapters=Adapters(own))
+        written = dict(find(out, special=SPECIAL).load().named_parameters())
+        assert {name for name in before if not torch.equal(written[name], before[name])} == changed
+        assert same(written, dict(found.load(adapters=Adapters(own)).named_parameters()))
+    convert(find(native), tmp_path / "half", "native", torch.bfloat16)
+    convert(find(tmp_path / "half"), tmp_path / "mixed", to, adapters=Adapters(own))
+    parts = {f"language_model.model.layers.1.self_attn.{x}_proj_moe_gen.weight" for x in "qkv"}
+    parts |= {"language_model.model.layers.0.self_attn.o_proj.weight"}
+    stored = {name: t.dtype for name, t in tensors(tmp_path / "mixed").items() if not name.startswith("autoencoder.")}
+    exact = {name for name, dtype in stored.items() if dtype == torch.float32 and "layers" in name}
+    assert exact == (changed if to == "native" else parts), "rounded, most of a small change would be lost"
+
+
+def test_the_command_that_writes_them(tmp_path: Path, native: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    own, out = adapters(tmp_path / "own", PAIR), tmp_path / "out"
+    assert main(["convert", str(native), str(out), "--to", "native", "--adapter", str(own)]) == 0
+    assert same(*(dict(Cooper.load(m, adapter=a).model.named_parameters()) for m, a in ((native, own), (out, None))))
+    other = adapters(tmp_path / "other", {k.replace("out", "none"): t for k, t in PAIR.items()})
+    capsys.readouterr()
+    assert main(["convert", str(native), str(out), "--to", "native", "--adapter", str(other)]) == 2
+    told = capsys.readouterr().err
+    assert "adapters of another model" in told and told.count("\n") == 1
+    assert same(*(dict(Cooper.load(m, adapter=a).model.named_parameters()) for m, a in ((native, own), (out, None))))

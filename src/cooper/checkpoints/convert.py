@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import partial, reduce
 from pathlib import Path
 from typing import Literal, TypeAlias
@@ -12,6 +12,7 @@ from typing import Literal, TypeAlias
 import torch
 from torch import Tensor
 
+from cooper.checkpoints.adapters import Adapters
 from cooper.checkpoints.checkpoint import AUTOENCODER, Checkpoint
 from cooper.checkpoints.keys import released_names, rows_of_parts
 from cooper.checkpoints.native import write_config
@@ -19,6 +20,7 @@ from cooper.checkpoints.released import CONFIG_FILES, config_files
 from cooper.checkpoints.stored import Header
 from cooper.checkpoints.writing import BESIDE, replaced_in, write_tensors
 from cooper.files import new_folder
+from cooper.model.unified import UnifiedModel
 
 Layout: TypeAlias = Literal["native", "released"]
 #: told how many bytes of how many are written
@@ -27,18 +29,21 @@ OnProgress: TypeAlias = Callable[[int, int], object]
 
 def convert(
     found: Checkpoint, folder: Path, to: Layout, dtype: torch.dtype | None = None, shard_bytes: int | None = None,
-    on_progress: OnProgress = lambda *_: None,
+    on_progress: OnProgress = lambda *_: None, adapters: Adapters | None = None,
 ) -> None:  # fmt: skip
     """Write a checkpoint into a folder in the layout `to`, as it is stored, or in `dtype` (but for the autoencoder,
-    whose errors show in every map). Weights of more than `shard_bytes` are cut into several files. A model that lies in
-    the folder is replaced.
+    whose errors show in every map). `adapters` become part of the matrices that they are beside, which are in fp32 then
+    unless there is a `dtype`. Weights of more than `shard_bytes` are cut into several files. A model that lies in the
+    folder is replaced.
 
-    Raises ValueError if the checkpoint is not whole.
+    Raises ValueError if the checkpoint is not whole, or the adapters are another model's.
     """
     found.check()
     found.tell_unused()
     tokenizer = found.tokenizer() if to == "native" else None
     main, ae = _native(found) if to == "native" else _released(found)
+    if adapters is not None:
+        main |= _adapted(found, adapters, to)
     if dtype is not None:
         main = {
             name: (header if name.startswith(AUTOENCODER) else Header(header.path, dtype, header.shape), make)
@@ -96,18 +101,43 @@ def _released(found: Checkpoint) -> tuple[_Tensors, _Tensors]:
         return held, beside  # type: ignore[return-value]
     main: _Tensors = {}
     ae: _Tensors = {}
-    for name, parts in released_names(found.config).items():
-        header, start = found.main.headers[name], 0
-        rows = rows_of_parts(name, found.config) if len(parts) > 1 else [header.shape[0]]
-        for part, n in zip(parts, rows, strict=True):
-            take = partial(_rows, found, name, start, n)
-            main[part] = Header(header.path, header.dtype, (n, *header.shape[1:])), take
-            start += n
+    for name in released_names(found.config):
+        header, whole = found.main.headers[name], partial(found.tensor, name)
+        for part, shape, take in _parts(found, name, header.shape, whole):
+            main[part] = Header(header.path, header.dtype, shape), take
     for name, header in found.main.headers.items():
         if name.startswith(AUTOENCODER):
             ae[name.removeprefix(AUTOENCODER)] = header, partial(found.tensor, name)
     return main, ae
 
 
-def _rows(found: Checkpoint, name: str, start: int, n: int) -> Tensor:
-    return found.tensor(name)[start : start + n]
+def _adapted(found: Checkpoint, adapters: Adapters, to: Layout) -> _Tensors:
+    """The matrices that have adapters, with these, under their names in the layout `to`."""
+    with torch.device("meta"):
+        model = UnifiedModel(found.config)
+    adapters.check(model)
+    out: _Tensors = {}
+    for name in (f"{module}.weight" for module in adapters.modules):
+        shape, whole = tuple(model.get_parameter(name).shape), partial(_with, found, adapters, name)
+        parts = [(name, shape, whole)] if to == "native" else _parts(found, name, shape, whole)
+        for part, cut, take in parts:
+            out[part] = Header(found.folders[0], torch.float32, cut), take
+    return out
+
+
+def _with(found: Checkpoint, adapters: Adapters, name: str) -> Tensor:
+    return adapters.applied(name, found.tensor(name))
+
+
+def _parts(
+    found: Checkpoint, name: str, shape: tuple[int, ...], whole: Callable[[], Tensor]
+) -> Iterator[tuple[str, tuple[int, ...], Callable[[], Tensor]]]:
+    """The released names that one of ours consists of, their shapes, and how to get them from the `whole`."""
+    parts, start = released_names(found.config)[name], 0
+    for part, n in zip(parts, rows_of_parts(name, found.config) if len(parts) > 1 else [shape[0]], strict=True):
+        yield part, (n, *shape[1:]), partial(_rows, whole, start, n)
+        start += n
+
+
+def _rows(whole: Callable[[], Tensor], start: int, n: int) -> Tensor:
+    return whole()[start : start + n]

@@ -70,7 +70,9 @@ class Ask(WithModel):
 
         check_asking(self.question, self.max_turns, self.temperature, self.top_p, self.samples)
         check_drawing(self.flow_steps, self.guidance)
-        policy(self.mode)
+        way = policy(self.mode)
+        if (self.flow_steps or self.guidance) and not way.calls:
+            raise ValueError(f"--flow-steps and --guidance are about maps, and the mode {self.mode} draws none")
         if self.out is not None:
             check_folder(self.out)
             picture_at = Path(self.picture)  # which may be part of a chain that was kept there

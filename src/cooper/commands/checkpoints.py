@@ -13,7 +13,7 @@ from rich.table import Table
 from tyro.conf import Positional, arg
 
 from cooper.checkpoints.checkpoint import Checkpoint, find
-from cooper.commands.options import Flag
+from cooper.commands.options import Flag, OutFolder
 from cooper.commands.outputs import check_folder
 from cooper.commands.terminal import progress_bars
 
@@ -61,7 +61,8 @@ class Inspect:
 
 @dataclass(frozen=True)
 class Convert:
-    """Write a checkpoint in another layout or dtype, tensor by tensor. Without --dtype every number stays as it is."""
+    """Write a checkpoint in another layout or dtype, or with adapters as part of it, tensor by tensor. Without --dtype
+    every other number stays as it is."""
 
     source: Annotated[Positional[str], arg(metavar="MODEL")]
     """A shipped model, a folder, or OWNER/NAME on the hub."""
@@ -71,6 +72,8 @@ class Convert:
     """The layout: ours, or that of BAGEL's family."""
     base: Annotated[str | None, arg(metavar="MODEL", help_behavior_hint="")] = None
     """The model that fine-tuned weights are based on."""
+    adapter: OutFolder = None
+    """Folder of LoRA adapters to make part of it. The matrices that have them are in fp32 then, without --dtype."""
     dtype: Annotated[
         Literal["float32", "bfloat16", "float16"] | None, arg(help_behavior_hint="(default: as stored)")
     ] = None
@@ -81,6 +84,7 @@ class Convert:
     def run(self) -> int:
         import torch
 
+        from cooper.checkpoints.adapters import Adapters
         from cooper.checkpoints.convert import convert
 
         if self.shard_size is not None and not 0 < self.shard_size < inf:
@@ -90,8 +94,9 @@ class Convert:
         if self.folder.resolve() in {folder.resolve() for folder in found.folders}:
             raise ValueError(f"{self.folder} is where the checkpoint lies; write to another folder")
         dtype = None if self.dtype is None else getattr(torch, self.dtype)
+        adapters = None if self.adapter is None else Adapters(self.adapter)
         size = None if self.shard_size is None else int(self.shard_size * 1e9)
         with progress_bars() as show:
-            convert(found, self.folder, self.to, dtype, size, lambda done, total: show("bytes", done, total))
+            convert(found, self.folder, self.to, dtype, size, lambda done, total: show("bytes", done, total), adapters)
         print(self.folder)
         return 0

@@ -32,6 +32,8 @@ class EvalScenes(WithModel):
     """First seed; by default the split's."""
     questions: int = 3
     """Most questions a scene, each of another task; 12 asks all there are."""
+    temperature: float = 0.0
+    """Randomness of the text; 0 always takes the likeliest token, 1 is what rollouts of reinforcement have."""
     batch: int = 64
     """Questions, or maps, that are worked on together."""
     size: int = 128
@@ -52,7 +54,7 @@ class EvalScenes(WithModel):
             result = evaluate_scenes(
                 cooper, self.mode, self.n, self.split, self.start, self.batch, show, questions=self.questions,
                 maps=self.maps, size=self.size, shards=self.shards, predictions=self.predictions,
-                control=self.control,
+                control=self.control, temperature=self.temperature,
             )  # fmt: skip
         if self.json:
             print(json_.dumps(result))

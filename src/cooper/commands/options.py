@@ -91,3 +91,5 @@ def check_asking(question: str, max_turns: int | None, temperature: float, top_p
         raise ValueError(f"--top-p lies above 0 and at most at 1, not {top_p:g}")
     if samples < 1:
         raise ValueError(f"--samples must be at least 1, not {samples}")
+    if top_p < 1 and temperature == 0 and samples == 1:
+        raise ValueError("--top-p chooses among what is sampled; give a --temperature above 0, too")

@@ -34,17 +34,23 @@ def open_console() -> Console:
 
 @contextmanager
 def progress_bars() -> Iterator[Callable[[str, int, int], None]]:
-    """Bars on standard error: a function that is told what is worked on, how much is done, and of how much."""
+    """Bars on standard error: a function that is told what is worked on, how much is done, and of how much. What fails
+    before it is told anything leaves no line of them."""
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
-        bars: dict[str, TaskID] = {}
+    progress = Progress(*columns, console=Console(stderr=True), transient=True)
+    bars: dict[str, TaskID] = {}
 
-        def show(what: str, done: int, total: int) -> None:
-            if what not in bars:
-                bars[what] = progress.add_task(what, total=total)
-            progress.update(bars[what], completed=done)
+    def show(what: str, done: int, total: int) -> None:
+        if what not in bars:
+            bars[what] = progress.add_task(what, total=total)
+        progress.start()  # once
+        progress.update(bars[what], completed=done)
 
+    try:
         yield show
+    finally:
+        if bars:
+            progress.stop()
 
 
 def printable(text: str) -> str:

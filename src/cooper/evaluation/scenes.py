@@ -76,6 +76,7 @@ def evaluate_scenes(
         raise ValueError(f"n, batch and questions are at least 1; got {n}, {batch} and {questions}")
     control = control or Control()
     control.check(way, n)
+    settings = control.settings(cooper.sequencer, way, Settings(Sampling(temperature), batch=batch))
     changed = f"maps {control.maps}, calls {control.calls}"
     run = {
         "mode": mode, "model": cooper.name, "weights": fingerprint(cooper.model), "control": changed,
@@ -86,7 +87,6 @@ def evaluate_scenes(
     asked = choose_questions(scenes, questions)
     open_questions = [a for a in asked if (a.seed, a.question.task, a.question.text) not in answers.rows]
     done = len(asked) - len(open_questions)
-    settings = control.settings(cooper.sequencer, way, Settings(Sampling(temperature), batch=batch))
     engine = Engine(cooper.model, cooper.sequencer, settings)
     for first in range(0, len(open_questions), batch):
         part = open_questions[first : first + batch]
