@@ -189,12 +189,19 @@ def test_what_compat_selects(
 def test_missing_files_are_told(tmp_path: Path, released: Path, native: Path) -> None:
     with pytest.raises(ValueError, match="should be token 151644; is this Qwen2's tokenizer"):
         find(released).tokenizer()
-    for name, why in (("tokenizer.json", "has no tokenizer; looked for"), ("vit_config.json", "has no vit_config.json"),
-                      ("ae.safetensors", "looked for ae.safetensors")):  # fmt: skip
+    for name, why in (
+        ("tokenizer.json", "has no tokenizer; looked for"), ("vit_config.json", "it lacks vit_config.json$"),
+        ("ae.safetensors", "it lacks ae.safetensors$"),
+    ):  # fmt: skip
         (released / name).rename(tmp_path / "away")
         with pytest.raises(ValueError, match=why):
             find(released, special=SPECIAL).tokenizer()
         (tmp_path / "away").rename(released / name)
+    for name in ("vit_config.json", "ema.safetensors", "tokenizer.json"):
+        (released / name).unlink()
+    told = "lacks vit_config.json; ema.safetensors or model.safetensors; a tokenizer .tokenizer.json, or vocab.json, m"
+    with pytest.raises(ValueError, match=f"released is not a whole model: it {told}"):
+        find(released)
     (native / "model.safetensors").unlink()
     with pytest.raises(ValueError, match="native is not a whole model: it lacks model.safetensors"):
         find(native)

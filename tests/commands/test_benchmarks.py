@@ -197,7 +197,8 @@ def test_exported_scenes_score_as_scenes_do(capsys: pytest.CaptureFixture[str], 
     sampled = (*argv, "--predictions", "sampled.jsonl", "--temperature", "1")
     assert run_command(capsys, *sampled).code == 0
     assert all(row["temperature"] == "1" for row in map(json.loads, Path("sampled.jsonl").read_text().splitlines()))
-    assert run_command(capsys, *sampled[:-1], "-1").err == "cooper: the temperature must be a number and not negative; got -1.0\n"
+    refused = run_command(capsys, *sampled[:-1], "-1")
+    assert refused.err == "cooper: the temperature must be a number and not negative; got -1.0\n"
     assert summary["broken"] == 0 and 0 < result["mean"] < 1
     argv = ("eval", "tsv", "--data", "new/scenes.tsv", "--mode", "perception", "--limit", "1", "--out", "a.jsonl")
     run_command(capsys, *argv)

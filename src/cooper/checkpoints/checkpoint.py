@@ -29,6 +29,8 @@ from cooper.checkpoints.released import (
     CONFIGS,
     WEIGHTS,
     config_in,
+    lacking,
+    named,
     released_config,
     released_tokenizer,
 )
@@ -209,11 +211,11 @@ def find(source: str | Path, base: str | Path | None = None, special: SpecialTok
             raise ValueError(f"{source} is not a whole model: it lacks model.safetensors")
         return Checkpoint(str(source), "native", folders, config, Stored(files), Stored(()))
     if base is not None:
-        if _weights(folders, WEIGHTS) is None:  # the base's would answer in its name
+        if not _weights(folders, WEIGHTS):  # the base's would answer in its name
             there = ", ".join(sorted(path.name for path in folders[0].glob("*.safetensors"))) or "no *.safetensors"
             raise ValueError(
                 f"{source} has no weights that could be put on the base {base}: looked for "
-                f"{_names_of(WEIGHTS)}, there is {there}"
+                f"{named(WEIGHTS)}, there is {there}"
             )
         # of a base on the hub, nothing is fetched that the folder has
         wanted = () if _weights(folders, AE_WEIGHTS) else tuple(f"{stem}*.safetensors" for stem in AE_WEIGHTS)
@@ -228,21 +230,15 @@ def find(source: str | Path, base: str | Path | None = None, special: SpecialTok
         where = " and ".join(map(str, folders))
         raise ValueError(f"{where} is no model folder; looked for {looked}. If these weights are a fine-tune, name the "
                          "folder of the model they are based on as the base, too")  # fmt: skip
-    config = released_config(folders, special)
-    main, ae = (_weights(folders, stems) for stems in (WEIGHTS, AE_WEIGHTS))
-    if main is None or ae is None:
-        lacking = [_names_of(WEIGHTS)] * (main is None) + [_names_of(AE_WEIGHTS)] * (ae is None)
-        raise ValueError(f"{' and '.join(map(str, folders))} lacks weights; looked for {' and '.join(lacking)}")
-    return Checkpoint(str(source), "released", folders, config, Stored(main), Stored(ae))
+    if names := lacking(folders):
+        raise ValueError(f"{' and '.join(map(str, folders))} is not a whole model: it lacks {'; '.join(names)}")
+    main, ae = (Stored(_weights(folders, stems)) for stems in (WEIGHTS, AE_WEIGHTS))
+    return Checkpoint(str(source), "released", folders, released_config(folders, special), main, ae)
 
 
-def _weights(folders: Sequence[Path], stems: Sequence[str]) -> list[Path] | None:
+def _weights(folders: Sequence[Path], stems: Sequence[str]) -> list[Path]:
     """The first there are."""
-    return next((found for folder in folders for stem in stems if (found := weight_files(folder, stem))), None)
-
-
-def _names_of(stems: Sequence[str]) -> str:
-    return " or ".join(f"{stem}.safetensors" for stem in stems)
+    return next((found for folder in folders for stem in stems if (found := weight_files(folder, stem))), [])
 
 
 def _folder(source: str | Path, weights: Sequence[str] = ALL_WEIGHTS) -> Path:

@@ -21,6 +21,7 @@ from typing import Any
 from tokenizers import AddedToken, Regex, Tokenizer, decoders, normalizers, pre_tokenizers
 from tokenizers.models import BPE
 
+from cooper.checkpoints.stored import weight_files
 from cooper.modalities.codes import RELEASED as RELEASED_CODES
 from cooper.model.config import AutoencoderConfig, DecoderConfig, ModelConfig, SpecialTokens, VisionConfig
 from cooper.model.presets import BAGEL_AUTOENCODER, BAGEL_FLOW, BAGEL_SPECIAL, BAGEL_TOKENS
@@ -30,6 +31,7 @@ WEIGHTS = ("ema", "model")
 AE_WEIGHTS = ("ae",)
 CONFIGS = ("llm_config.json", "vit_config.json")
 CONFIG_FILES = (*CONFIGS, "ae_config.json", "model_args.json")
+_TOKENIZER = "tokenizer.json, or vocab.json, merges.txt and tokenizer_config.json"
 #: how Qwen2's tokenizer cuts text into words, before it looks them up
 _WORDS = (
     r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
@@ -83,6 +85,21 @@ def released_config(folders: Sequence[Path], special: SpecialTokens = BAGEL_SPEC
     )  # fmt: skip
 
 
+def lacking(folders: Sequence[Path]) -> list[str]:
+    """What a released model's folders must hold and do not, in words; that there is no tokenizer is told with the rest,
+    and alone when it is asked for."""
+    names = [name for name in CONFIGS if _find(folders, name) is None]
+    for stems in (WEIGHTS, AE_WEIGHTS):
+        if not any(weight_files(folder, stem) for folder in folders for stem in stems):
+            names.append(named(stems))
+    return [*names, f"a tokenizer ({_TOKENIZER})"] if names and not _tokenizer_files(folders) else names
+
+
+def named(stems: Sequence[str]) -> str:
+    """Of files of weights."""
+    return " or ".join(f"{stem}.safetensors" for stem in stems)
+
+
 def _check_agree(settings: _Settings, wanted: Mapping[str, Any], other: Path) -> None:
     """Raises ValueError if a settings file says something else than what is read in its place."""
     for name, value in wanted.items():
@@ -131,22 +148,29 @@ def config_files(config: ModelConfig) -> dict[str, dict[str, Any]]:
 def released_tokenizer(folders: Sequence[Path], special: SpecialTokens = BAGEL_SPECIAL) -> Tokenizer:
     """The tokenizer of a released model. Raises ValueError if its files are not there, damaged, or another model's."""
     where = " and ".join(map(str, folders))
-    whole = _find(folders, "tokenizer.json")
-    parts = [_find(folders, name) for name in ("vocab.json", "merges.txt", "tokenizer_config.json")]
-    there = [path for path in parts if path is not None]
-    if whole is None and len(there) < len(parts):
+    files = _tokenizer_files(folders)
+    if not files:
         raise ValueError(
-            f"{where} has no tokenizer; looked for tokenizer.json, or vocab.json, merges.txt and "
-            "tokenizer_config.json. Copy them from the Qwen2.5 model that the weights are based on"
+            f"{where} has no tokenizer; looked for {_TOKENIZER}. Copy them from the Qwen2.5 model that the weights are "
+            "based on"
         )
-    added = _added_tokens(there[2]) if whole is None else []
+    added = _added_tokens(files[2]) if len(files) > 1 else []
     try:
-        tokenizer = Tokenizer.from_file(str(whole)) if whole is not None else _from_parts(there[0], there[1], added)
+        tokenizer = _from_parts(files[0], files[1], added) if len(files) > 1 else Tokenizer.from_file(str(files[0]))
     except Exception as error:  # tokenizers raises nothing more particular
-        raise ValueError(f"{whole or there[0]} is damaged: {error}") from None
+        raise ValueError(f"{files[0]} is damaged: {error}") from None
     if tokenizer.token_to_id("<|im_start|>") != special.begin:
         raise ValueError(f"{where}: <|im_start|> should be token {special.begin}; is this Qwen2's tokenizer?")
     return tokenizer
+
+
+def _tokenizer_files(folders: Sequence[Path]) -> list[Path]:
+    """The one that says all, or else its three parts, or nothing."""
+    if (whole := _find(folders, "tokenizer.json")) is not None:
+        return [whole]
+    parts = [_find(folders, name) for name in ("vocab.json", "merges.txt", "tokenizer_config.json")]
+    there = [path for path in parts if path is not None]
+    return there if len(there) == len(parts) else []
 
 
 def _added_tokens(settings: Path) -> list[AddedToken]:
