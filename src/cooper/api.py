@@ -23,7 +23,7 @@ from cooper.checkpoints.native import save_native
 from cooper.hardware import check_device
 from cooper.images import ImageSource, load_image
 from cooper.inference.engine import Engine, Event, Finished, Rollout, Settings
-from cooper.inference.flow import RELEASED, on_demand
+from cooper.inference.flow import RELEASED, changed, on_demand
 from cooper.inference.sampler import Sampling
 from cooper.modalities import MapCodes, MapView, Modality
 from cooper.modalities.codes import RELEASED as RELEASED_CODES
@@ -286,11 +286,7 @@ class Cooper:
         return Map(name, resized, kind.unit, kind.view(drawing.image), kind)
 
     def _settings(self, options: Options, flow: FlowSettings | None = None) -> Settings:
-        flow = flow or self.model.config.flow
-        if options.flow_steps is not None:
-            flow = replace(flow, time_points=options.flow_steps + 1)
-        if options.guidance is not None:
-            flow = replace(flow, text_scale=options.guidance[0], image_scale=options.guidance[1])
+        flow = changed(flow or self.model.config.flow, options.flow_steps, options.guidance)
         temperature = 0.7 if options.samples > 1 and options.temperature == 0 else options.temperature
         return Settings(Sampling(temperature, options.top_p), flow)
 

@@ -116,8 +116,10 @@ def test_settings_of_depth(cooper: Run) -> None:
     assert result["settings"].endswith(
         "; linear code of 0 .. 1 m; scale_shift clamped to 0.1 .. 3 m; eigen crop"
     ), result["settings"]
-    metric = json.loads(cooper(*argv[:5], "--align", "none", "--json").out)
-    assert metric["settings"].endswith("; log code of 0.5 .. 12 m; none; eigen crop")
+    drawn = ("--flow-steps", "3", "--guidance", "1.5", "2")
+    metric = json.loads(cooper(*argv[:5], "--align", "none", "--json", *drawn).out)
+    told = "maps of 4 time points with guidance 1.5 and 2; log code of 0.5 .. 12 m; none; eigen crop"
+    assert metric["settings"].endswith(told), metric["settings"]
     assert list(metric["figures"]) == ["none"]
 
 
@@ -198,6 +200,7 @@ def test_only_the_first_of_many_are_named(cooper: Run) -> None:
         (["depth", "--data", "maps.jsonl", "--clamp", "0", "2"], "--clamp takes two lengths above 0"),
         (["depth", "--data", "maps.jsonl", "--linear", "0", "inf"], "--linear takes two lengths"),
         (["depth", "--data", "maps.jsonl", "--align", "shift"], "shift"),
+        (["depth", "--data", "maps.jsonl", "--flow-steps", "0"], "--flow-steps must be at least 1"),
         (["depth", "--data", "maps.jsonl", "--model", "none"], "none"),
         (["segmentation", "--data", "maps.jsonl", "--crop", "eigen"], "--crop"),
     ],

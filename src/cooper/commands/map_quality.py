@@ -15,7 +15,7 @@ from rich.table import Table
 from rich.text import Text
 from tyro.conf import arg
 
-from cooper.commands.options import Flag, OutFile, WithModel
+from cooper.commands.options import Flag, FlowSteps, Guidance, OutFile, WithModel, check_drawing
 from cooper.commands.outputs import check_file
 from cooper.commands.terminal import progress_bars
 from cooper.evaluation.map_sets import MapSet
@@ -35,6 +35,10 @@ class _EvalMaps(WithModel, ABC):
     """A set of docs/data.md and where it lies, or a user's own table of maps."""
     n: Annotated[int | None, arg(metavar="N", help_behavior_hint="(default: all)")] = None
     """Take only so many examples, drawn by lot."""
+    flow_steps: FlowSteps = None
+    """Calls of the model per map."""
+    guidance: Guidance = None
+    """Scales of text and image guidance; 1 is none."""
     seed: int = 0
     """Of the noise that maps are drawn from, and of the lot."""
     batch: int = 32
@@ -50,6 +54,7 @@ class _EvalMaps(WithModel, ABC):
             raise ValueError("--batch and --n must be at least 1")
         if self.seed < 0:
             raise ValueError(f"--seed must not be below 0, as {self.seed} is")
+        check_drawing(self.flow_steps, self.guidance)
         if self.out is not None:
             check_file(self.out)
         examples = MapSet.open(self.data, self.kind)
@@ -58,13 +63,13 @@ class _EvalMaps(WithModel, ABC):
         from cooper.evaluation.drawn_maps import measure, run_of, summarise
         from cooper.evaluation.predictions import Predictions
         from cooper.inference.engine import Engine, Settings
-        from cooper.inference.flow import on_demand
+        from cooper.inference.flow import changed, on_demand
 
         cooper = self.load()
         draws = cooper.model.config.modalities
         if self.kind not in draws:
             raise ValueError(f"{cooper.name} does not draw {self.kind}; it draws {', '.join(draws)}")
-        flow = on_demand(cooper.model.config.flow)
+        flow = changed(on_demand(cooper.model.config.flow), self.flow_steps, self.guidance)
         engine = Engine(cooper.model, cooper.sequencer, Settings(batch=self.batch, flow=flow))
         run = run_of(engine, examples, scoring, cooper.name, self.precision, self.seed)
         kept = Predictions(self.out, run, key=lambda row: row["index"])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from typing import TypeAlias
 
 import torch
@@ -18,6 +19,13 @@ RELEASED_ON_DEMAND = FlowSettings(50, 3.0, 3.0, 1.5, (0.4, 1.0), "global", noise
 def on_demand(flow: FlowSettings) -> FlowSettings:
     """How maps that nothing was asked about are drawn, by a model that draws like this in answers."""
     return RELEASED_ON_DEMAND if flow == RELEASED else flow
+
+
+def changed(flow: FlowSettings, steps: int | None, guidance: tuple[float, float] | None) -> FlowSettings:
+    """With another number of model calls, and other scales of text and image guidance; None leaves them."""
+    if steps is not None:
+        flow = replace(flow, time_points=steps + 1)
+    return flow if guidance is None else replace(flow, text_scale=guidance[0], image_scale=guidance[1])
 
 
 def schedule(points: int, shift: float) -> list[tuple[float, float]]:
