@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from importlib import resources
 from pathlib import Path
 
@@ -12,9 +13,10 @@ from cooper import Answer, Cooper
 from cooper.api import Options
 from cooper.evaluation.form import well_formed
 from cooper.images import load_image
-from cooper.inference.engine import Drew, Looked, Rollout, Wrote
+from cooper.inference.engine import Drew, Engine, Looked, Rollout, Wrote
 from cooper.modalities import modality
-from cooper.trace import Text, Trace
+from cooper.policy import POLICIES
+from cooper.trace import Picture, Text, Trace, calls_of
 
 ASSETS = Path(str(resources.files("cooper") / "assets"))
 ROOM = ASSETS / "examples" / "room.png"
@@ -52,6 +54,17 @@ def test_many_questions_are_answered_as_one_by_one(model: Cooper) -> None:
     questions = [QUESTION, "What colour is the ball?", "How many objects are there?"]
     together = model.ask_many([(ROOM, q) for q in questions])
     assert [a.answer for a in together] == [model.ask(ROOM, q).answer for q in questions]
+
+
+def test_a_policy_may_see_to_an_answer(model: Cooper) -> None:
+    engine, prompt = Engine(model.model, model.sequencer), Trace((Picture(load_image(ROOM)), Text(QUESTION)))
+    short = replace(POLICIES["interleaved"], max_turns=1)
+    (free,), (sure,) = (engine.run([prompt], replace(short, must_answer=must)) for must in (False, True))
+    assert (free.reason, sure.reason) == ("turns", "answered")
+    called = free.trace.turns[0]
+    assert sure.trace.turns[0].startswith(called[: calls_of(called)[0].start] + "<answer>")
+    whole = [engine.run([prompt], replace(POLICIES["interleaved"], must_answer=must))[0] for must in (False, True)]
+    assert whole[0].trace.turns == whole[1].trace.turns, "who answers anyway is let alone"
 
 
 def test_a_stream_tells_what_happens_and_ends_with_the_answer(model: Cooper) -> None:

@@ -20,6 +20,9 @@ class Policy:
     """Text inserted after each map."""
     given: tuple[str, ...] = ()
     """Texts of the first turns, given to the model instead of being written by it."""
+    must_answer: bool = False
+    """Whether in the last turn the answer comes where another call would, or the end without one; of models whose tags
+    are tokens of their own."""
 
     def __post_init__(self) -> None:
         if self.max_turns < 1:
@@ -34,7 +37,10 @@ POLICIES = {
     for p in (
         Policy("direct", None),
         Policy("text", "Think, then answer."),
-        Policy("perception", "Draw the depth, draw the objects, then answer.", ("depth", "segmentation"), max_turns=3),
+        Policy(
+            "perception", "Draw the depth, draw the objects, then answer.", ("depth", "segmentation"), max_turns=3,
+            must_answer=True,
+        ),
         Policy("interleaved", "Draw a map if it helps, think, then answer.", ("depth", "segmentation"), max_turns=3),
     )
 }

@@ -46,6 +46,11 @@ class Sequencer:
     def ids(self, text: str) -> tuple[int, ...]:
         return tuple(self.tokenizer.encode(text, add_special_tokens=False).ids)
 
+    def opening(self, *tags: str) -> tuple[int, ...] | None:
+        """The tokens that open these tags, if each is one."""
+        ids = [self.ids(f"<{tag}>") for tag in tags]
+        return tuple(one[0] for one in ids) if all(len(one) == 1 for one in ids) else None
+
     def text(self, ids: list[int]) -> str:
         return self.tokenizer.decode(ids, skip_special_tokens=False)
 

@@ -49,13 +49,14 @@ class Control:
         """
         if self.calls == "free":
             return settings
-        answer, *tags = (sequencer.ids(f"<{tag}>") for tag in ("answer", *(modality(m).tag for m in way.calls)))
-        if any(len(ids) != 1 for ids in (answer, *tags)):
+        opening = sequencer.opening("answer", *(modality(m).tag for m in way.calls))
+        if opening is None:
             raise ValueError("calls can only be forbidden or demanded of models whose tags are single tokens")
+        answer, *tags = opening
         if self.calls == "never":
-            return replace(settings, sampling=replace(settings.sampling, banned=tuple(ids[0] for ids in tags)))
+            return replace(settings, sampling=replace(settings.sampling, banned=tuple(tags)))
         calls = tuple(tuple(sequencer.ids(sequencer.prompts.call(modality(m)))) for m in way.calls)
-        return replace(settings, demand=Demand(calls, (answer[0], sequencer.config.special.end)))
+        return replace(settings, demand=Demand(calls, (answer, sequencer.config.special.end)))
 
     def shown(self, scenes: Sequence[tuple[Scene, View]], index: Sequence[int]) -> Shown | None:
         """What is shown for a map (`Engine.run`), rollout k being about scene `index[k]`."""

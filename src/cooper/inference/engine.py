@@ -262,7 +262,7 @@ class Engine:
             if turn < len(policy.given):
                 self._give(session, rows, policy.given[turn])
             else:
-                yield from self._write(session, rows, turn)
+                yield from self._write(session, rows, turn, self._demand(policy, turn))
             for row in rows:
                 if row.reason is not None:
                     continue
@@ -323,12 +323,20 @@ class Engine:
                 row.turns.append(Written(ids, [], True))
                 row.trace += Text(text, "model")
 
-    def _write(self, session: Session, rows: list[_Row], turn: int) -> Iterator[Event]:
+    def _demand(self, policy: Policy, turn: int) -> Demand | None:
+        """What a turn must have before it may end."""
+        if policy.must_answer and turn == policy.max_turns - 1:
+            opening = self.sequencer.opening("answer", *(modality(name).tag for name in policy.calls))
+            if opening is not None:
+                return Demand((opening[:1],), (*opening[1:], self.model.config.special.end))
+        return None if turn else self.settings.demand
+
+    def _write(self, session: Session, rows: list[_Row], turn: int, demand: Demand | None) -> Iterator[Event]:
         s = self.settings
         most = self.turn_tokens
         limits = [0 if row.reason is not None else min(most, self.trace_tokens - row.tokens) for row in rows]
         uniform = torch.stack([torch.rand(most, generator=generator(row.seed, "text", turn)) for row in rows])
-        for step in session.write(limits, uniform, s.sampling, None if turn else s.demand):
+        for step in session.write(limits, uniform, s.sampling, demand):
             yield from (Wrote(rows[i].number, token) for i, token in step)
         for row, written in zip(rows, session.written, strict=True):
             if row.reason is None:
