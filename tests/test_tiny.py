@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from importlib import resources
 from pathlib import Path
@@ -16,7 +17,7 @@ from cooper.images import load_image
 from cooper.inference.engine import Drew, Engine, Looked, Rollout, Wrote
 from cooper.modalities import modality
 from cooper.policy import POLICIES
-from cooper.trace import Picture, Text, Trace, calls_of
+from cooper.trace import Picture, Text, Trace
 
 ASSETS = Path(str(resources.files("cooper") / "assets"))
 ROOM = ASSETS / "examples" / "room.png"
@@ -58,13 +59,14 @@ def test_many_questions_are_answered_as_one_by_one(model: Cooper) -> None:
 
 def test_a_policy_may_see_to_an_answer(model: Cooper) -> None:
     engine, prompt = Engine(model.model, model.sequencer), Trace((Picture(load_image(ROOM)), Text(QUESTION)))
-    short = replace(POLICIES["interleaved"], max_turns=1)
-    (free,), (sure,) = (engine.run([prompt], replace(short, must_answer=must)) for must in (False, True))
-    assert (free.reason, sure.reason) == ("turns", "answered")
-    called = free.trace.turns[0]
-    assert sure.trace.turns[0].startswith(called[: calls_of(called)[0].start] + "<answer>")
-    whole = [engine.run([prompt], replace(POLICIES["interleaved"], must_answer=must))[0] for must in (False, True)]
-    assert whole[0].trace.turns == whole[1].trace.turns, "who answers anyway is let alone"
+    for turns, free, sure in ((1, "turns", "answered"), (3, "answered", "answered")):
+        way = replace(POLICIES["interleaved"], max_turns=turns)
+        a, b = (engine.run([prompt], replace(way, answers_last=last))[0] for last in (False, True))
+        assert (a.reason, b.reason) == (free, sure)
+        if free == sure:
+            assert a.trace.turns == b.trace.turns, "before the last turn all is as ever"
+        else:
+            assert re.fullmatch(r"<answer>\\boxed\{.*\}</answer>", b.trace.turns[-1])
 
 
 def test_a_stream_tells_what_happens_and_ends_with_the_answer(model: Cooper) -> None:

@@ -20,9 +20,9 @@ class Policy:
     """Text inserted after each map."""
     given: tuple[str, ...] = ()
     """Texts of the first turns, given to the model instead of being written by it."""
-    must_answer: bool = False
-    """Whether in the last turn the answer comes where another call would, or the end without one; of models whose tags
-    are tokens of their own."""
+    answers_last: bool = False
+    """Whether the last turn is the answer: it comes where a thought, another call or the end would come before it. Of
+    models whose tags are tokens of their own; others do as they like."""
 
     def __post_init__(self) -> None:
         if self.max_turns < 1:
@@ -39,7 +39,7 @@ POLICIES = {
         Policy("text", "Think, then answer."),
         Policy(
             "perception", "Draw the depth, draw the objects, then answer.", ("depth", "segmentation"), max_turns=3,
-            must_answer=True,
+            answers_last=True,
         ),
         Policy("interleaved", "Draw a map if it helps, think, then answer.", ("depth", "segmentation"), max_turns=3),
     )

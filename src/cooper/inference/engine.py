@@ -325,8 +325,8 @@ class Engine:
 
     def _demand(self, policy: Policy, turn: int) -> Demand | None:
         """What a turn must have before it may end."""
-        if policy.must_answer and turn == policy.max_turns - 1:
-            opening = self.sequencer.opening("answer", *(modality(name).tag for name in policy.calls))
+        if policy.answers_last and turn == policy.max_turns - 1:
+            opening = self.sequencer.opening("answer", "think", *(modality(name).tag for name in policy.calls))
             if opening is not None:
                 return Demand((opening[:1],), (*opening[1:], self.model.config.special.end))
         return None if turn else self.settings.demand
