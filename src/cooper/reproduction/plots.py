@@ -57,7 +57,11 @@ def rewards(logs: Mapping[str, Sequence[Sequence[Row]]], path: Path) -> None:
         for name, of in logs.items():
             steps = min(len(log) for log in of)
             values = np.mean([[row.get(key, np.nan) for row in log[:steps]] for log in of], axis=0)
-            axis.plot(np.arange(1, steps + 1), values, label=name.replace("_", " "))
+            # a step's questions differ by more than what a step teaches
+            at, few = np.arange(1, steps + 1), min(10, steps)
+            (line,) = axis.plot(at[few - 1 :], np.convolve(values, np.ones(few) / few, "valid"))
+            line.set_label(f"{name.replace('_', ' ')}, mean of {few} steps")
+            axis.plot(at, values, color=line.get_color(), alpha=0.25)
         axis.set_title(title)
         axis.set_xlabel("step")
     axes[0].legend(frameon=False, fontsize=8)
