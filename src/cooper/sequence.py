@@ -14,7 +14,7 @@ from tokenizers import Tokenizer
 from torch import Tensor
 
 from cooper.images import prepare, resize_to
-from cooper.layout import Clean, Noised, Piece, Seen, Words
+from cooper.layout import Clean, Noised, Piece, Seen, Words, tokens_of
 from cooper.model.autoencoder import patchify
 from cooper.model.config import ModelConfig
 from cooper.model.unified import UnifiedModel
@@ -76,6 +76,10 @@ class Sequencer:
             else:
                 out += self.drawing(segment, encode, target)
         return out
+
+    def tokens(self, trace: Trace) -> int:
+        """How many tokens a trace is read as, without the frames of its pieces."""
+        return sum(tokens_of(piece, self.config) for piece in self.pieces(trace, lambda _: torch.zeros(0)))
 
     def picture(self, image: np.ndarray, encode: Encode) -> list[Piece]:
         return [Clean(encode(image), self.latent_grid(image)), Seen(self.for_vision(image))]

@@ -146,7 +146,7 @@ def make_app(cooper: Cooper, options: Options) -> FastAPI:
             if tokens > MAX_TOKENS:
                 raise Refused(400, f"a question has at most {MAX_TOKENS} tokens; this one has {tokens}")
             answer = await _unless_gone(request, together.answer(prompt, how))
-            whole = _completion(answer, called, tokens)
+            whole = _completion(answer, called, cooper.sequencer.tokens(_read(answer.trace)))
             if chat.stream:
                 return StreamingResponse(_streamed(whole), media_type="text/event-stream")
             return JSONResponse(whole)
@@ -206,6 +206,12 @@ def _content(url: str) -> bytes:
         return base64.b64decode(url[match.end() :], validate=True)
     except ValueError as error:
         raise Refused(400, f"the picture is broken base64 ({error})") from None
+
+
+def _read(trace: Trace) -> Trace:
+    """What the model read before it wrote: its system prompt, the picture, the question."""
+    written = [isinstance(one, Text) and one.role == "model" for one in trace.segments]
+    return Trace(trace.segments[: written.index(True)])
 
 
 def _completion(answer: Answer, model: str, asked: int) -> dict[str, Any]:
