@@ -24,6 +24,14 @@ settings.register_profile("cooper-ci", deadline=None, derandomize=True)
 settings.load_profile("cooper-ci" if os.environ.get("CI") else "cooper")
 
 
+#: Files whose few tests take longest. They come first, so that no worker is left alone with one of them at the end.
+LONGEST = ("test_reproduction.py", "test_pipeline.py", "test_cli.py", "test_tuning.py", "test_reinforcement.py")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    items.sort(key=lambda item: LONGEST.index(item.path.name) if item.path.name in LONGEST else len(LONGEST))
+
+
 @pytest.fixture(scope="session")
 def model(tmp_path_factory: pytest.TempPathFactory) -> str:
     """The folder of a small untrained model."""
