@@ -45,6 +45,8 @@ def test_what_is_said_in_the_end(turns: list[str], text: str) -> None:
         ("It must be (B), I think", "B"), ("the answer is A, the red ball", "A"),
         ("A, because it is closer.", "A"), ("A; it is closer.", "A"), ("A, the box's left leg", "A"), ("A, not B", "A"),
         ("The answer is clearly B", "B"), ("The answer is most likely (b).", "B"), ("Answer: clearly, B", "B"),
+        ("Probably B", "B"), ("It's probably B.", "B"), ("So, most probably, B.", "B"), ("Likely (b)", "B"),
+        ("Unlikely B", None), ("Probably not B", None), ("Possibly A or B", None), ("Clearly A ball is near", None),
         ("I think B", "B"), ("I'm not sure, but I think it is B.", "B"), ("I'd say D", "D"),
         ("It is not visible, so the answer is B", "B"), ("The answer is B, C is too far", "B"),
         ("I don't think it is A. The answer is B.", "B"), ("It is not (A) but (B)", "B"),

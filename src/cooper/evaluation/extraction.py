@@ -54,11 +54,11 @@ _RIGHT = r"\s+(?:is|was|must be)\s+(?:(?:the|my)\s+)?(?:correct|right|best|answe
 # An option's letter where it can be nothing else: not the A of "A ball" or "A-frame", nor the E of "E.g.".
 _AFTER = rf"(?=\s*(?:$|[):\n]|\.(?!\w\.))|\s+[-\u2013]\s|\s+(?:because|since|as)\b|{_RIGHT}%s)"
 _NAMED = rf"\(?(?P<letter>[A-H]){_AFTER}|\((?P<small>[a-h])\)"
+_SURELY = r"(?i:(?:(?:most|very)\s+)?(?!unlikely\b|hardly\b)[a-z]+ly\b[\s,]*)?"
 _FIRST = re.compile(
-    r"[\s\"']*(?:" + _NAMED % r"|\s*[,;]|\s+is\b(?!.*\b[A-H]\b)" + r")(?!\W{1,3}(?:or|and)\b)", re.DOTALL
+    rf"[\s\"']*{_SURELY}(?:" + _NAMED % r"|\s*[,;]|\s+is\b(?!.*\b[A-H]\b)" + r")(?!\W{1,3}(?:or|and)\b)", re.DOTALL
 )
 _OF_CUE = _NAMED % r"|\s*[,;!?\"']|\s+(?:or|and)\b|(?<!A)\s%s" + r"|(?P<last>[a-h])\W*$"
-_SURELY = r"(?i:(?:(?:most|very)\s+)?(?!unlikely\b|hardly\b)[a-z]+ly\b[\s,]*)?"
 _IS = rf"(?i:\s+(?:is|was|would be|should be|must be)\b)?\s*[:=]?\s*{_SURELY}"
 _OPTION = r"(?i:(?:the\s+)?(?:option|choice|letter)\b)?[\s\"']*"
 # "I think C is far", "option C is far": something is said of C
@@ -73,7 +73,7 @@ _CUES = (
     re.compile(
         rf"(?i:\b(?:think|believe|guess|say)(?:\s+(?:it|that))?\b){_IS}{_OPTION}(?:{_OF_CUE % _NOT_OF})"
     ),
-    re.compile(r"(?i:\bis|\bit['\u2019]s|\b(?:so|thus|therefore|hence|final|result)\b)[\s:,]*\(?(?P<end>[A-H])\)?[.!\s]*$"),
+    re.compile(rf"(?i:\bis|\bit['\u2019]s|\b(?:so|thus|therefore|hence|final|result)\b)[\s:,]*{_SURELY}\(?(?P<end>[A-H])\)?[.!\s]*$"),
 )
 # "The answer is A. Wait, no, it's B."
 _AGAIN = re.compile(r"\b(?:wait|actually|correction|scratch that|on second thought)\b", re.IGNORECASE)
