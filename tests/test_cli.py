@@ -560,3 +560,32 @@ def test_data_flag_asks_once(cooper: Cooper, place: Path) -> None:
     examples = open_set(*named("flags.jsonl"))
     assert [examples[i].question for i in range(2)] == [row["question"] for row in rows], "for --data"
     assert examples[0].picture.shape == (128, 128, 3)
+
+
+def test_data_flag_takes_questions_of_ones_own(cooper: Cooper, place: Path) -> None:
+    """Once about a row that cannot be read, and on where it was; what is written is a table of the same questions."""
+    row = {"image": "room.png", "question": "How many things are there?", "answer": "4"}
+    rows = [row, {**row, "image": "gone.png"}, {**row, "question": "Is there a red ball?", "answer": "yes"}]
+    Path("own.jsonl").write_text("".join(json.dumps(r) + "\n" for r in rows))
+    argv = ("data", "flag", "--data", "own.jsonl", "--out", "flags.jsonl", "--samples", "1")
+    first, whole = cooper(*argv, "--n", "1", "--json"), cooper(*argv, "--json")
+    assert (first.code, whole.code) == (0, 0) and json.loads(first.out)["questions"] == 1
+    said = json.loads(whole.out)
+    assert (said["questions"], said["broken"], sum(said["flags"].values())) == (2, 1, 2)
+    assert "passed over: own.jsonl, row 2" in whole.err and "gone.png" in whole.err
+    found = [json.loads(line) for line in (place / "flags.jsonl").read_text().splitlines()]
+    asked = [r["question"] for r in (rows[0], rows[2])]
+    assert [(r["question"], r["kind"]) for r in found] == list(zip(asked, ("count", "yes_no"), strict=True))
+    examples = open_set(*named("flags.jsonl"))
+    assert [(e.question, e.answer) for e in examples] == list(zip(asked, ("4", "yes"), strict=True))
+    assert (examples[0].picture == np.asarray(Image.open("room.png").convert("RGB"))).all()
+
+    other = Path("other.jsonl")
+    other.write_text(json.dumps(row) + "\n")
+    for more, told in (
+        (("--data", "other.jsonl"), "is of source"), (("--shards", "scenes"), "--shards is for scenes"),
+        (("--data", "gone.jsonl"), "gone.jsonl"), (("--n", "0"), "--n must be at least 1"),
+        (("--out", "own.jsonl"), "would overwrite"),
+    ):  # fmt: skip
+        refused = cooper(*argv, *more)
+        assert refused.code and told in refused.err.replace("\n", " "), (more, refused.err)

@@ -14,6 +14,7 @@ from cooper.evaluation.scenes import choose_questions
 from cooper.modalities import modality
 from cooper.scenes.targets import SceneImages
 from cooper.training import flags
+from cooper.training.asked import about_scenes
 from cooper.training.flags import Flagging, flag_of, flag_questions, flagged_questions, task_weights
 
 SETTINGS = Flagging(samples=2)
@@ -81,30 +82,31 @@ def test_questions_are_flagged_by_what_was_answered(
 
     scores = flags._scores
 
-    def scripted(engine, prompts, part, mode, samples):  # type: ignore[no-untyped-def]
+    def scripted(engine, part, mode, samples):  # type: ignore[no-untyped-def]
         asked_for.append(mode)
         engine.settings = flags.Settings(Scripted(1.0, script=script(mode), turn_tokens=64), turn_tokens=64)
-        return scores(engine, prompts, part, mode, samples)
+        return scores(engine, part, mode, samples)
 
     monkeypatch.setattr(flags, "_scores", scripted)
     out = tmp_path / "flags.jsonl"
-    counts = flag_questions(cooper, scenes, asked, out, SETTINGS)
+    counts = flag_questions(cooper, about_scenes(scenes, asked), len(asked), out, SETTINGS)
     assert counts == {"positive": 1, "negative": 1, "dropped": 1}
     rows = [json.loads(line) for line in out.read_text().splitlines()]
     assert [row["flag"] for row in rows] == ["positive", "negative", None]
     assert [(row["with"], row["without"]) for row in rows[:2]] == [([1.0, 1.0], [0.0, 0.0]), ([0.0, 0.0], [1.0, 1.0])]
 
-    flag_questions(cooper, scenes, asked, out, SETTINGS)
+    flag_questions(cooper, about_scenes(scenes, asked), len(asked), out, SETTINGS)
     assert asked_for == ["interleaved", "text"], "what is in the file is not asked again"
     with pytest.raises(ValueError, match="is of flagging"):
-        flag_questions(cooper, scenes, asked, out, Flagging(samples=3))
+        flag_questions(cooper, about_scenes(scenes, asked), len(asked), out, Flagging(samples=3))
 
     found = flagged_questions(out, images)
     assert [q.record.flag for q in found] == ["positive", "negative"]
     assert [q.record.question for q in found] == [a.question.text for a in asked[:2]]
     assert all(np.array_equal(q.image, images.image(i, "picture")) for i, q in enumerate(found))
 
-    kept = flag_questions(cooper, scenes, asked, tmp_path / "all.jsonl", Flagging(samples=2, drop=False))
+    every = Flagging(samples=2, drop=False)
+    kept = flag_questions(cooper, about_scenes(scenes, asked), len(asked), tmp_path / "all.jsonl", every)
     assert kept == {"positive": 1, "negative": 1, "boundary": 1}, "the one that is always wrong makes no difference"
 
 

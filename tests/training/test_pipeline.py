@@ -81,12 +81,13 @@ def copied(space: Workspace, folder: Path) -> Workspace:
     return Workspace(folder / "run", folder / "train", folder / "validation")
 
 
-def flagged(cooper, scenes, asked, path, settings, on_progress):  # type: ignore[no-untyped-def]
+def flagged(cooper, questions, total, path, settings, on_progress):  # type: ignore[no-untyped-def]
     """All questions, as if maps helped with them: a model of a moment answers none, and all would be dropped."""
-    question = [a.question for a in asked]
+    records = [(seed, asked.record) for seed, asked in questions]
+    assert len(records) == total
     Predictions(path, {}).add([
-        {"seed": a.seed, "task": q.task, "question": q.text, "answer": q.answer, "kind": q.kind, "value": q.value,
-         "flag": "positive"} for a, q in zip(asked, question, strict=True)
+        {"seed": seed, "task": r.task, "question": r.question, "answer": r.answer, "kind": r.kind, "value": r.value,
+         "flag": "positive"} for seed, r in records
     ])  # fmt: skip
     return Counter()
 

@@ -88,18 +88,14 @@ class BenchReinforcement:
         from cooper.api import Cooper
         from cooper.benchmark.reinforcement import bench_reinforcement
         from cooper.evaluation.scenes import choose_questions, load_scenes, seeds_of
+        from cooper.training.asked import about_scenes
         from cooper.training.recipe import TINY
-        from cooper.training.reinforcement import PicturedQuestion
-        from cooper.training.rewards import Record
 
         if min(self.questions, self.rollouts, self.alone) < 1:
             raise ValueError("--questions, --rollouts and --alone must be at least 1")
         settings = replace(TINY.reinforced["reinforcement"], questions=self.questions, rollouts=self.rollouts)
         scenes = load_scenes(seeds_of("train", None, self.questions), 128)
-        asked = [
-            PicturedQuestion(scenes[a.index][1].rgb, Record(q.text, q.answer, q.kind, q.value, task=q.task))
-            for a in choose_questions(scenes, 1) for q in [a.question]
-        ]  # fmt: skip
+        asked = [question for _, question in about_scenes(scenes, choose_questions(scenes, 1))]
         with Console(stderr=True).status("measuring") as status, TemporaryDirectory() as folder:
             cooper = Cooper.load(self.model)
             result = bench_reinforcement(cooper, asked, settings, self.alone, folder, status.update)

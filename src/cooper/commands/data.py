@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json as json_
+import sys
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 from rich.console import Console
 from tyro.conf import arg
@@ -15,22 +17,29 @@ from cooper.commands.outputs import check_file
 from cooper.commands.terminal import progress_bars
 from cooper.training.flags import Flagging
 
+if TYPE_CHECKING:
+    from cooper.evaluation.maps import OnProgress
+    from cooper.training.asked import Numbered
+
 
 @dataclass(frozen=True)
 class Flag(WithModel):
-    """Find out by trying which questions about scenes maps help a model with. `cooper train reinforcement` does that by
-    itself; what is written here is for looking at, and for its --data."""
+    """Find out by trying which questions maps help a model with: questions about scenes, or your own. What is written
+    is a table of questions for `cooper train reinforcement --data`, and for looking at. (Without --data, that command
+    flags questions about scenes by itself.)"""
 
     out: Annotated[Path, arg(metavar="FILE")]
     """JSON Lines file to write, with its pictures in a folder beside it; run again, the command goes on where it was
     interrupted."""
-    n: int = 200
-    """Scenes."""
-    start: int | None = None
-    """First seed; by default the first of the training scenes."""
-    questions: int = 3
+    data: Annotated[str | None, arg(metavar="[NAME=]PATH", help_behavior_hint="(default: scenes)")] = None
+    """Your own questions with answers (docs/data.md). Rows that cannot be read are told and passed over."""
+    n: Annotated[int | None, arg(metavar="N", help_behavior_hint="(default: 200 scenes, all rows)")] = None
+    """Scenes, or first rows of --data."""
+    start: Annotated[int | None, arg(metavar="SEED", help_behavior_hint="(default: the first to train on)")] = None
+    """First scene."""
+    questions: Annotated[int | None, arg(metavar="N", help_behavior_hint="(default: 3)")] = None
     """Most questions a scene, each of another task."""
-    shards: Path | None = None
+    shards: Annotated[Path | None, arg(metavar="DIR", help_behavior_hint="")] = None
     """Folder of rendered scenes to read instead of rendering."""
     batch: int = 128
     """Answers that are worked on together."""
@@ -39,21 +48,48 @@ class Flag(WithModel):
     """Print one JSON object."""
 
     def run(self) -> int:
-        from cooper.evaluation.scenes import choose_questions, load_scenes, seeds_of
         from cooper.training.flags import flag_questions
 
-        check_file(self.out)
-        if self.n < 1 or self.questions < 1 or self.batch < 1:
-            raise ValueError(
-                f"--n, --questions and --batch must be at least 1, not {self.n}, {self.questions} and {self.batch}"
-            )
-        cooper = self.load()
+        check_file(self.out, reads=self.data and self.data.rpartition("=")[2])
+        for name in ("n", "questions", "batch"):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise ValueError(f"--{name} must be at least 1, not {value}")
+        broken: list[str] = []
         with progress_bars() as show:
-            scenes = load_scenes(seeds_of("train", self.start, self.n), 128, self.shards, show)
-            asked = choose_questions(scenes, self.questions)
-            counts = flag_questions(cooper, scenes, asked, self.out, self.flagging, self.batch, show, True)
+            total, questions = self._of_scenes(show) if self.data is None else self._of(self.data, broken)
+            counts = flag_questions(
+                self.load(), questions, total, self.out, self.flagging, self.batch, show, True, self.data or ""
+            )
         if self.json:
-            print(json_.dumps({"file": str(self.out), "questions": sum(counts.values()), "flags": dict(counts)}))
+            found = {"questions": sum(counts.values()), "flags": dict(counts), "broken": len(broken)}
+            print(json_.dumps({"file": str(self.out), **found}))
         else:
-            Console().print(", ".join(f"{name} {n}" for name, n in counts.most_common()))
+            told = [f"{name} {n}" for name, n in counts.most_common()]
+            Console().print(", ".join(told + ([f"{len(broken)} rows that cannot be read"] if broken else [])))
         return 0
+
+    def _of_scenes(self, show: OnProgress) -> tuple[int, Iterable[Numbered]]:
+        from cooper.evaluation.scenes import choose_questions, load_scenes, seeds_of
+        from cooper.training.asked import about_scenes
+
+        scenes = load_scenes(seeds_of("train", self.start, self.n or 200), 128, self.shards, show)
+        asked = choose_questions(scenes, self.questions or 3)
+        return len(asked), about_scenes(scenes, asked)
+
+    def _of(self, data: str, broken: list[str]) -> tuple[int, Iterable[Numbered]]:
+        from cooper.data.sets import named, open_set
+        from cooper.data.tables import BadRow
+        from cooper.training.asked import pictured_rows
+
+        for name in ("start", "questions", "shards"):
+            if getattr(self, name) is not None:
+                raise ValueError(f"--{name} is for scenes; --data has its own questions")
+
+        def tell(error: BadRow) -> None:
+            broken.append(str(error))
+            print(f"cooper: passed over: {error}", file=sys.stderr)
+
+        examples = open_set(*named(data))
+        n = min(self.n or len(examples), len(examples))
+        return n, pictured_rows(examples, n, tell)

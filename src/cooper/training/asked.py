@@ -1,16 +1,25 @@
-"""Questions of a user's own, as reinforcement needs them: with a rule by which answers are right or wrong."""
+"""Questions about scenes or of a user's own, as reinforcement needs them: with a rule by which answers are right or
+wrong."""
 
 from __future__ import annotations
 
 import re
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, TypeAlias
 
 from cooper.data.examples import Example, Flag, QuestionExample
 from cooper.data.mixture import Unbroken
+from cooper.data.tables import BadRow
+from cooper.evaluation.scenes import Asked
 from cooper.quantities import parse_number
+from cooper.scenes.render import View
+from cooper.scenes.world import Scene
 from cooper.training.reinforcement import PicturedQuestion
 from cooper.training.rewards import Record
+
+#: a question, and the number of what it is about: a scene's seed, or a row's place in a table
+Numbered: TypeAlias = tuple[int, PicturedQuestion]
 
 #: a number by itself, in digits or in a word, with a unit or the name of what is counted
 _QUANTITY = re.compile(r"[-+]?(?:\d+(?:[.,]\d+)*(?:/\d+)?|[a-z]+)(?:\s*(?:[a-z]+|['\"]))?\.?", re.IGNORECASE)
@@ -26,10 +35,34 @@ class AskedRows:
 
     def example(self, k: int) -> PicturedQuestion:
         """Draw k. Raises ValueError if it is a map or a trace."""
-        found = self.examples.example(k)
-        if not isinstance(found, QuestionExample):
-            raise ValueError(f"{found.name} is no question with an answer, from which alone reinforcement learns")
-        return PicturedQuestion(found.picture, record_of(found.question, found.answer, found.flag, self.judged))
+        return pictured(self.examples.example(k), self.judged)
+
+
+def about_scenes(scenes: Sequence[tuple[Scene, View]], asked: Iterable[Asked]) -> Iterator[Numbered]:
+    """Questions about these scenes; nothing is said about maps."""
+    for a in asked:
+        q = a.question
+        record = Record(q.text, q.answer, q.kind, q.value, task=q.task)
+        yield a.seed, PicturedQuestion(scenes[a.index][1].rgb, record)
+
+
+def pictured(example: Example, judged: bool = False) -> PicturedQuestion:
+    """Raises ValueError for a map or a trace."""
+    if not isinstance(example, QuestionExample):
+        raise ValueError(f"{example.name} is no question with an answer, from which alone reinforcement learns")
+    return PicturedQuestion(example.picture, record_of(example.question, example.answer, example.flag, judged))
+
+
+def pictured_rows(examples: Sequence[Example], n: int, on_bad: Callable[[BadRow], None]) -> Iterator[Numbered]:
+    """The first `n` questions of a set that can be read, with their places in it; `on_bad` is told of the others.
+
+    Raises ValueError as `pictured` does.
+    """
+    for i in range(n):
+        try:
+            yield i, pictured(examples[i])
+        except BadRow as error:
+            on_bad(error)
 
 
 def record_of(question: str, answer: str, flag: Flag | None = None, judged: bool = False) -> Record:

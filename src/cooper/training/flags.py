@@ -11,8 +11,9 @@ from __future__ import annotations
 import json
 import math
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -22,18 +23,16 @@ from cooper.api import Cooper
 from cooper.data.examples import Flag
 from cooper.evaluation.maps import OnProgress
 from cooper.evaluation.predictions import Predictions, Row, fingerprint
-from cooper.evaluation.scenes import Asked
-from cooper.evaluation.scores import score_answer
 from cooper.files import new_file
 from cooper.inference.engine import Engine, Settings
 from cooper.inference.sampler import Sampling
 from cooper.policy import policy
-from cooper.scenes.render import View
 from cooper.scenes.targets import SceneImages
-from cooper.scenes.world import Scene
 from cooper.trace import Picture, Text, Trace
+from cooper.training.asked import Numbered
 from cooper.training.reinforcement import PicturedQuestion
 from cooper.training.rewards import Record
+from cooper.training.rewards.answer import answer_reward
 
 
 @dataclass(frozen=True)
@@ -74,67 +73,65 @@ def flag_of(with_maps: Sequence[float], without: Sequence[float], tau: float, dr
 
 
 def flag_questions(
-    cooper: Cooper, scenes: Sequence[tuple[Scene, View]], asked: Sequence[Asked], out: Path,
-    settings: Flagging = Flagging(), batch: int = 128, on_progress: OnProgress = lambda *_: None,
-    pictures: bool = False,
+    cooper: Cooper, questions: Iterable[Numbered], total: int, out: Path, settings: Flagging = Flagging(),
+    batch: int = 128, on_progress: OnProgress = lambda *_: None, pictures: bool = False, source: str = "",
 ) -> Counter[str]:  # fmt: skip
-    """Answer questions with maps and without, and write them with their flags to `out` (JSON Lines), and `pictures`, if
-    they are wanted, into a folder beside it, which makes it a table of questions (docs/data.md).
+    """Answer questions, `total` at most, with maps and without, and write them with their flags to `out` (JSON Lines),
+    and `pictures`, if they are wanted, into a folder beside it, which makes it a table of questions (docs/data.md).
 
     Questions that are in the file already are not asked again. Returns how often each flag was given, "dropped" among
-    them. Raises ValueError if the file holds something else, or answers of another model or other settings.
+    them. Raises ValueError if the file holds something else, or answers of another model, about another `source`, or of
+    other settings.
     """
-    run = {"weights": fingerprint(cooper.model), "flagging": repr(settings)}
+    run = {"weights": fingerprint(cooper.model), "flagging": repr(settings)} | ({"source": source} if source else {})
     kept = Predictions(out, run)
     engine = Engine(cooper.model, cooper.sequencer, Settings(Sampling(1.0), batch=batch))
-    missing = [a for a in asked if (a.seed, a.question.task, a.question.text) not in kept.rows]
+    missing = (one for one in questions if (one[0], one[1].record.task, one[1].record.question) not in kept.rows)
     at_once = max(1, batch // settings.samples)
-    for first in range(0, len(missing), at_once):
-        part = missing[first : first + at_once]
-        prompts = [Trace((Picture(scenes[a.index][1].rgb), Text(a.question.text))) for a in part]
+    while part := list(islice(missing, at_once)):
         (with_maps, drew), (without, _) = (
-            _scores(engine, prompts, part, mode, settings.samples) for mode in (settings.with_maps, settings.without)
+            _scores(engine, part, mode, settings.samples) for mode in (settings.with_maps, settings.without)
         )
         rows = [_row(*one, settings) for one in zip(part, with_maps, drew, without, strict=True)]
         if pictures:
-            shown = (_picture(scenes[a.index][1], a.seed, out) for a in part)
-            rows = [{"image": image, **row} for image, row in zip(shown, rows, strict=True)]
+            rows = [{"image": _picture(*one, out), **row} for one, row in zip(part, rows, strict=True)]
         kept.add(rows)
-        on_progress("questions", len(asked) - len(missing) + first + len(part), len(asked))
+        on_progress("questions", len(kept.rows), total)
     return Counter(str(row["flag"] or "dropped") for row in kept.rows.values())
 
 
 def _scores(
-    engine: Engine, prompts: Sequence[Trace], asked: Sequence[Asked], mode: str, samples: int
+    engine: Engine, questions: Sequence[Numbered], mode: str, samples: int
 ) -> tuple[list[list[float]], list[bool]]:
     """Of every question, the score of each answer in that mode, and whether a map was drawn for any."""
-    seeds = [a.seed * samples + k for a in asked for k in range(samples)]
+    prompts = [Trace((Picture(asked.image), Text(asked.record.question))) for _, asked in questions]
+    seeds = [number * samples + k for number, _ in questions for k in range(samples)]
     rollouts = engine.run(prompts, engine.sequencer.prompts.policy(mode), samples=samples, seeds=seeds)
     groups = [rollouts[i : i + samples] for i in range(0, len(rollouts), samples)]
     scores = [
-        [score_answer(a.question.kind, r.trace.answer, a.question.answer, a.question.value) for r in group]
-        for a, group in zip(asked, groups, strict=True)
+        [answer_reward(r.trace, asked.record) for r in group]
+        for (_, asked), group in zip(questions, groups, strict=True)
     ]
     return scores, [any(r.trace.drawings for r in group) for group in groups]
 
 
-def _picture(view: View, seed: int, beside: Path) -> str:
-    """Writes what a scene looks like, if that is not done; returns where, as the file beside it has it."""
-    path = beside.with_suffix("") / f"{seed}.png"
+def _picture(number: int, asked: PicturedQuestion, beside: Path) -> str:
+    """Writes the picture, if that is not done; returns where, as the file beside it has it."""
+    path = beside.with_suffix("") / f"{number}.png"
     if not path.exists():
         with new_file(path) as temporary:
-            Image.fromarray(view.rgb).save(temporary)
+            Image.fromarray(asked.image).save(temporary)
     return f"{path.parent.name}/{path.name}"
 
 
 def _row(
-    asked: Asked, with_maps: Sequence[float], drew: bool, without: Sequence[float], settings: Flagging
+    numbered: Numbered, with_maps: Sequence[float], drew: bool, without: Sequence[float], settings: Flagging
 ) -> Row:  # fmt: skip
-    question = asked.question
+    seed, record = numbered[0], numbered[1].record
     flag = flag_of(with_maps, without, settings.tau, drew) or (None if settings.drop else "boundary")
     return {
-        "seed": asked.seed, "task": question.task, "question": question.text, "answer": question.answer,
-        "kind": question.kind, "value": question.value, "flag": flag,
+        "seed": seed, "task": record.task, "question": record.question, "answer": record.answer,
+        "kind": record.kind, "value": record.value, "flag": flag,
         "with": [round(s, 4) for s in with_maps], "without": [round(s, 4) for s in without],
     }  # fmt: skip
 

@@ -29,6 +29,7 @@ from cooper.model.unified import UnifiedModel
 from cooper.scenes.targets import SceneImages
 from cooper.scenes.tokenizer import train_tokenizer
 from cooper.sequence import Sequencer
+from cooper.training.asked import about_scenes
 from cooper.training.autoencoder import AutoencoderStage, depth_error, normalised
 from cooper.training.drawn import DrawnMaps
 from cooper.training.flags import flag_questions, flagged_questions, task_weights
@@ -215,8 +216,9 @@ def flag(
         cooper = Cooper.load(space.model(wanted.by))
         with Progress(disable=quiet) as progress:
             bar = progress.add_task("flagging questions", total=None)
+            asked = choose_questions(scenes, 3)
             flag_questions(
-                cooper, scenes, choose_questions(scenes, 3), file, wanted.flagging,
+                cooper, about_scenes(scenes, asked), len(asked), file, wanted.flagging,
                 on_progress=lambda _, done, total: progress.update(bar, completed=done, total=total),
             )  # fmt: skip
 
