@@ -1,12 +1,16 @@
-"""Threads: tasks that run side by side share those that there are."""
+"""Threads are shared by tasks that run side by side; of two types the faster is taken."""
 
 from __future__ import annotations
 
 import threading
+import time
 
+import pytest
 import torch
+from torch import nn
 
-from cooper.hardware import side_by_side, threads
+from cooper import hardware
+from cooper.hardware import fast_dtype, side_by_side, threads
 
 
 def test_tasks_share_the_threads() -> None:
@@ -33,3 +37,28 @@ def test_what_tasks_set_stays_among_them() -> None:
         later.join()
         assert side_by_side([torch.get_num_threads] * 2) == [2, 2]
     assert found == [4]
+
+
+def test_the_type_that_multiplies_faster_is_taken() -> None:
+    """By a layer's products, as they are in training."""
+    layers = [(nn.Linear(256, 768, dtype=t), torch.ones(2048, 256, dtype=t)) for t in (torch.bfloat16, torch.float32)]
+    times = []
+    with threads(1), torch.inference_mode():
+        for _ in range(30):
+            times.append([])
+            for layer, x in layers:
+                began = time.perf_counter()
+                layer(x)
+                times[-1].append(time.perf_counter() - began)
+    bf16, fp32 = (min(column) for column in zip(*times, strict=True))
+    if max(bf16, fp32) > 1.3 * min(bf16, fp32):  # about as fast: either will do
+        assert fast_dtype() == (torch.bfloat16 if bf16 < fp32 else torch.float32)
+
+
+def test_instructions_alone_do_not_make_a_type_fast(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: True)
+    for seconds, dtype in (({torch.bfloat16: 2.0}, torch.float32), ({torch.bfloat16: 0.5}, torch.bfloat16)):
+        monkeypatch.setattr(hardware, "_seconds_of_square", lambda m, seconds=seconds: seconds.get(m.dtype, 1.0))
+        hardware._multiplies_bf16_faster.cache_clear()
+        assert fast_dtype() == dtype
+    hardware._multiplies_bf16_faster.cache_clear()
