@@ -585,7 +585,8 @@ def test_data_flag_takes_questions_of_ones_own(cooper: Cooper, place: Path) -> N
     for more, told in (
         (("--data", "other.jsonl"), "is of source"), (("--shards", "scenes"), "--shards is for scenes"),
         (("--data", "gone.jsonl"), "gone.jsonl"), (("--n", "0"), "--n must be at least 1"),
-        (("--out", "own.jsonl"), "would overwrite"),
+        (("--out", "own.jsonl"), "lies in, the --data"), (("--out", "flags"), "ending .jsonl"),
+        (("--data", ".", "--out", "more.jsonl"), "lies in, the --data"),
     ):  # fmt: skip
         refused = cooper(*argv, *more)
         assert refused.code and told in refused.err.replace("\n", " "), (more, refused.err)

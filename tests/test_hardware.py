@@ -55,10 +55,17 @@ def test_the_type_that_multiplies_faster_is_taken() -> None:
         assert fast_dtype() == (torch.bfloat16 if bf16 < fp32 else torch.float32)
 
 
+def test_what_was_agreed_on_holds(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(hardware, "_agreed", None)
+    for dtype in (torch.bfloat16, torch.float32):
+        hardware.agree_on(dtype)
+        assert fast_dtype() == dtype
+
+
 def test_instructions_alone_do_not_make_a_type_fast(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: True)
     for seconds, dtype in (({torch.bfloat16: 2.0}, torch.float32), ({torch.bfloat16: 0.5}, torch.bfloat16)):
         monkeypatch.setattr(hardware, "_seconds_of_square", lambda m, seconds=seconds: seconds.get(m.dtype, 1.0))
-        hardware._multiplies_bf16_faster.cache_clear()
+        hardware.multiplies_bf16_faster.cache_clear()
         assert fast_dtype() == dtype
-    hardware._multiplies_bf16_faster.cache_clear()
+    hardware.multiplies_bf16_faster.cache_clear()

@@ -43,13 +43,24 @@ def fast_dtype(device: torch.device | None = None) -> torch.dtype:
     """bf16 where this device (by default the processor) multiplies it faster than fp32, else fp32."""
     if device is not None and device.type != "cpu":
         fast = device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
+    elif _agreed is not None:
+        return _agreed
     else:
-        fast = torch.cpu._is_avx512_bf16_supported() and _multiplies_bf16_faster()
+        fast = torch.cpu._is_avx512_bf16_supported() and multiplies_bf16_faster()
     return torch.bfloat16 if fast else torch.float32
 
 
+_agreed: torch.dtype | None = None
+
+
+def agree_on(dtype: torch.dtype) -> None:
+    """Let that be the faster one on this processor: processes that work together must not take one each."""
+    global _agreed
+    _agreed = dtype
+
+
 @cache
-def _multiplies_bf16_faster() -> bool:
+def multiplies_bf16_faster() -> bool:
     """Timed, in some hundredths of a second: having instructions for it does not tell. Of two processors that have the
     same ones, Zen 4 multiplies bf16 twice as fast as fp32, and a Xeon whose AMX is hidden half as fast."""
     with threads(1), torch.inference_mode():

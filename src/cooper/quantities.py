@@ -102,6 +102,19 @@ def parse_number(text: str) -> tuple[float, str | None] | None:
     return (value, unit) if math.isfinite(value) else None
 
 
+def whole_quantity(text: str) -> tuple[float, str | None] | None:
+    """The (value, unit) that a text is and says nothing besides, but for the name of what is counted ("4 chairs", "four
+    chairs"); None for other texts ("one way", "half open")."""
+    text = _normal(text).rstrip(". ")
+    if match := _LENGTH.match(text):
+        value, unit, end = _length(match, text)
+        return (value, unit) if end == len(text) else None
+    for pattern, name in ((_NUMBER, r"[^\W\d]+"), (_IN_WORDS, r"[^\W\d]+s")):
+        if (match := pattern.match(text)) and re.fullmatch(rf"(?:\s*{name})?", text[match.end() :]):
+            return _value(match[0]), None
+    return None
+
+
 _UNIT_FIRST = re.compile(rf"[\s-]*[(\[]?\s*((?:{_ANY_UNIT}))")
 
 
@@ -141,7 +154,7 @@ def _normal(text: str) -> str:
 
 def _first_number(text: str) -> tuple[float, str | None]:
     if match := _LENGTH.search(text):
-        return _length(match, text)
+        return _length(match, text)[:2]
     if match := _NUMBER.search(text):
         return _value(match["digits"]), None
     if match := _IN_WORDS.search(text):
@@ -149,11 +162,11 @@ def _first_number(text: str) -> tuple[float, str | None]:
     return math.nan, None
 
 
-def _length(match: re.Match[str], text: str) -> tuple[float, str]:
-    """The length that begins with a match of `_LENGTH`, in the unit of that."""
+def _length(match: re.Match[str], text: str) -> tuple[float, str, int]:
+    """The length that begins with a match of `_LENGTH`, in the unit of that, and where it ends."""
     value, unit, end = _value(match["number"]), _unit(match), match.end()
-    if _AND_A_HALF.match(text, end):
-        return value + 0.5, unit
+    if half := _AND_A_HALF.match(text, end):
+        return value + 0.5, unit, half.end()
     last = unit
     while (more := _GOES_ON.match(text, end)) and _unit(more) in _FINER.get(last, ()):
         part = _value(more["number"]) * METRES[_unit(more)]
@@ -161,8 +174,8 @@ def _length(match: re.Match[str], text: str) -> tuple[float, str]:
             break  # another length
         value, last, end = value + part / METRES[unit], _unit(more), more.end()
     if last == "ft" and (inches := _BARE_INCHES.match(text, end)):
-        value += float(inches[1]) * METRES["in"] / METRES[unit]
-    return value, unit
+        value, end = value + float(inches[1]) * METRES["in"] / METRES[unit], inches.end()
+    return value, unit, end
 
 
 def _unit(match: re.Match[str]) -> str:

@@ -69,9 +69,9 @@ def variants(**scores: float) -> dict[str, Answers]:
 
 
 def sampled(before: float, after: float) -> dict[str, Answers]:
-    """Sampled answers before and after reinforcement, right in so many of 20 questions."""
-    return {f"{name}, sampled": answers(lambda _, k, s=s: k < s)  # type: ignore[misc]
-            for name, s in (("SFT only", before), ("COOPER", after))}  # fmt: skip
+    """Sampled answers before and after reinforcement, right in so many of 20 questions; one more by being sure."""
+    of = {"SFT only, sampled": before, "SFT only, as sure": before + 1, "COOPER, sampled": after}
+    return {name: answers(lambda _, k, s=s: k < s) for name, s in of.items()}  # type: ignore[misc]
 
 
 def test_claims_that_hold_and_that_do_not() -> None:
@@ -92,6 +92,8 @@ def test_claims_that_hold_and_that_do_not() -> None:
     assert found["COOPER - base, spatial tasks"].found.startswith("+30.0 (")
     assert "RE from base - base +5.0 (" in (told := found["RE from base - base, spatial tasks"].found)
     assert "COOPER - RE from base +25.0 (" in told
+    reinforced = found["accuracy within reinforcement, all tasks"].found
+    assert reinforced.startswith("+10.0 (") and "SFT only gains +5.0 (" in reinforced
     bad = variants(
         base=14, AMG_direct=14, PE=15, RE=14, RE_from_base=14, SFT_only=12, COOPER=14, other_maps=14, asked_to_think=10,
         true_maps=15,

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
 from safetensors.torch import load_file
-from tests.helpers import tokenizer
+from tests.helpers import flagged, tokenizer
 
+from cooper.api import Cooper
 from cooper.checkpoints.native import save_native
 from cooper.commands.terminal import progress_bars
-from cooper.evaluation.predictions import Predictions
 from cooper.inference.flow import FlowSettings
 from cooper.model.presets import dummy
 from cooper.model.unified import UnifiedModel
@@ -24,6 +23,7 @@ from cooper.reproduction.variants import ABLATIONS, CONTROLS, FULL, QUICK, VARIA
 from cooper.training import pipeline
 from cooper.training.loop import Optimisation
 from cooper.training.recipe import TINY, Scratch
+from cooper.training.sharpness import relative_sharpness
 
 pytest.importorskip("mujoco")
 FAST = Optimisation(3, lr=1e-3, matrix_lr=1e-3, warmup=1)
@@ -35,20 +35,14 @@ MINIATURE = Plan(
             k: replace(s, optimisation=FAST, rows=2, mix=replace(s.mix, tokens=300)) for k, s in TINY.unified.items()
         },
         reinforced={
-            k: replace(s, optimisation=replace(FAST, steps=2, matrix_lr=None), questions=2, rollouts=2, turn_tokens=8,
-                       flow=FlowSettings(3)) for k, s in TINY.reinforced.items()
+            k: replace(
+                s, optimisation=replace(FAST, steps=2, matrix_lr=None, scale_lr=0.05), questions=2, rollouts=2,
+                turn_tokens=8, flow=FlowSettings(3),
+            ) for k, s in TINY.reinforced.items()
         },
     ), n_train=6, n_validation=6, n_test=6, n_maps=2, questions=3, size=64,
 )  # fmt: skip
 
-
-def flagged(cooper, scenes, asked, path, settings, on_progress):  # type: ignore[no-untyped-def]
-    """All questions: a model of a moment answers none, and all would be dropped."""
-    Predictions(path, {}).add([
-        {"seed": a.seed, "task": a.question.task, "question": a.question.text, "answer": a.question.answer,
-         "kind": a.question.kind, "value": a.question.value, "flag": "positive"} for a in asked
-    ])  # fmt: skip
-    return Counter()
 
 
 def run(folder: Path, seeds: list[int], plan: Plan = MINIATURE) -> Path:
@@ -77,7 +71,7 @@ def test_in_miniature(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert [name in begun for name in ("| base, longer |", "| AMG direct |", "| PE |")] == [True, False, False]
     assert "## Maps" not in begun and "## Reinforcement" not in begun and "calls.png" not in begun
     done = finished(tmp_path)
-    trained = ("autoencoder", "decoder", "vision", "base", "direct", "perception")
+    trained = ("autoencoder", "decoder", "vision", "base", "direct", "perception", "answers")
     assert len([path for path in done if path.name == "log.jsonl"]) == len(trained)
     with pytest.raises(Stopped):
         run(tmp_path, [0])
@@ -93,6 +87,9 @@ def test_in_miniature(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for target in ("scores", "calls", "rewards", "paper"):
         assert (tmp_path / f"docs/results/{target}.png").stat().st_size > 5000
 
+    models = [Cooper.load(tmp_path / f"run/seed-0/{name}/model").model for name in ("reinforcement", "interleaved")]
+    surer = {row["temperature"] for row in load_results(tmp_path / "docs/results")[0].answers["SFT only, as sure"]}
+    assert surer == {f"{1 / relative_sharpness(*models):g}"}
     (seed,) = load_results(tmp_path / "docs/results")
     assert list(seed.answers) == names and len({len(rows) for rows in seed.answers.values()}) == 1
     assert seed.figures.logs.keys() == MINIATURE.recipe.reinforced.keys()
@@ -110,7 +107,7 @@ def finished(folder: Path) -> dict[Path, bytes]:
 
 
 def test_seeds_come_together(tmp_path: Path) -> None:
-    plan = replace(MINIATURE, variants=VARIANTS[:2], ablations=())
+    plan = replace(MINIATURE, variants=VARIANTS[:1], ablations=())
     run(tmp_path, [0], plan)
     shared = {path: path.read_bytes() for path in (tmp_path / "run/scratch").glob("*/log.jsonl")}
     assert len(shared) == 3
@@ -161,7 +158,7 @@ def test_plans_train_all_that_they_ask() -> None:
             assert plan.recipe.path(variant.stage)[:2] == ("autoencoder", "vision")
             taken = with_autoencoder(plan, "tiny").recipe
             assert taken.path(variant.stage) == plan.recipe.path(variant.stage)[1:]
-        assert plan.drawing == ("perception", "interleaved", "reinforcement")
+        assert plan.drawing == ("answers", "interleaved", "reinforcement")
         # of every variant that is not a control, the model has been trained to be asked in its way
         for variant in VARIANTS:
             supervised = [s for s in plan.recipe.path(variant.stage) if s in plan.recipe.unified]
@@ -172,6 +169,7 @@ def test_plans_train_all_that_they_ask() -> None:
     steps = {name: s.optimisation.steps for name, s in FULL.recipe.unified.items()}
     on_traces = ("interleaved", "text", "text_from_base", "view_dropout", "true_maps")
     assert len({(steps[name], FULL.recipe.unified[name].scenes) for name in on_traces}) == 1
-    drawn = FULL.recipe.unified["perception"].mix
-    assert steps["perception"] * (1 - drawn.maps_alone - drawn.read) == pytest.approx(steps["direct"]), "besides maps"
+    first = {name: FULL.recipe.unified[name].mix for name in ("perception", "answers")}
+    answers = sum(steps[name] * (1 - mix.maps_alone - mix.read) for name, mix in first.items())
+    assert answers == pytest.approx(steps["direct"]), "besides maps"
     assert len({(s.optimisation, s.questions, s.rollouts) for s in FULL.recipe.reinforced.values()}) == 1

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 from tests.helpers import Scripted, random_model, sequencer
 
 from cooper.api import Cooper
@@ -16,6 +17,8 @@ from cooper.scenes.targets import SceneImages
 from cooper.training import flags
 from cooper.training.asked import about_scenes
 from cooper.training.flags import Flagging, flag_of, flag_questions, flagged_questions, task_weights
+from cooper.training.reinforcement import PicturedQuestion
+from cooper.training.rewards import Record
 
 SETTINGS = Flagging(samples=2)
 
@@ -100,6 +103,9 @@ def test_questions_are_flagged_by_what_was_answered(
     with pytest.raises(ValueError, match="is of flagging"):
         flag_questions(cooper, about_scenes(scenes, asked), len(asked), out, Flagging(samples=3))
 
+    with pytest.raises(ValueError, match="is of source 'scenes'"):
+        flag_questions(cooper, [], 0, out, SETTINGS, source="own.jsonl")
+
     found = flagged_questions(out, images)
     assert [q.record.flag for q in found] == ["positive", "negative"]
     assert [q.record.question for q in found] == [a.question.text for a in asked[:2]]
@@ -136,3 +142,16 @@ def test_files_that_are_something_else_are_refused(images: SceneImages, tmp_path
         path.write_text(text + "\n")
         with pytest.raises(ValueError, match=what):
             flagged_questions(path, images)
+
+
+def test_pictures_are_those_of_the_questions(tmp_path: Path) -> None:
+    """Also where another file of that name had its pictures."""
+    model = random_model()
+    cooper = Cooper(model, sequencer(model), "random")
+    out = tmp_path / "tried.jsonl"
+    for shade in (1, 200):
+        out.unlink(missing_ok=True)
+        asked = PicturedQuestion(np.full((32, 32, 3), shade, np.uint8), Record("How many?", "2", "count"))
+        flag_questions(cooper, [(0, asked)], 1, out, Flagging(samples=1), pictures=True)
+        (row,) = map(json.loads, out.read_text().splitlines())
+        assert (np.asarray(Image.open(tmp_path / row["image"])) == shade).all()

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import pickle
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from tests.helpers import random_model
+from tests.helpers import random_model, sequencer
 
 from cooper.scenes.targets import KINDS, SceneImages
 from cooper.training.autoencoder import to_tensor
+from cooper.training.drawn import DrawnMaps
 from cooper.training.latents import Latents, fingerprint
 
 
@@ -49,3 +51,21 @@ def test_latents_of_another_encoder_have_another_place(images: SceneImages, late
         for p in polished.decoder.parameters():
             p.add_(1.0)
     assert fingerprint(polished) == fingerprint(latents.autoencoder), "latents do not depend on the decoder"
+
+
+def test_who_gets_them_maps_the_files_by_itself(images: SceneImages, latents: Latents, tmp_path: Path) -> None:
+    """A worker that reads rows: what is mapped would be copied into its memory, and drawing needs a model it lacks."""
+    model = random_model()
+    drawn = DrawnMaps(images, 2, tmp_path, model, sequencer(model))
+    drawn.make("depth", quiet=True)
+    held = images.shards.rgb.shape
+    before = images.image(1, "depth"), latents.tokens(1, "depth"), drawn.row(1, "depth")
+    sizes = []
+    for one in (images, drawn):
+        pickled = pickle.dumps(one)
+        sizes.append(len(pickled))
+        again = pickle.loads(pickled)
+        found = again.row(1, "depth") if one is drawn else again.image(1, "depth")
+        assert np.array_equal(found, before[2 if one is drawn else 0])
+    assert max(sizes) < 5_000 < np.prod(held)
+    assert torch.equal(pickle.loads(pickle.dumps(latents)).tokens(1, "depth"), before[1])

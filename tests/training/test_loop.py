@@ -20,6 +20,7 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
 from cooper.checkpoints import writing
+from cooper.training import processes
 from cooper.training.kept import Kept
 from cooper.training.loop import Optimisation, Supervised, Trainer
 from cooper.training.processes import Share, run_in, uninterrupted
@@ -63,10 +64,10 @@ def filtered(folder: Path, steps: int, dtype: torch.dtype = torch.float32, stop:
     if stop is not None:
         update = trainer.update
 
-        def stopping(batch: Any) -> dict[str, float]:
+        def stopping(batch: Any, *note: Any) -> dict[str, float]:
             if trainer.step == stop:
                 raise KeyboardInterrupt
-            return update(batch)
+            return update(batch, *note)
 
         trainer.update = stopping  # type: ignore[method-assign]
         with pytest.raises(KeyboardInterrupt):
@@ -132,6 +133,8 @@ def test_what_is_kept_of_an_interrupted_run_belongs_together(tmp_path: Path) -> 
         with safe_open(folder / "state.safetensors", "pt") as state:
             kept = int(state.metadata()["step"])
         assert kept == {"in_a_sheet": 17, "in_an_update": 8, "by_a_signal": 11}[prepare.__name__]
+        logged = [json.loads(line)["step"] for line in (folder / "log.jsonl").read_text().splitlines()]
+        assert logged == list(range(1, len(logged) + 1)) and len(logged) >= kept, "the last step's figures, too"
         halves = filtered(folder, 40)
         for a, b in zip(whole.model.parameters(), halves.model.parameters(), strict=True):
             assert torch.equal(a, b), prepare.__name__
@@ -274,22 +277,33 @@ def test_a_damaged_state_is_told(tmp_path: Path, cut: float) -> None:
 
 def _failing(kind: str, quiet: bool) -> None:
     if Share.mine().rank == 1:
-        raise {
-            "OSError": OSError(28, "No space left on device"), "ImportError": ModuleNotFoundError("pip install it"),
-            "ValueError": ValueError("one line\nand: another"), "RuntimeError": RuntimeError("our own"),
-        }[kind]  # fmt: skip
+        raise {"ValueError": ValueError("one line\nand: another"), "RuntimeError": RuntimeError("our own")}[kind]
+
+
+@pytest.mark.parametrize(("kind", "why"), [("ValueError", "^one line and: another$"), ("RuntimeError", "our own")])
+def test_mistakes_of_other_processes_are_told_as_ones_own(kind: str, why: str, tmp_path: Path) -> None:
+    with pytest.raises(ValueError if kind == "ValueError" else Exception, match=why) as raised:
+        run_in(2, tmp_path, _failing, kind, quiet=True)
+    assert ("Traceback" in str(raised.value)) == (kind == "RuntimeError")
 
 
 @pytest.mark.parametrize(
-    ("kind", "why"),
-    [("OSError", "No space left"), ("ImportError", "^pip install it$"), ("ValueError", "^one line and: another$"),
-     ("RuntimeError", "our own")],
-)  # fmt: skip
-def test_mistakes_of_other_processes_are_told_as_ones_own(kind: str, why: str, tmp_path: Path) -> None:
-    expected = {"OSError": OSError, "ImportError": ImportError, "ValueError": ValueError}.get(kind, Exception)
-    with pytest.raises(expected, match=why) as raised:
-        run_in(2, tmp_path, _failing, kind, quiet=True)
-    assert ("Traceback" in str(raised.value)) == (kind == "RuntimeError")
+    ("told", "kind", "why"),
+    [
+        ("OSError: [Errno 28] No space left on device", OSError, "No space left"),
+        ("ModuleNotFoundError: pip install it", ImportError, "^pip install it$"),
+        ("cooper.data.tables.BadRow: rows.jsonl, row 3: no picture", ValueError, "^rows.jsonl, row 3: no picture$"),
+    ],
+)
+def test_any_kind_of_mistake_of_theirs_is(
+    told: str, kind: type[Exception], why: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def run(*_: object, **__: object) -> None:
+        raise Exception(f'\n\n-- Process 1 terminated:\nTraceback (most recent call last):\n  File "x.py"\n{told}\n')
+
+    monkeypatch.setattr(processes, "_run", run)
+    with pytest.raises(kind, match=why):
+        run_in(2, tmp_path, print)
 
 
 class Killed(Filtering):

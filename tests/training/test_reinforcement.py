@@ -5,9 +5,11 @@ from __future__ import annotations
 import json
 import math
 from collections import defaultdict
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from tests.helpers import Scripted, picture, random_model, sequencer
@@ -15,15 +17,19 @@ from tests.judge_server import serving
 
 from cooper.data.mixture import Mixture
 from cooper.evaluation.judge import Judge
+from cooper.inference.engine import Rollout
 from cooper.inference.flow import FlowSettings
+from cooper.inference.sampler import Sampling
 from cooper.lora import Lora, add_adapters
 from cooper.modalities import modality
+from cooper.model.unified import UnifiedModel
 from cooper.training import reinforcement
 from cooper.training.grpo import Objective
 from cooper.training.loop import Optimisation, Trainer
 from cooper.training.processes import Share, gathered, run_in
 from cooper.training.reinforcement import PicturedQuestion, Reinforcement, ReinforcementStage, token_log_p
 from cooper.training.rewards import Record, Reward
+from cooper.training.sharpness import learned_sharpness, relative_sharpness, sharpness
 
 MODEL = random_model()
 SEQUENCER = sequencer(MODEL)
@@ -37,7 +43,7 @@ QUESTIONS = [
 DRAWS = Mixture([(QUESTIONS, 1.0)], seed=1)
 SETTINGS = Reinforcement(
     Optimisation(20, lr=5e-3, warmup=1, decay=0.0, ema=0.5), questions=2, rollouts=4, together=1, turn_tokens=12,
-    flow=FlowSettings(3), page_every=10,
+    flow=FlowSettings(3), page_every=10, seed=0,
 )  # fmt: skip
 #: what is said, by seed: rollouts without a map, with one, with two, and cut ones
 SAID = {
@@ -213,3 +219,62 @@ def test_what_is_rewarded_is_said_more(updates: int, tmp_path: Path, monkeypatch
         assert all(row["clip_share"] == 0 and row["log_p_difference"] < 1e-4 for row in log)
     assert [p.name for p in sorted((tmp_path / "pages").iterdir())] == ["000010.html", "000020.html"]
     assert "reward" in (tmp_path / "pages" / "000010.html").read_text()
+
+
+def test_how_sure_a_model_is_is_learned_as_one_number(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Here what is likely is rewarded. Weights hardly move, and a run that was stopped ends where it would have."""
+
+    def likely(rollouts: list, *_: object) -> list[Reward]:
+        return [Reward(0, 0, 0, float(k == 1)) for k in range(len(rollouts))]
+
+    optimisation = Optimisation(12, lr=1e-7, scale_lr=0.1, warmup=1, decay=0.0, ema=0.0)
+    settings = replace(SETTINGS, optimisation=optimisation)
+    monkeypatch.setattr(reinforcement, "rewards", likely)
+    stage = ReinforcementStage(DRAWS, SEQUENCER, settings)
+    sample = stage.sample
+
+    def likelier(model: UnifiedModel, batch: Sequence) -> list[list[Rollout]]:
+        """The second rollout of each question is the likeliest for its length."""
+        groups = sample(model, batch)
+        for group in groups:
+            best = max(group, key=lambda r: np.mean([p for t in r.turns for p in t.log_probabilities]))
+            k = next(k for k, r in enumerate(group) if r is best)
+            group[1], group[k] = group[k], group[1]
+        return groups
+
+    monkeypatch.setattr(stage, "sample", likelier)
+    ends = []
+    for name, stops in (("whole", [12]), ("parts", [5, 12])):
+        for stop in stops:
+            model, before = random_model(), random_model()
+            was = dict(before.named_parameters())
+            with learned_sharpness(model):
+                trainer = Trainer(
+                    model, stage, replace(optimisation, steps=stop), tmp_path / name, workers=0, sheet_every=100
+                )  # fmt: skip
+                trainer.run(quiet=True)
+                scale = sharpness(model)
+        ends.append(scale)
+        assert sharpness(model) == 1 and [k for k, _ in model.named_parameters()] == list(was), "part of the weights"
+        for k, p in model.named_parameters():
+            close = was[k] * scale if k == "decoder.norm_und.weight" else was[k]
+            torch.testing.assert_close(p, close, rtol=0, atol=1e-4)
+        assert relative_sharpness(model, before) == pytest.approx(scale, rel=1e-3)
+    with pytest.raises(KeyboardInterrupt), learned_sharpness(model):
+        raise KeyboardInterrupt
+    assert [k for k, _ in model.named_parameters()] == list(was), "and what is interrupted leaves a model behind"
+    assert ends[0] == ends[1] > 1.5
+    log = [json.loads(row) for row in (tmp_path / "parts" / "log.jsonl").read_text().splitlines()]
+    assert log[0]["sharpness"] == 1 and max(row["log_p_difference"] for row in log) < 1e-4
+
+
+def test_what_would_be_less_likely_in_training_is_not_sampled() -> None:
+    for sampling in (Sampling(0.0), Sampling(1.0, top_p=0.9), Sampling(1.0, banned=(3,))):
+        with pytest.raises(ValueError, match="above 0, of all tokens"):
+            replace(SETTINGS, sampling=sampling)
+
+
+def test_runs_of_other_seeds_have_other_rollouts() -> None:
+    first, other = (ReinforcementStage(DRAWS, SEQUENCER, replace(SETTINGS, seed=k)) for k in (0, 100))
+    numbers = [{number for number, _ in stage.batch(step, Share())} for stage in (first, other) for step in range(3)]
+    assert len(set.union(*numbers)) == 3 * 2 * SETTINGS.questions

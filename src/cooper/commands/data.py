@@ -50,7 +50,9 @@ class Flag(WithModel):
     def run(self) -> int:
         from cooper.training.flags import flag_questions
 
-        check_file(self.out, reads=self.data and self.data.rpartition("=")[2])
+        check_file(self.out)
+        if self.out.suffix != ".jsonl":
+            raise ValueError(f"--out names a JSON Lines file with the ending .jsonl, not {self.out}")
         for name in ("n", "questions", "batch"):
             value = getattr(self, name)
             if value is not None and value < 1:
@@ -59,7 +61,7 @@ class Flag(WithModel):
         with progress_bars() as show:
             total, questions = self._of_scenes(show) if self.data is None else self._of(self.data, broken)
             counts = flag_questions(
-                self.load(), questions, total, self.out, self.flagging, self.batch, show, True, self.data or ""
+                self.load(), questions, total, self.out, self.flagging, self.batch, show, True, self.data or "scenes"
             )
         if self.json:
             found = {"questions": sum(counts.values()), "flags": dict(counts), "broken": len(broken)}
@@ -90,6 +92,9 @@ class Flag(WithModel):
             broken.append(str(error))
             print(f"cooper: passed over: {error}", file=sys.stderr)
 
-        examples = open_set(*named(data))
+        name, path = named(data)
+        if self.out.resolve().is_relative_to(Path(path).resolve()):
+            raise ValueError(f"{self.out} is, or lies in, the --data that is read; give another --out")
+        examples = open_set(name, path)
         n = min(self.n or len(examples), len(examples))
         return n, pictured_rows(examples, n, tell)

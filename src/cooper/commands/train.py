@@ -25,8 +25,9 @@ class Train:
     trained again, and an interrupted run goes on where it was.
 
     autoencoder: pictures and maps to latents and back. vision: what is where. base: answer directly, draw pictures.
-    perception: draw depth and segmentation (stage 1). interleaved: draw, think and answer (stage 2, supervised).
-    reinforcement: learn from answers when to draw and how to read it (stage 2). tiny: all of these.
+    perception: draw depth and segmentation; answers: mostly answer again, and draw still (both are stage 1).
+    interleaved: draw, think and answer (stage 2, supervised). reinforcement: learn from answers when to draw and how to
+    read it (stage 2). tiny: all of these.
 
     To compare with: direct, text and text_reinforcement never draw; text_from_base and text_from_base_reinforcement are
     without direct, too; true_maps has true maps in its traces instead of the model's own; no_exploration lacks that
@@ -72,7 +73,7 @@ class Train:
     rows: Annotated[int | None, arg(metavar="N", help_behavior_hint="(default: the preset's)")] = None
     """With --data: examples of a step; questions, in reinforcement."""
     lr: Annotated[float | None, arg(metavar="RATE", help_behavior_hint="(default: the preset's)")] = None
-    """With --data: peak learning rate of AdamW."""
+    """With --data: peak learning rate of AdamW; the preset's other rates change in proportion."""
     lora: Annotated[int | None, arg(metavar="RANK", help_behavior_hint="(default: train all weights)")] = None
     """Train adapters of this rank, which are kept by themselves and become part of the model."""
     experts: Annotated[
@@ -123,9 +124,10 @@ class Train:
             raise ValueError(f"--judge is for reinforcement; {self.stage} learns what it is shown")
         settings = self.adapting(recipe).stage(self.stage)
         how = settings.optimisation
+        faster = (self.lr or how.lr) / how.lr
         how = replace(
-            how, steps=self.steps or how.steps, lr=self.lr or how.lr,
-            matrix_lr=how.matrix_lr and how.matrix_lr / how.lr * (self.lr or how.lr),
+            how, steps=self.steps or how.steps, lr=how.lr * faster, matrix_lr=how.matrix_lr and how.matrix_lr * faster,
+            scale_lr=how.scale_lr and how.scale_lr * faster,
             warmup=min(how.warmup, max(1, (self.steps or how.steps) // 10)),
         )  # fmt: skip
         if isinstance(settings, StageSettings):
@@ -159,8 +161,8 @@ class Train:
         lora = None if self.lora is None else Lora(self.lora, 2.0 * self.lora, self.experts or ("und", "gen"))
 
         def whole(o: Optimisation) -> Optimisation:
-            # what Muon does to matrices it would do to adapters, which are factors of one
-            return replace(o, matrix_lr=None) if lora else o
+            # what Muon does to matrices it would do to adapters, which are factors of one; and they hold no scale
+            return replace(o, matrix_lr=None, scale_lr=None) if lora else o
 
         return replace(
             recipe,
@@ -168,7 +170,9 @@ class Train:
                 name: replace(s, optimisation=whole(s.optimisation), lora=lora, checkpointing=self.checkpointing)
                 for name, s in recipe.unified.items()
             },
-            reinforced={name: replace(s, lora=lora) for name, s in recipe.reinforced.items()},
+            reinforced={
+                name: replace(s, optimisation=whole(s.optimisation), lora=lora) for name, s in recipe.reinforced.items()
+            },
         )
 
     def _on_scenes(self) -> int:

@@ -22,7 +22,7 @@ Answers: TypeAlias = Mapping[int, Sequence[Row]]
 DISTANCES = ("distance_to_camera", "distance_between")
 #: The tasks that the paper's gain of stage 1 is about.
 LENGTHS = (*DISTANCES, "height", "size")
-#: What gains are counted from: the paper's base, and one that was trained as long as stage 1 took.
+#: What gains are counted from: the paper's base, and one that was trained on as many answers as stage 1.
 BASES = ("base", "base, longer")
 
 
@@ -106,7 +106,7 @@ def findings(answers: Mapping[str, Answers]) -> list[Finding]:
         (("COOPER", "RE", *BASES), _against_re), (("COOPER", "RE from base", "base"), _against_re_from_base),
         (("COOPER", "PE", *BASES), _against_pe), (("COOPER", "SFT only"), _adaptive),
         (("COOPER", "other maps", "asked to think", "true maps"), _map_is_used),
-        (("COOPER", "SFT only", "COOPER, sampled", "SFT only, sampled"), _reinforced),
+        (("COOPER", "SFT only", "COOPER, sampled", "SFT only, sampled", "SFT only, as sure"), _reinforced),
     ):  # fmt: skip
         shared = sorted(seeds.intersection(*(answers.get(name, {}) for name in needed)))
         if shared:
@@ -167,7 +167,7 @@ def _against_pe(a: Mapping[str, Answers]) -> Finding:
 
 
 def _over_bases(a: Mapping[str, Answers], variant: str, tasks: Sequence[str]) -> tuple[Figure, Figure]:
-    """The gain over the base as the paper has it, and over that which was trained as long as the models compared."""
+    """The gain over the base as the paper has it, and over the one that was trained on."""
     base, longer = (difference(a[variant], a[name], tasks) for name in BASES)
     return base, longer
 
@@ -196,7 +196,7 @@ def _map_is_used(a: Mapping[str, Answers]) -> Finding:
     true = difference(a["true maps"], a["COOPER"], SPATIAL)
     return Finding(
         "the map is used, spatial tasks", "-", "another picture's map costs at least half of what maps gain",
-        f"maps gain {shown(maps)} over thinking alone; another picture's cost {shown(other)}; "
+        f"maps gain {shown(maps)} over being asked to think instead; another picture's cost {shown(other)}; "
         f"true ones add {shown(true)}",
         other.points >= maps.points / 2 > 0,
     )  # fmt: skip
@@ -205,10 +205,12 @@ def _map_is_used(a: Mapping[str, Answers]) -> Finding:
 def _reinforced(a: Mapping[str, Answers]) -> Finding:
     # the paper's curve is of rollouts, which are sampled
     sampled = difference(a["COOPER, sampled"], a["SFT only, sampled"], TASKS)
+    surer = difference(a["SFT only, as sure"], a["SFT only, sampled"], TASKS)
     greedy = difference(a["COOPER"], a["SFT only"], TASKS)
     return Finding(
         "accuracy within reinforcement, all tasks", "0.54 to 0.63", "at least +5 points over SFT only",
-        f"{shown(sampled)} sampled, as the paper's rollouts are; {shown(greedy)} greedy", sampled.points >= 5,
+        f"{shown(sampled)} sampled, as the paper's rollouts are; by being as sure alone SFT only gains {shown(surer)}; "
+        f"{shown(greedy)} greedy", sampled.points >= 5,
     )  # fmt: skip
 
 

@@ -24,6 +24,7 @@ from cooper.scenes.shards import make_shards
 from cooper.scenes.world import SPLITS
 from cooper.training.pipeline import Workspace, train
 from cooper.training.recipe import SCRATCH_STAGES
+from cooper.training.sharpness import relative_sharpness
 
 #: told what is done now, in a line
 Say: TypeAlias = Callable[[str], None]
@@ -77,13 +78,16 @@ class Seed:
         yield
 
     def _each(self, variants: Sequence[Variant], processes: int, say: Say, bars: Bars) -> Iterator[None]:
+        def needs(variant: Variant) -> str:
+            return variant.as_sure_as or variant.stage
+
         missing = [variant for variant in variants if not self.predictions(variant).exists()]
-        stages = [variant.stage for variant in missing]
-        missing.sort(key=lambda variant: stages.index(variant.stage))  # all that a model is asked, before the next one
+        stages = [needs(variant) for variant in missing]
+        missing.sort(key=lambda variant: stages.index(needs(variant)))  # all that a model is asked, before the next one
         if missing:
             with self._timed("rendering", say):
                 self._render(processes)
-        for stage, asked in groupby(missing, key=lambda variant: variant.stage):
+        for stage, asked in groupby(missing, key=needs):
             if not self.trained(stage):
                 with self._timed(f"training {stage}", say):
                     train(self.space, self.recipe, stage, processes)
@@ -118,10 +122,13 @@ class Seed:
         part = path.with_suffix(".part")  # grows, and an interrupted evaluation goes on with it
         path.parent.mkdir(parents=True, exist_ok=True)
         cooper = Cooper.load(self.space.model(variant.stage))
+        sharpness = 1.0
+        if variant.as_sure_as is not None:
+            sharpness = relative_sharpness(Cooper.load(self.space.model(variant.as_sure_as)).model, cooper.model)
         evaluate_scenes(
             cooper, variant.mode, self.plan.n_test, "test", self.first, on_progress=on_progress,
             questions=self.plan.questions, maps=False, size=self.plan.size, shards=self.test, predictions=part,
-            control=variant.control, temperature=variant.temperature,
+            control=variant.control, temperature=variant.temperature / sharpness,
         )  # fmt: skip
         part.rename(path)
 

@@ -23,13 +23,15 @@ class Variant:
     control: Control = Control()
     temperature: float = 0.0
     """Of what is written; 0 is greedy. Rollouts in reinforcement have 1."""
+    as_sure_as: str | None = None
+    """The stage by whose sharpness, relative to the model's own, the temperature is divided."""
 
 
 VARIANTS = (
     Variant("base", "base", "direct", "answers at once; has never drawn a map"),
     Variant("base, longer", "direct", "direct", "base with as many rows of answers as stage 1 has, without maps"),
-    Variant("AMG direct", "perception", "direct", "has learned to draw maps (stage 1), answers without them"),
-    Variant("PE", "perception", "perception", "stage 1; always draws both maps, then answers"),
+    Variant("AMG direct", "answers", "direct", "has learned to draw maps (stage 1), answers without them"),
+    Variant("PE", "answers", "perception", "stage 1; always draws both maps, then answers"),
     Variant("SFT only", "interleaved", "interleaved", "stage 2 without reinforcement"),
     Variant("COOPER", "reinforcement", "interleaved", "decides for itself"),
     Variant("RE", "text_reinforcement", "text", "base, longer, then supervised and reinforced to think; never draws"),
@@ -41,6 +43,10 @@ CONTROLS = (
     Variant("calls forbidden", "reinforcement", "interleaved", "may not call", Control(calls="never")),
     Variant("calls forced", "reinforcement", "interleaved", "must call before it answers", Control(calls="always")),
     Variant("SFT only, sampled", "interleaved", "interleaved", "as in rollouts: temperature 1", temperature=1.0),
+    Variant(
+        "SFT only, as sure", "interleaved", "interleaved", "sampled, and no more of COOPER than how sure that is",
+        temperature=1.0, as_sure_as="reinforcement",
+    ),
     Variant("COOPER, sampled", "reinforcement", "interleaved", "as in rollouts: temperature 1", temperature=1.0),
     Variant("asked to think", "reinforcement", "text", "asked as RE is, so that it does not draw"),
 )
@@ -66,7 +72,7 @@ class Plan:
     n_validation: int = 200
     n_test: int = 1000
     """Test scenes, others for each seed."""
-    first_test: int = 40_000
+    first_test: int = 50_000
     """The first of seed 0, among those of the split. Answers about earlier ones have been read, and the plan was
     changed after that: they are no test of it any more. Why an answer is wrong is asked of validation scenes."""
     questions: int = 1
@@ -138,7 +144,8 @@ FULL = Plan(
     replace(
         telling_little(shortened(TINY, {
             "autoencoder": 2500, "decoder": 1200, "vision": 500, "base": 1200,
-            "perception": 2500, "direct": 500, **dict.fromkeys(_SUPERVISED, 700), **dict.fromkeys(TINY.reinforced, 80),
+            "perception": 2500, "answers": 700, "direct": 920, **dict.fromkeys(_SUPERVISED, 700),
+            **dict.fromkeys(TINY.reinforced, 80),
         }), scenes=2000, questions=3), balance=replace(TINY.balance, scenes=60),
         # each question about once: what came of more rollouts of fewer was learned by heart (docs/log.md)
         reinforced_on=Measured("interleaved", 450, Flagging(samples=4)),
@@ -148,7 +155,7 @@ FULL = Plan(
 QUICK = Plan(
     replace(
         telling_little(shortened(TINY, {
-            "autoencoder": 250, "decoder": 50, "vision": 40, "base": 30, "perception": 30, "direct": 30,
+            "autoencoder": 250, "decoder": 50, "vision": 40, "base": 30, "perception": 30, "answers": 20, "direct": 30,
             **dict.fromkeys(_SUPERVISED, 20), **dict.fromkeys(TINY.reinforced, 3),
         }), scenes=200, questions=3), balance=replace(TINY.balance, scenes=10),
         reinforced_on=Measured("interleaved", 20, Flagging(drop=False)),  # such a model may answer nothing

@@ -211,6 +211,7 @@ class Shards:
     """
 
     def __init__(self, paths: list[Path]) -> None:
+        self.paths = paths
         mapped = [_map(path) for path in paths]
         shapes = {m["rgb"].shape[1:] for m in mapped}
         if len(shapes) > 1:
@@ -219,6 +220,13 @@ class Shards:
             if before["seeds"][-1] >= after["seeds"][0]:
                 raise ValueError(f"{path} repeats scenes of the shard before it; delete one of them")
         self.seeds, self.rgb, self.depth, self.labels, self.visible = (Rows([m[f] for m in mapped]) for f in FIELDS)
+
+    def __getstate__(self) -> list[Path]:
+        # another process maps the files, too: pickled, all that is mapped would be copied into its memory
+        return self.paths
+
+    def __setstate__(self, paths: list[Path]) -> None:
+        self.__init__(paths)  # type: ignore[misc]
 
     def __len__(self) -> int:
         return len(self.seeds)

@@ -12,7 +12,7 @@ from cooper.data.examples import Example, Flag, QuestionExample
 from cooper.data.mixture import Unbroken
 from cooper.data.tables import BadRow
 from cooper.evaluation.scenes import Asked
-from cooper.quantities import parse_number
+from cooper.quantities import whole_quantity
 from cooper.scenes.render import View
 from cooper.scenes.world import Scene
 from cooper.training.reinforcement import PicturedQuestion
@@ -20,9 +20,6 @@ from cooper.training.rewards import Record
 
 #: a question, and the number of what it is about: a scene's seed, or a row's place in a table
 Numbered: TypeAlias = tuple[int, PicturedQuestion]
-
-#: a number by itself, in digits or in a word, with a unit or the name of what is counted
-_QUANTITY = re.compile(r"[-+]?(?:\d+(?:[.,]\d+)*(?:/\d+)?|[a-z]+)(?:\s*(?:[a-z]+|['\"]))?\.?", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -80,8 +77,10 @@ def _kind_of(answer: str) -> tuple[Literal["choice", "yes_no", "count", "number"
         return "yes_no", bare.lower()
     if re.fullmatch(r"\(?[A-H]\)?", bare):
         return "choice", bare.strip("()")
-    found = parse_number(bare) if _QUANTITY.fullmatch(bare) else None
+    found = whole_quantity(bare)
     if found is None:
         return "word", answer
     value, unit = found
-    return ("count" if unit is None and value == int(value) else "number"), bare
+    # 2.0 stands among 1.9 and 2.1
+    counted = unit is None and value == int(value) and not re.search(r"\.\d", bare)
+    return ("count" if counted else "number"), bare

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -29,6 +30,10 @@ class DrawnMaps(Kept):
         grid = sequencer.latent_grid(np.zeros((images.size, images.size, 3), dtype=np.uint8))
         shape = (*(side * model.config.latent_stride for side in grid), 3)
         super().__init__(folder / f"drawn-{fingerprint(model)}", length, shape, np.uint8)
+
+    def __getstate__(self) -> dict[str, Any]:
+        # who reads them has all that was drawn, and needs no model
+        return {name: value for name, value in super().__getstate__().items() if name != "engine"}
 
     def compute(self, kind: str, rows: range) -> np.ndarray:
         pictures, seeds = [self.images.image(i, "picture") for i in rows], self.images.shards.seeds[list(rows)]

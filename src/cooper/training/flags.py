@@ -74,7 +74,7 @@ def flag_of(with_maps: Sequence[float], without: Sequence[float], tau: float, dr
 
 def flag_questions(
     cooper: Cooper, questions: Iterable[Numbered], total: int, out: Path, settings: Flagging = Flagging(),
-    batch: int = 128, on_progress: OnProgress = lambda *_: None, pictures: bool = False, source: str = "",
+    batch: int = 128, on_progress: OnProgress = lambda *_: None, pictures: bool = False, source: str = "scenes",
 ) -> Counter[str]:  # fmt: skip
     """Answer questions, `total` at most, with maps and without, and write them with their flags to `out` (JSON Lines),
     and `pictures`, if they are wanted, into a folder beside it, which makes it a table of questions (docs/data.md).
@@ -83,7 +83,7 @@ def flag_questions(
     them. Raises ValueError if the file holds something else, or answers of another model, about another `source`, or of
     other settings.
     """
-    run = {"weights": fingerprint(cooper.model), "flagging": repr(settings)} | ({"source": source} if source else {})
+    run = {"weights": fingerprint(cooper.model), "flagging": repr(settings), "source": source}
     kept = Predictions(out, run)
     engine = Engine(cooper.model, cooper.sequencer, Settings(Sampling(1.0), batch=batch))
     missing = (one for one in questions if (one[0], one[1].record.task, one[1].record.question) not in kept.rows)
@@ -116,11 +116,10 @@ def _scores(
 
 
 def _picture(number: int, asked: PicturedQuestion, beside: Path) -> str:
-    """Writes the picture, if that is not done; returns where, as the file beside it has it."""
+    """Writes the picture; returns where, as the file beside it has it."""
     path = beside.with_suffix("") / f"{number}.png"
-    if not path.exists():
-        with new_file(path) as temporary:
-            Image.fromarray(asked.image).save(temporary)
+    with new_file(path) as temporary:  # what is there may be of another file of that name
+        Image.fromarray(asked.image).save(temporary)
     return f"{path.parent.name}/{path.name}"
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from abc import ABC, abstractmethod
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -24,6 +25,10 @@ class Kept(ABC):
     def __init__(self, folder: Path, length: int, shape: tuple[int, ...], dtype: type):
         self.folder, self.shape, self.dtype = folder, (length, *shape), dtype
         self._open: dict[str, np.ndarray] = {}
+
+    def __getstate__(self) -> dict[str, Any]:
+        # whoever gets it maps the files by itself
+        return {**self.__dict__, "_open": {}}
 
     def __len__(self) -> int:
         return self.shape[0]

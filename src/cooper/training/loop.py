@@ -17,7 +17,7 @@ import math
 import os
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Generic, TypeAlias, TypeVar
@@ -54,6 +54,8 @@ class Optimisation:
     """Peak learning rate of AdamW."""
     matrix_lr: float | None = None
     """If given, matrices inside layers are trained with Muon at this rate instead of AdamW."""
+    scale_lr: float | None = None
+    """If given, numbers that scale others have this rate of AdamW's, and a stage that can learn some does."""
     warmup: int = 100
     decay: float = 1.0
     """Share of the steps, at the end, over which the rate falls to a hundredth along a cosine; 0 keeps it constant."""
@@ -201,14 +203,17 @@ class Trainer(Generic[M]):
         hidden = matrices if o.matrix_lr is not None else []
         inside = {id(p) for p in hidden}
         rest = [p for p in self.names.values() if id(p) not in inside]
+        scales = {id(p) for p in rest if p.ndim == 0 and o.scale_lr is not None}
+        parts = (([p for p in rest if id(p) not in scales], o.lr), ([p for p in rest if id(p) in scales], o.scale_lr))
+        groups = [{"params": params, "lr": lr} for params, lr in parts if params]
         made: list[torch.optim.Optimizer] = []
-        if rest:
-            made.append(
-                torch.optim.AdamW(rest, o.lr, betas=o.betas, eps=o.eps, weight_decay=o.weight_decay, fused=True)
-            )
+        if groups:
+            made.append(torch.optim.AdamW(groups, betas=o.betas, eps=o.eps, weight_decay=o.weight_decay, fused=True))
         if hidden:
             assert o.matrix_lr is not None
             made.append(Muon(hidden, o.matrix_lr, weight_decay=o.weight_decay))
+        for group in (group for optimiser in made for group in optimiser.param_groups):
+            group["peak"] = group["lr"]
         return made
 
     @property
@@ -246,13 +251,16 @@ class Trainer(Generic[M]):
             bar = progress.add_task(
                 self.stage.name, total=self.optimisation.steps, completed=self.step, figures=""
             )
+
+            def note(figures: dict[str, float]) -> None:
+                nonlocal began
+                row = {"step": self.step, "seconds": round(time.monotonic() - began, 2), **figures}
+                began = time.monotonic()
+                log.write(json.dumps({k: _rounded(v) for k, v in row.items()}) + "\n")
+
             try:
                 for batch in loader:
-                    figures = self.update(batch)
-                    row = {"step": self.step, "seconds": round(time.monotonic() - began, 2), **figures}
-                    began = time.monotonic()
-                    rounded = {k: _rounded(v) for k, v in row.items()}
-                    log.write(json.dumps(rounded) + "\n")
+                    figures = self.update(batch, note)
                     for name, value in figures.items():
                         if board is not None:
                             board.add_scalar(f"{self.stage.name}/{name}", value, self.step)
@@ -271,9 +279,10 @@ class Trainer(Generic[M]):
                 if board is not None:
                     board.close()
 
-    def update(self, batch: Any) -> dict[str, float]:
+    def update(self, batch: Any, note: Callable[[dict[str, float]], None] = lambda figures: None) -> dict[str, float]:
         """One step: all updates that the batch is good for. Figures are means over its losses; "update_seconds" are
-        those of all updates, without what comes before the first."""
+        those of all updates, without what comes before the first. `note` gets them before an interruption can come
+        between the step and its figures."""
         rows: list[dict[str, float]] = []
         updates = iter(self.stage.updates(self.compute, batch))
         losses = next(updates, None)
@@ -281,6 +290,7 @@ class Trainer(Generic[M]):
         while losses is not None:
             began = time.perf_counter()
             part, norm = self.gradients(losses)
+            rows += [{"grad_norm": norm, **row} for row in part]
             # a step of one update is then always either made or not, and kept when training is interrupted
             with uninterrupted():
                 self._whole = False
@@ -289,16 +299,16 @@ class Trainer(Generic[M]):
                 losses = next(updates, None)
                 self._whole = losses is None
                 self.step += self._whole
-            rows += [{"grad_norm": norm, **row} for row in part]
+                if self._whole:
+                    note({**_means(rows), "update_seconds": seconds})
         return {**_means(rows), "update_seconds": seconds}
 
     def gradients(self, losses: Losses) -> tuple[list[dict[str, float]], float]:
         """The figures of each loss, and the norm of the gradients, which are clipped."""
         rate = self.optimisation.rate(self.step)
         for optimiser in self.optimisers:
-            base = self.optimisation.matrix_lr if isinstance(optimiser, Muon) else self.optimisation.lr
             for group in optimiser.param_groups:
-                group["lr"] = base * rate  # type: ignore[operator]
+                group["lr"] = group["peak"] * rate
         rows, total = [], 0.0
         for loss, figures in losses:
             loss.backward()

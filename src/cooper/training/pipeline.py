@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import os
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -39,6 +39,7 @@ from cooper.training.processes import Share, run_in, wait
 from cooper.training.recipe import SCRATCH_STAGES, TINY, Measured, Recipe, Scratch, StageOfModel, check_beginning
 from cooper.training.reinforcement import Questions, Reinforcement, ReinforcementStage
 from cooper.training.rows import SceneRows
+from cooper.training.sharpness import learned_sharpness
 from cooper.training.unified import StageSettings, UnifiedStage
 from cooper.training.vision import Seer, VisionStage, settle
 
@@ -107,18 +108,18 @@ def _stages(space: Workspace, recipe: Recipe, last: str, quiet: bool) -> None:
         else:
             questions = flag(space, recipe, recipe.reinforced_on, path, quiet)
             train_reinforcement(name, model, space, settings, questions, quiet)
-        _keep(model, space, name, isinstance(settings, Reinforcement))
+        _keep(model, space, name)
 
 
-def _keep(model: UnifiedModel, space: Workspace, name: str, reinforced: bool = False) -> None:
-    """Write the model as it is after a stage, unless that is done; more steps than before make another one."""
+def _keep(model: UnifiedModel, space: Workspace, name: str) -> None:
+    """Write the model as it is after a stage, unless that is done; more steps than before make another one. In fp32:
+    what reinforcement changes is often less than bf16 can show, and what it began with is compared with it."""
     tokenizer, out = tokenizer_of(space, model.config), space.model(name)
     made, trained = out / "model.safetensors", space.stage(name) / STATE
 
     def keep() -> None:
         if not made.exists() or made.stat().st_mtime_ns < trained.stat().st_mtime_ns:
-            # what reinforcement changes is often less than bf16 can show
-            save_native(model, tokenizer, out, None if reinforced else torch.bfloat16)
+            save_native(model, tokenizer, out)
 
     once(keep)
 
@@ -276,10 +277,11 @@ def _claim(path: Path, what: str, begun: bool) -> None:
 
 @contextmanager
 def adapted(model: UnifiedModel, settings: StageSettings | Reinforcement, folder: Path) -> Iterator[None]:
-    """Gives the model the adapters that a stage trains, if it does. Then they are kept in the folder of the stage, by
-    themselves, and are part of the model's weights."""
+    """Gives the model what a stage trains besides its weights. Then that is part of them, and adapters are kept in the
+    folder of the stage, by themselves, too."""
     if settings.lora is None:
-        yield
+        with nullcontext() if settings.optimisation.scale_lr is None else learned_sharpness(model):
+            yield
         return
     add_adapters(model, settings.lora, settings.seed)
     yield

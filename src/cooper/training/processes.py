@@ -21,6 +21,8 @@ import torch.distributed as dist
 from filelock import FileLock, Timeout
 from torch.multiprocessing import ProcessExitedException
 
+from cooper.hardware import agree_on, fast_dtype
+
 T = TypeVar("T")
 
 
@@ -162,7 +164,8 @@ def _process(
     patience = timedelta(hours=12)  # the first one draws and flags while the others wait
     dist.init_process_group("gloo", init_method=f"file://{meeting}", rank=rank, world_size=world, timeout=patience)
     try:
-        wait()  # one that a mistake ends at once would leave others half connected, and theirs would be told instead
+        # one that a mistake ends at once would leave others half connected, and theirs would be told instead
+        agree_on(gathered([fast_dtype()])[0])
         work(*args, quiet or rank > 0)
     finally:
         dist.destroy_process_group()

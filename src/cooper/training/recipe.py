@@ -102,9 +102,15 @@ _OBJECT_WEIGHT = 8.0
 # What comes after base, with maps and without.
 _ANSWERS = Mix(tokens=600, told=0.03, sums=0.1, caption=0.2, grounded=4, listed=4)
 _SECOND = StageSettings(
-    _ANSWERS, Optimisation(steps=800, lr=1e-3, matrix_lr=2e-3, decay=0.5, ema=0.99), seed=21, trains_vision=False,
+    _ANSWERS, Optimisation(steps=1460, lr=1e-3, matrix_lr=2e-3, decay=0.5, ema=0.99), seed=21, trains_vision=False,
     after="base",
 )  # fmt: skip
+# Longer rows, in which maps take no room from questions. The paper's PE is asked of these models, so they must have
+# seen that way of being asked: BAGEL follows any prompt
+_MAPS = replace(
+    _ANSWERS, modes=(("direct", 0.85), ("perception", 0.15)), tokens=740, maps=1.0, object_weight=_OBJECT_WEIGHT,
+    maps_alone=0.7, read=0.1,
+)
 # What worked traces are made of, whatever their policy.
 _TRACES = Mix(tokens=680, told=0.06, sums=0.2, caption=0.2, grounded=4, listed=4)
 _SUPERVISED = StageSettings(
@@ -121,7 +127,8 @@ _THINKING = replace(
 )
 # the paper: 20 steps of 128 questions, 8 rollouts each, at 3e-6. Answers are right or wrong there, lengths, too; here
 # lengths are graded: within a tenth they are right by luck, and learning from that made them worse (docs/log.md)
-_REINFORCED = Reinforcement(Optimisation(steps=40, lr=5e-5, warmup=2, ema=0.9), after="interleaved")
+# How sure a model is has a rate of its own: it is what a step tells most about, by far
+_REINFORCED = Reinforcement(Optimisation(steps=40, lr=5e-5, scale_lr=0.05, warmup=2, ema=0.9), after="interleaved")
 _REINFORCED_THINKING = replace(_REINFORCED, after="text", mode="text", weights=Weights(form=0.1, exploration=0.0))
 
 #: The shipped model, on two cores, and what the paper compares it with.
@@ -142,26 +149,25 @@ TINY = Recipe(
             rows=20, seed=10, trains_vision=False,
         ),
         # AMG: maps on demand; the paper's has no text loss, ours goes on with the lists in a fifth of the rows, so that
-        # nothing is forgotten, and with reading maps. The paper's PE is asked of this model, so it must have seen that
-        # way of being asked: BAGEL follows any prompt. Depth is learned in steps, not in pictures (docs/log.md): many,
+        # nothing is forgotten, and with reading maps. Depth is learned in steps, not in pictures (docs/log.md): many,
         # of little cost
-        "perception": replace(
-            # longer rows, in which maps take no room from questions, and as many of them as `direct` has
-            _SECOND, mix=replace(
-                _ANSWERS, modes=(("direct", 0.85), ("perception", 0.15)), tokens=740, maps=1.0,
-                object_weight=_OBJECT_WEIGHT, maps_alone=0.7, read=0.1,
-            ), optimisation=replace(_SECOND.optimisation, steps=4000),
+        "perception": replace(_SECOND, mix=_MAPS, optimisation=replace(_SECOND.optimisation, steps=4000)),
+        # answers strewn among maps are hardly learned, so they have a stage, with enough maps that none is forgotten
+        # (docs/log.md). The two together are stage 1
+        "answers": replace(
+            _SECOND, mix=replace(_MAPS, maps_alone=0.3), optimisation=replace(_SECOND.optimisation, steps=1100),
+            seed=22, after="perception",
         ),
-        # what perception is compared with, and RE begins with: no maps
+        # what stage 1 is compared with, and RE begins with: as many rows of answers, no maps
         "direct": _SECOND,
         # worked traces under every policy, and maps still
-        "interleaved": replace(_SUPERVISED, mix=_INTERLEAVED, after="perception"),
+        "interleaved": replace(_SUPERVISED, mix=_INTERLEAVED, after="answers"),
         # RE: the same traces without maps, from a model that never drew one
         "text": _THINKING,
         # the paper's RE begins with base, without what makes up for stage 1
         "text_from_base": replace(_THINKING, after="base"),
-        "true_maps": replace(_SUPERVISED, mix=_INTERLEAVED, drawn=False, after="perception"),
-        "view_dropout": replace(_SUPERVISED, mix=replace(_INTERLEAVED, view_dropout=0.5), after="perception"),
+        "true_maps": replace(_SUPERVISED, mix=_INTERLEAVED, drawn=False, after="answers"),
+        "view_dropout": replace(_SUPERVISED, mix=replace(_INTERLEAVED, view_dropout=0.5), after="answers"),
     },
     reinforced={
         "reinforcement": _REINFORCED,
@@ -170,6 +176,7 @@ TINY = Recipe(
         "no_exploration": replace(_REINFORCED, weights=Weights(exploration=0.0)),
         "view_dropout_reinforcement": replace(_REINFORCED, after="view_dropout", view_dropout=0.5),
     },
+    balance=Measured("answers", 100, Flagging(with_maps="perception", without="direct")),
 )  # fmt: skip
 
 # the paper's AdamW, at a constant rate (method, sections 3 and 4)

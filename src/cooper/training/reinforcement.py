@@ -35,8 +35,12 @@ from cooper.training.grpo import Objective, group_advantages, grpo_loss
 from cooper.training.loop import Losses, Optimisation, Stage
 from cooper.training.processes import Share, gathered
 from cooper.training.rewards import Record, Reward, Weights, claim_of, rewards
+from cooper.training.sharpness import sharpness
 from cooper.training.sheet import contact_sheet
 from cooper.view_dropout import blinded
+
+#: More than are asked in any run, so that runs of other seeds have other random numbers.
+_QUESTIONS = 10**8
 
 
 @dataclass(frozen=True)
@@ -72,6 +76,11 @@ class Reinforcement:
     """Steps between pages of a question's rollouts."""
     after: str = ""
     """The stage that this one goes on from."""
+
+    def __post_init__(self) -> None:
+        if self.sampling.temperature <= 0 or self.sampling.top_p < 1 or self.sampling.banned:
+            # what is learned from must be as likely in training as when it was sampled
+            raise ValueError(f"rollouts are sampled at a temperature above 0, of all tokens; not by {self.sampling}")
 
 
 @dataclass(frozen=True)
@@ -128,14 +137,16 @@ class ReinforcementStage(Stage[UnifiedModel]):
         self._shown: list[Group] = []
 
     def batch(self, step: int, share: Share) -> list[tuple[int, PicturedQuestion]]:
-        """A seed and a question each."""
-        size = self.settings.questions
-        return [(k, self.questions.example(k)) for k in range(step * size + share.rank, (step + 1) * size, share.world)]
+        """A number, from which its rollouts have their seeds, and a question each."""
+        size, first = self.settings.questions, self.settings.seed * _QUESTIONS
+        mine = range(step * size + share.rank, (step + 1) * size, share.world)
+        return [(first + k, self.questions.example(k)) for k in mine]
 
     def updates(self, model: UnifiedModel, batch: Any) -> Iterator[Losses]:
         began = time.perf_counter()
         groups = self.roll_out(model, batch)
         figures = {**self.figures(groups), "rollout_seconds": time.perf_counter() - began}
+        figures["sharpness"] = sharpness(model)
         self._shown = groups[:3]
         kept = [g for g in groups if g.spread]
         for _ in range(self.settings.updates):
@@ -213,7 +224,8 @@ class ReinforcementStage(Stage[UnifiedModel]):
         weights = [self._weight(g) for g in groups]
         whole = sum(gathered(weights)) / Share.mine().world
         if not sum(weights):
-            yield next(iter(self.trained(model).values())).sum() * 0, figures
+            # no gradient is zero for all, as where another process has one: momentum goes on
+            yield sum(p.sum() for p in self.trained(model).values()) * torch.zeros(()), figures
             return
         for first in range(0, len(groups), self.settings.together):
             part = groups[first : first + self.settings.together]
