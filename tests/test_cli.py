@@ -270,6 +270,15 @@ MISTAKES: dict[str, tuple[list[str], str]] = {
     "no such device": (["ask", "room.png", "q", "--device", "abacus", "--model", "tiny"], "no device 'abacus' here"),
     "no real device": (["ask", "room.png", "q", "--device", "meta", "--model", "tiny"], "no device 'meta' here"),
     "no graphics card": (["depth", "room.png", "--device", "cuda:99", "--model", "tiny"], "no device 'cuda:99' here"),
+    "map over the picture by detour": (["depth", "room.png", "--out", "new/../room.png"], "overwrite what is read"),
+    "chain over a link's picture": (["ask", "link/01-picture.png", "q", "--out", "chain"], "overwrite the picture"),
+    "seed": (["ask", "room.png", "q", "--seed", "-5"], "--seed must not be negative"),
+    "answers in a file": (["eval", "scenes", "--predictions", "text.png/x"], "text.png is a file"),
+    "rate": (["train", "base", "--run", "new", "--start", "tiny", "--data", "x", "--lr", "inf"], "--lr must be a"),
+    "no data": (["data", "flag", "--out", "new.jsonl", "--data", ""], "names no file or folder of data"),
+    "data of nothing": (["data", "flag", "--out", "new.jsonl", "--data", "questions=empty.jsonl"], "has no rows"),
+    "no threshold": (["data", "flag", "--out", "new.jsonl", "--tau", "nan"], "tau"),
+    "pictures of others": (["data", "flag", "--out", "folder.jsonl"], "folder is there already"),
     "map over the picture": (["depth", "room.png", "--out", "room.png"], "overwrite what is read"),
     "map of another kind": (["segment", "room.png", "--out", "map.jpg"], "neither .npy"),
     "map steps": (["depth", "room.png", "--flow-steps", "-3"], "--flow-steps"),
@@ -304,6 +313,10 @@ MISTAKES: dict[str, tuple[list[str], str]] = {
 def bad_files(place: Path) -> None:
     (place / "folder").mkdir()
     (place / "empty.png").touch()
+    (place / "empty.jsonl").touch()
+    (place / "chain").mkdir()
+    (place / "chain/01-picture.png").write_bytes((place / "room.png").read_bytes())
+    (place / "link").symlink_to("chain")
     (place / "text.png").write_text("no picture")
     (place / "cut.png").write_bytes((place / "room.png").read_bytes()[:2000])
     chunks = (b"IHDR", struct.pack(">IIBBBBB", 20_000, 20_000, 8, 2, 0, 0, 0)), (b"IDAT", b""), (b"IEND", b"")
@@ -582,10 +595,14 @@ def test_data_flag_takes_questions_of_ones_own(cooper: Cooper, place: Path) -> N
 
     other = Path("other.jsonl")
     other.write_text(json.dumps(row) + "\n")
+    for changed in ({**row, "answer": "5"}, {**row, "question": "How many balls are there?"}):
+        Path("own.jsonl").write_text(json.dumps(changed) + "\n")
+        refused = cooper(*argv)
+        assert refused.code == 2 and "is about another question 0 than this" in refused.err
     for more, told in (
         (("--data", "other.jsonl"), "is of source"), (("--shards", "scenes"), "--shards is for scenes"),
         (("--data", "gone.jsonl"), "gone.jsonl"), (("--n", "0"), "--n must be at least 1"),
-        (("--out", "own.jsonl"), "lies in, the --data"), (("--out", "flags"), "ending .jsonl"),
+        (("--out", "own.jsonl"), "lies in, the --data"), (("--out", "marks"), "ending .jsonl"),
         (("--data", ".", "--out", "more.jsonl"), "lies in, the --data"),
     ):  # fmt: skip
         refused = cooper(*argv, *more)

@@ -170,7 +170,10 @@ def test_what_is_nested_too_deeply_is_told_in_one_line(
     assert told.startswith(f"cooper: {tmp_path / 'deep.py'} is nested too deeply") and told.count("\n") == 1
 
 
-@pytest.mark.parametrize("text", ["[]", "{", '{"system": {"no such mode": "x"}}', '{"reflection": 3}', '{"more": 1}'])
+@pytest.mark.parametrize(
+    "text",
+    ["[]", "{", '{"system": {"no such mode": "x"}}', '{"reflection": 3}', r'{"reflection": "\ud800"}', '{"more": 1}'],
+)
 def test_other_files_are_no_prompts(tmp_path: Path, text: str) -> None:
     (tmp_path / FILE).write_text(text)
     with pytest.raises(ValueError, match="does not hold prompts"):

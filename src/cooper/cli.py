@@ -135,6 +135,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 141
     except (ValueError, ImportError) as error:
         return _complain(str(error))
+    except RecursionError:
+        return _complain("a file that was given is nested too deeply to be read")
     except (MemoryError, RuntimeError) as error:
         if isinstance(error, RuntimeError) and "memory" not in str(error):
             raise  # our own mistake

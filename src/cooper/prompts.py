@@ -76,6 +76,8 @@ def load_prompts(path: str | Path) -> Prompts:
         texts = [*made.system.values(), *made.orders.values(), made.reflection or ""]
         if not all(isinstance(text, str) for text in texts):
             raise TypeError("a prompt is a text")
+        for text in texts:
+            text.encode()  # what JSON can escape, such as half of a letter, need not be text
         if made.reflection == "":
             raise ValueError("the reflection is empty")
         for mode in made.system:

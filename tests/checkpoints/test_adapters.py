@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -51,6 +52,26 @@ def test_adapters_are_applied_whole_or_not_at_all(tmp_path: Path, native: Path) 
             Cooper.load(native, adapter=adapters(tmp_path / f"{k}", tensors_))
         told = str(caught.value)
         assert "\n" not in told and told.startswith(f"{tmp_path}/{k}/adapter_model.safetensors must hold base_model.")
+
+
+@pytest.mark.parametrize(
+    ("settings", "shapes", "why"),
+    [
+        ({"r": 0}, None, "r is 0, which is no rank"), ({"r": "2"}, None, "r is '2'"), ({"r": None}, None, "r is None"),
+        ({"lora_alpha": "x"}, None, "is no LoRA's"), ({"lora_alpha": float("nan")}, None, "lora_alpha is nan"),
+        ({"r": 16}, None, "matrices beside .*out are .*, and r is 16"),
+        ({}, [(32,), (32, 2)], r"are \[32, 2\] and \[32\]"), ({}, [(2, 32), (32, 3)], r"are \[32, 3\] and \[2, 32\]"),
+    ],
+)  # fmt: skip
+def test_damaged_adapters_are_told(
+    settings: dict[str, object], shapes: list[tuple[int, ...]] | None, why: str, tmp_path: Path, native: Path
+) -> None:
+    tensors_ = PAIR if shapes is None else {k: torch.ones(s) for k, s in zip(PAIR, shapes, strict=True)}
+    folder = adapters(tmp_path / "damaged", tensors_)
+    config = json.loads((folder / "adapter_config.json").read_text())
+    (folder / "adapter_config.json").write_text(json.dumps(config | settings))
+    with pytest.raises(ValueError, match=why):
+        Cooper.load(native, adapter=folder)
 
 
 @pytest.mark.parametrize("to", ["native", "released"])

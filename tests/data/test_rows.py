@@ -14,7 +14,7 @@ from PIL import Image
 
 from cooper.data.map_rows import MapRows
 from cooper.data.question_rows import Fields, QuestionRows
-from cooper.data.sets import open_set, set_in
+from cooper.data.sets import named, open_set, set_in
 from cooper.data.tables import BadRow
 from cooper.data.trace_rows import SavedTraces, TraceRows
 from cooper.modalities import Depth
@@ -97,6 +97,7 @@ def test_maps_inside_parquet(folder: Path) -> None:
 
 def test_broken_rows_of_maps(folder: Path) -> None:
     np.save(folder / "whole.npy", np.ones((4, 6), dtype=np.int64))
+    np.save(folder / "far.npy", np.full((4, 6), 1e300))
     np.save(folder / "cut.npy", np.ones((4, 6)))
     (folder / "cut.npy").write_bytes((folder / "cut.npy").read_bytes()[:-9])
     np.save(folder / "objects.npy", np.array([[{}]]), allow_pickle=True)
@@ -112,6 +113,7 @@ def test_broken_rows_of_maps(folder: Path) -> None:
         ({"image": "a.png", "depth": "a.png"}, "16 bits"),
         ({"image": "a.png", "depth": "rows.jsonl"}, "not a whole PNG"),
         ({"image": "a.png", "depth": "whole.npy"}, "this is int64"),
+        ({"image": "a.png", "depth": "far.npy"}, "no pixel has a depth; leave it out"),
         ({"image": "a.png", "depth": "cut.npy"}, "not a whole .npy"),
         ({"image": "a.png", "depth": "objects.npy"}, "not a whole .npy"),
         ({"image": "a.png", "segmentation": "many.png"}, "the label 256; the last class is 255"),
@@ -313,6 +315,12 @@ def test_sets_are_opened_by_name(folder: Path) -> None:
     (folder / "images/ADE/training/a.jpg").write_bytes(png(PHOTO))
     assert np.array_equal(open_set("ade20k_colours", folder)[1].target, MAP)
     assert np.array_equal(open_set("ade20k_full", folder)[0].picture, PHOTO)
+
+
+def test_no_path_is_not_the_current_folder() -> None:
+    for where in ("", " ", "questions="):
+        with pytest.raises(ValueError, match="names no file or folder"):
+            named(where)
 
 
 @pytest.mark.parametrize(

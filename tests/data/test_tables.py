@@ -249,6 +249,7 @@ def test_text_in_parquet_that_is_not_utf8_costs_its_row_alone(tmp_path: Path) ->
     [
         ("rows.json", b'{"a": 1}', "not a list of rows"), ("rows.json", b"[", "not JSON"),
         ("rows.json", b"[" * 100_000, "not JSON"), ("rows.json", b'[{"a": "\xff"}]', "not JSON"),
+        ("rows.csv", b"a,b,a\n1,2,3\n", "names the field 'a' twice"),
         ("rows.csv", b"", "is empty"), ("rows.tsv", "a\tb\n1\t2\n".encode("utf-16"), "not a table"),
         ("rows.parquet", b"PAR1 and no more", "not a Parquet file"), ("rows.xlsx", b"", "no table that can be read"),
     ],
@@ -257,6 +258,8 @@ def test_what_is_no_table(tmp_path: Path, name: str, content: bytes, why: str) -
     (tmp_path / name).write_bytes(content)
     with pytest.raises(ValueError, match=why):
         len(open_table(tmp_path / name))
+    (tmp_path / "marked.json").write_bytes(b'\xef\xbb\xbf[{"a": 1}]')
+    assert open_table(tmp_path / "marked.json")[0] == {"a": 1}, "as Windows begins a file"
     for missing in ("missing.csv", "missing.xlsx", "missing"):
         with pytest.raises(ValueError, match=f"{missing} does not exist; check the path"):
             open_table(tmp_path / missing)

@@ -191,6 +191,8 @@ def test_mm_vet(tmp_path: Path) -> None:
     assert summary["readings"]["mean grade"] == {"score": None, "interval": None, "n": 0, "incomplete": 0}
     assert summary["note"] == "answers to mm-vet are graded by a judge: give --judge URL and --judge-model NAME"
     assert summary["no_verdict"] == 2
+    odd = [{**row, "capability": True} for row in table]
+    assert questions("mm-vet", write_table(tmp_path / "odd.jsonl", odd)).items[0].category == ("True",)
     listed = [{**row, "capability": ["ocr", "math"]} for row in table]
     assert questions("mm-vet", write_table(tmp_path / "a.jsonl", listed)).items[0].category == ("ocr", "math")
 

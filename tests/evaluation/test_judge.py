@@ -138,6 +138,12 @@ def test_a_wrong_address_is_an_error(server: Server, said: str) -> None:
     assert "\n" not in str(error.value)
 
 
+@pytest.mark.parametrize("url", ["http://localhost:abc/v1", f"http://{'a' * 300}/v1"])
+def test_what_is_no_address_is_an_error(url: str) -> None:
+    with pytest.raises(ValueError, match="http://"):
+        Judge(url, "m", key="k", retries=0).check()
+
+
 def test_there_is_room_for_thoughts(server: Server) -> None:
     assert judge(server).verdicts(claims("thoughtful")) == [True]
     assert judge(server, tokens=8).verdicts(claims("two metres")) == [True]

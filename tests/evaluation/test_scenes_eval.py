@@ -19,7 +19,7 @@ import cooper.evaluation.scenes as scenes_module
 from cooper.api import Cooper
 from cooper.commands.evaluate import EvalScenes
 from cooper.evaluation.maps import at_size
-from cooper.evaluation.predictions import Predictions, fingerprint
+from cooper.evaluation.predictions import Predictions, fingerprint, key_of
 from cooper.evaluation.scenes import (
     Asked,
     choose_questions,
@@ -169,9 +169,20 @@ def test_an_interrupted_evaluation_goes_on(cooper: Cooper, oracle: type[Oracle],
 
 def test_a_file_that_holds_no_answers_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "other.jsonl"
-    path.write_text('{"loss": 1}\n', encoding="utf-8")
-    with pytest.raises(ValueError, match="line 1, is not an answer"):
-        Predictions(path, {"mode": "text"})
+    for other in (b'{"loss": 1}\n', b"\x89PNG\xff\n\xfe\n", b"[" * 100_000 + b"\n"):
+        path.write_bytes(other)
+        with pytest.raises(ValueError, match="line 1, is not an answer"):
+            Predictions(path, {"mode": "text"})
+        assert path.read_bytes() == other
+
+
+def test_a_row_that_was_cut_inside_of_a_letter_is_dropped(tmp_path: Path) -> None:
+    path = tmp_path / "answers.jsonl"
+    row = {"seed": 1, "task": "color", "question": "Où?", "answer": "là"}
+    whole = (json.dumps({**row, "mode": "text"}, ensure_ascii=False) + "\n").encode()
+    path.write_bytes(whole + whole[: whole.index("ù".encode()) + 1])
+    assert list(Predictions(path, {"mode": "text"}).rows) == [key_of(row)]
+    assert path.read_bytes() == whole
 
 
 def test_a_fingerprint_is_of_the_weights(cooper: Cooper) -> None:

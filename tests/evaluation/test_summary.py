@@ -132,7 +132,16 @@ def test_files_of_predictions(tmp_path: Path) -> None:
     with path.open("a") as file:
         file.write('{"benchmark": "mm')  # killed while it wrote
     assert load_answers(path) == rows
+    with path.open("ab") as file:
+        file.write(' "who": "ô'.encode()[:-1])  # or inside of a letter
+    assert load_answers(path) == rows
+    picture = tmp_path / "picture.png"
+    picture.write_bytes(b"\x89PNG\xff\n\xfe\n")
+    with pytest.raises(ValueError, match="picture.png, line 1, is no answer to a benchmark"):
+        load_answers(picture)
     for wrong, why in (
+        *(([{**rows[0], "questions": n}], "line 1, is no answer") for n in (None, [1], "x")),
+        ([{**rows[0], "kind": "length", "truth": "0 m"}], "line 1, is no answer"),
         ([*rows, {**rows[0], "mode": "text"}], "holds answers of mode 'direct' and 'text'"),
         ([*rows, {"seed": 1, "task": "height"}], "line 3, is no answer to a benchmark"),
         ([{**rows[0], "benchmark": "imagenet"}], "line 1, is no answer"),

@@ -202,6 +202,25 @@ def test_top_p_keeps_the_likeliest_tokens_that_make_up_the_share() -> None:
         torch.testing.assert_close(log_p, (logits.exp()[ids] / share).log())
 
 
+def test_the_likeliest_token_is_always_eligible() -> None:
+    logits = torch.tensor([[0.0, 3.0, 1.0]])
+    ids, log_p = Sampling(1.0, top_p=1e-300).choose(logits, torch.tensor([0.9]))
+    assert ids.tolist() == [1] and log_p.tolist() == [0.0]
+
+
+def test_what_are_no_numbers_is_told() -> None:
+    """Damaged weights, or guidance beyond the range of numbers; not an answer like any other."""
+    for temperature in (0.0, 1.0):
+        with pytest.raises(ValueError, match="no numbers"):
+            Sampling(temperature).choose(torch.tensor([[0.0, float("nan")]]), torch.tensor([0.5]))
+    v = torch.ones(1, 4, 8)
+    with pytest.raises(ValueError, match="no numbers: its weights"):
+        list(integrate(lambda x, t, guided: (v * float("nan"), None, None), v, FlowSettings(3)))
+    with pytest.raises(ValueError, match="guide it less"):
+        flow = FlowSettings(3, text_scale=3e38, interval=(0.0, 1.0), renorm="none")
+        list(integrate(lambda x, t, guided: (v, -v, v), v, flow))
+
+
 def test_extreme_random_numbers_choose_possible_tokens() -> None:
     logits = torch.tensor([[float("-inf"), 0.0, 0.0, float("-inf")]] * 2)
     ids, log_p = Sampling(1.0).choose(logits, torch.tensor([0.0, 1 - 2**-24]))

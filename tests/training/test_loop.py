@@ -168,6 +168,14 @@ def test_gradients_that_are_no_numbers_end_it(tmp_path: Path) -> None:
     assert len(rows) == 9 and rows[0]["loss"] is None
 
 
+def test_a_run_that_ends_without_numbers_has_made_no_model(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    trainer = Trainer(blank(), Filtering(), Optimisation(2, lr=float("inf"), warmup=0), tmp_path, workers=0)
+    for _ in range(2):  # and none when it is called again
+        with pytest.raises(ValueError, match="ended with weights that are no numbers; delete .*, and try a lower rate"):
+            trainer.run(quiet=True)
+
+
 def test_training_learns_and_ends_with_the_average(tmp_path: Path) -> None:
     trainer = filtered(tmp_path, 200)
     assert torch.allclose(trainer.model.weight, FILTER, atol=0.05)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from pathlib import Path
 
 import torch
@@ -32,9 +33,11 @@ class Adapters:
             kinds = [name for name in ("use_dora", "use_rslora", "rank_pattern", "alpha_pattern") if config.get(name)]
             if config["peft_type"] != "LORA" or kinds:
                 raise ValueError(f"adapters of the kind {' '.join([config['peft_type'], *kinds])} are not understood")
-        except (ValueError, KeyError, TypeError) as error:
+            if isinstance(rank, bool) or not isinstance(rank, int) or rank < 1 or not math.isfinite(alpha):
+                raise ValueError(f"r is {rank!r}, which is no rank, or lora_alpha is {alpha!r}, which is no number")
+        except (ValueError, KeyError, TypeError, RecursionError) as error:
             raise ValueError(f"{path} is no LoRA's: {error}") from None
-        self.stored, self.scale = Stored([weights]), alpha / rank
+        self.stored, self.rank, self.scale = Stored([weights]), rank, alpha / rank
         self.modules = {
             name.removeprefix(PREFIX).removesuffix(_A) for name in self.stored if name.endswith(_A)
         }  # fmt: skip
@@ -52,6 +55,9 @@ class Adapters:
         shapes = {k.removesuffix(".weight"): p.shape for k, p in model.named_parameters()}
         for name in sorted(self.modules):
             a, b = (self.stored.headers[f"{PREFIX}{name}{end}"].shape for end in (_A, _B))
+            if len(a) != 2 or len(b) != 2 or not a[0] == b[1] == self.rank:
+                sizes = f"{list(b)} and {list(a)}, and r is {self.rank}"
+                raise ValueError(f"{self.folder} is damaged: the matrices beside {name} are {sizes}")
             if shapes.get(name) != (b[0], a[1]):
                 raise ValueError(f"{self.folder} holds adapters of another model: {name} is {b[0]} x {a[1]} there")
 

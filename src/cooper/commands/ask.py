@@ -68,7 +68,7 @@ class Ask(WithModel):
         from cooper.images import load_image
         from cooper.policy import policy
 
-        check_asking(self.question, self.max_turns, self.temperature, self.top_p, self.samples)
+        check_asking(self.question, self.max_turns, self.temperature, self.top_p, self.samples, self.seed)
         check_drawing(self.flow_steps, self.guidance)
         way = policy(self.mode)
         if (self.flow_steps or self.guidance) and not way.calls:
@@ -76,7 +76,7 @@ class Ask(WithModel):
         if self.out is not None:
             check_folder(self.out)
             picture_at = Path(self.picture)  # which may be part of a chain that was kept there
-            if re.match(r"\d\d-", picture_at.name) and picture_at.absolute().parent == self.out.absolute():
+            if re.match(r"\d\d-", picture_at.name) and picture_at.resolve().parent == self.out.resolve():
                 raise ValueError(f"--out {self.out} would overwrite the picture; give another folder")
         if self.html is not None:
             if self.html == self.out:

@@ -48,9 +48,12 @@ class Flag(WithModel):
     """Print one JSON object."""
 
     def run(self) -> int:
-        from cooper.training.flags import flag_questions
+        from cooper.training.flags import SCENES, flag_questions
 
         check_file(self.out)
+        pictures = self.out.with_suffix("")
+        if pictures.exists() and not self.out.exists():
+            raise ValueError(f"{pictures} is there already, and pictures would be written into it; give another --out")
         if self.out.suffix != ".jsonl":
             raise ValueError(f"--out names a JSON Lines file with the ending .jsonl, not {self.out}")
         for name in ("n", "questions", "batch"):
@@ -60,9 +63,12 @@ class Flag(WithModel):
         broken: list[str] = []
         with progress_bars() as show:
             total, questions = self._of_scenes(show) if self.data is None else self._of(self.data, broken)
+            source = SCENES if self.data is None else self.data
             counts = flag_questions(
-                self.load(), questions, total, self.out, self.flagging, self.batch, show, True, self.data or "scenes"
+                self.load(), questions, total, self.out, self.flagging, self.batch, show, True, source
             )
+        if not counts:
+            raise ValueError(f"none of the {len(broken)} rows can be read; the first: {broken[0]}")
         if self.json:
             found = {"questions": sum(counts.values()), "flags": dict(counts), "broken": len(broken)}
             print(json_.dumps({"file": str(self.out), **found}))
@@ -96,5 +102,7 @@ class Flag(WithModel):
         if self.out.resolve().is_relative_to(Path(path).resolve()):
             raise ValueError(f"{self.out} is, or lies in, the --data that is read; give another --out")
         examples = open_set(name, path)
+        if not len(examples):
+            raise ValueError(f"{path} has no rows")
         n = min(self.n or len(examples), len(examples))
         return n, pictured_rows(examples, n, tell)

@@ -13,6 +13,7 @@ from rich.text import Text
 from tyro.conf import arg
 
 from cooper.commands.options import WithModel
+from cooper.commands.outputs import check_file
 from cooper.commands.terminal import progress_bars
 from cooper.evaluation.controls import Control
 from cooper.evaluation.scenes import evaluate_scenes
@@ -49,6 +50,8 @@ class EvalScenes(WithModel):
     """Print one JSON object."""
 
     def run(self) -> int:
+        if self.predictions is not None:
+            check_file(self.predictions, "--predictions")
         cooper = self.load()
         with progress_bars() as show:
             result = evaluate_scenes(

@@ -80,9 +80,13 @@ def check_drawing(flow_steps: int | None, guidance: tuple[float, float] | None) 
         raise ValueError(f"--guidance takes two scales of 0 or more (1 is none), not {guidance[0]:g} {guidance[1]:g}")
 
 
-def check_asking(question: str, max_turns: int | None, temperature: float, top_p: float, samples: int) -> None:
+def check_asking(
+    question: str, max_turns: int | None, temperature: float, top_p: float, samples: int, seed: int = 0
+) -> None:  # fmt: skip
     """Raises ValueError for what nothing can be asked with."""
     asked(question)
+    if seed < 0:
+        raise ValueError(f"--seed must not be negative, as {seed} is")
     if max_turns is not None and max_turns < 1:
         raise ValueError(f"--max-turns must be at least 1, not {max_turns}")
     if not (isfinite(temperature) and temperature >= 0):

@@ -22,9 +22,10 @@ def check_file(path: Path, option: str = "--out", reads: str | Path | None = Non
     system = path.absolute().parent in (Path("/dev"), Path("/dev/fd")) or path.absolute().is_relative_to("/proc")
     if system or (path.exists() and not path.is_file()):
         raise ValueError(f"{path} is not an ordinary file; {option} names one to write")
-    if reads and path.exists() and os.path.exists(reads) and path.samefile(reads):
+    written = Path(os.path.realpath(path))  # where a link leads, and what new/../file names, though there is no "new"
+    if reads and written.exists() and os.path.exists(reads) and written.samefile(reads):
         raise ValueError(f"{option} {path} would overwrite what is read; give another name")
-    _check_writable(path.parent, option)
+    _check_writable(written.parent, option)
 
 
 def _check_writable(folder: Path, option: str) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from dataclasses import dataclass, field, replace
+from math import inf
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -117,8 +118,8 @@ class Train:
         if (self.n_train, self.n_validation) != (Train.n_train, Train.n_validation):
             raise ValueError("--n-train and --n-validation are for scenes; --data has as many examples as it has")
         for name, value in (("steps", self.steps), ("rows", self.rows), ("lr", self.lr)):
-            if value is not None and not value > 0:
-                raise ValueError(f"--{name} must be above 0, not {value:g}")
+            if value is not None and not 0 < value < inf:
+                raise ValueError(f"--{name} must be a number above 0, not {value:g}")
         judge = judge_named(self.judge, self.judge_model)
         if judge and self.stage in recipe.unified:
             raise ValueError(f"--judge is for reinforcement; {self.stage} learns what it is shown")

@@ -105,10 +105,12 @@ def depth_example(
     _check_size(picture, metres, name)
     if crop is not None:
         picture, metres = _bottom_centre(picture, *crop, name), _bottom_centre(metres, *crop, name)
+    with np.errstate(over="ignore"):
+        metres = metres.astype(np.float32)  # beyond its range nothing is known
     valid = np.isfinite(metres) & (metres > 0)
     if not valid.any():
         raise BadRow(name, "no pixel has a depth; leave it out")
-    values = np.where(valid, metres, 0).astype(np.float32)
+    values = np.where(valid, metres, np.float32(0))
     return MapExample(picture, modality.name, values, valid, modality.to_rgb(_filled(values, valid)), str(name))
 
 

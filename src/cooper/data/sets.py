@@ -77,6 +77,8 @@ def named(where: str) -> tuple[str, str]:
     """Name and path of `[NAME=]PATH`; without a name, what the file itself tells (`set_in`). What stands before an "="
     is a name only if it can be one, so that paths may have such signs."""
     name, found, path = where.partition("=")
+    if not (path if found else name).strip():
+        raise ValueError(f"{where!r} names no file or folder of data")
     return (name, path) if found and re.fullmatch(r"\w+", name) else (set_in(where), where)
 
 

@@ -144,7 +144,7 @@ class _List(Table):
     @cached_property
     def _rows(self) -> list[Any]:
         try:
-            rows = json.loads(self.path.read_text(encoding="utf-8"))
+            rows = json.loads(self.path.read_text(encoding="utf-8-sig"))
         except (OSError, ValueError, RecursionError) as error:
             raise ValueError(f"{self.path} is not JSON that can be read ({error})") from None
         if not isinstance(rows, list):
@@ -180,6 +180,9 @@ class _Separated(Table):
             raise ValueError(f"{path} is not a table with fields between {self._delimiter!r} ({error})") from None
         if not self._names:
             raise ValueError(f"{path} is empty; its first line must name the fields")
+        for name in self._names:
+            if name and self._names.count(name) > 1:  # which of them would count?
+                raise ValueError(f"{path} names the field {name!r} twice in its first line; rename one")
 
     @staticmethod
     def _text(file: Any, starts: list[int]) -> Iterator[str]:

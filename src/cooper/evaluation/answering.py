@@ -41,7 +41,8 @@ def answer_all(
     """
     for item in questions.items:
         row = answers.rows.get(item.index)
-        if row and (row["prompt"], row["truth"], row["options"]) != (item.prompt, item.truth, list(item.options)):
+        told = (item.prompt, item.truth, list(item.options))
+        if row and tuple(row.get(name) for name in ("prompt", "truth", "options")) != told:
             raise ValueError(f"{answers.path} answers another question {item.index} than this; choose another file")
     way, batch = engine.sequencer.prompts.policy(mode), engine.settings.batch
     missing = [item for item in questions.items if item.index not in answers.rows]

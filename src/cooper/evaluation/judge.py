@@ -16,6 +16,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
+from urllib.parse import urlsplit
 
 INSTRUCTION = (
     "You compare an answer with the true one. They agree if they mean the same; wording, units written differently and "
@@ -71,7 +72,11 @@ class Judge:
             raise ImportError("a judge needs the extra: pip install 'cooper-spatial[judge]'") from None
         self._openai: Any = openai
         key = key or os.environ.get("OPENAI_API_KEY") or "none"
-        self.client: Any = openai.OpenAI(base_url=url, api_key=key, timeout=timeout, max_retries=retries)
+        try:
+            (urlsplit(url).hostname or "").encode("idna")
+            self.client: Any = openai.OpenAI(base_url=url, api_key=key, timeout=timeout, max_retries=retries)
+        except Exception as error:  # whatever the client's own library finds in an address
+            raise ValueError(f"{url!r} is no address of a judge ({error})") from None
         self.url, self.model, self.workers, self.tokens = url, model, workers, tokens
         self.cache = cache
         self._known: dict[str, bool | float] = {} if cache is None else _read(cache)

@@ -34,7 +34,7 @@ class Predictions:
         self._lock = threading.Lock()
         if path is None or not path.exists():
             return
-        text = path.read_text(encoding="utf-8")
+        text = path.read_bytes().decode("utf-8", "surrogateescape")
         lines = whole_lines(text)
         if not lines and text and not text.startswith('{"'):
             lines = [text]  # no beginning of a row: the file is something else
@@ -51,11 +51,16 @@ class Predictions:
             row = json.loads(line)
             self.rows[self._key(row)] = row
             found = {name: row[name] for name in self.run}
-        except (json.JSONDecodeError, KeyError, TypeError):
+            line.encode()
+        except (ValueError, KeyError, TypeError, RecursionError):
             raise ValueError(f"{self.path}, line {number}, is not an answer; choose another file") from None
         for name, value in self.run.items():
             if found[name] != value:
                 raise ValueError(f"{self.path} is of {name} {found[name]!r}, not {value!r}; choose another file")
+
+    def of(self, row: Row) -> Row | None:
+        """The row that answers the question that `row` is about, if there is one."""
+        return self.rows.get(self._key(row))
 
     def add(self, rows: Sequence[Row]) -> None:
         assert not any(self.run.keys() & row.keys() for row in rows), "what a run is called must not hide a row's own"
@@ -69,9 +74,11 @@ class Predictions:
 
 
 def whole_lines(text: str) -> list[str]:
-    """The lines of a JSON Lines file, without a last one that was cut off: one that does not end and is not JSON."""
+    """The lines of a JSON Lines file, without a last one that was cut off: one that does not end and is not JSON, or
+    that ends inside of a letter (where bytes were decoded with "surrogateescape")."""
     *lines, last = text.split("\n")
     try:
+        last.encode()
         json.loads(last)
     except ValueError:
         return lines

@@ -33,11 +33,12 @@ def load_answers(path: Path) -> list[Row]:
     """
     rows: list[Row] = []
     lines: dict[str, int] = {}
-    for number, line in enumerate(whole_lines(path.read_text(encoding="utf-8")), 1):
+    for number, line in enumerate(whole_lines(path.read_bytes().decode("utf-8", "surrogateescape")), 1):
         try:
+            line.encode()
             row = json.loads(line)
             known = row["benchmark"] in BENCHMARKS and {*RUN} <= row.keys() and _typed(row)
-        except (json.JSONDecodeError, KeyError, TypeError):
+        except (ValueError, KeyError, TypeError, RecursionError):
             known = False
         if not known:
             raise ValueError(f"{path}, line {number}, is no answer to a benchmark; give what `cooper eval NAME` wrote")
@@ -60,12 +61,16 @@ def load_answers(path: Path) -> list[Row]:
 
 def _typed(row: Row) -> bool:
     """Whether the fields hold what `FIELDS` says, and the truth what its kind has."""
-    if any(not isinstance(row[name], kind) for name, kind in FIELDS.items()) or row["kind"] not in get_args(Kind):
+    typed = all(isinstance(row[name], kind) for name, kind in FIELDS.items()) and row["kind"] in get_args(Kind)
+    if not typed or not all(isinstance(row[name], str) for name in RUN) or not row["questions"].isdecimal():
         return False
     texts = (*row["category"], *row["options"], *row["turns"])
     truth, choices = row["truth"], LETTERS[: len(row["options"]) or None]
-    fits = truth in choices if row["kind"] == "choice" else parse_number(truth) if row["kind"] in NUMBERS else True
-    return bool(fits) and all(isinstance(text, str) for text in texts)
+    number = parse_number(truth) if row["kind"] in NUMBERS else None
+    fits = truth in choices if row["kind"] == "choice" else number is not None or row["kind"] not in NUMBERS
+    if row["kind"] == "length" and number is not None and number[0] <= 0:
+        return False
+    return fits and all(isinstance(text, str) for text in texts)
 
 
 @dataclass(frozen=True)

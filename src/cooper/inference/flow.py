@@ -79,4 +79,7 @@ def integrate(velocity: Velocity, noise: Tensor, s: FlowSettings) -> Iterator[Te
         guided = wanted and s.guided_at(t)
         v, without_text, without_image = velocity(x, t, guided)
         x = x - step * guide(v, without_text, without_image, s if guided else plain)
+        if not x.isfinite().all():
+            why = "guide it less" if wanted else "its weights are damaged, or too large"
+            raise ValueError(f"what the model draws are no numbers: {why}")
         yield x

@@ -43,6 +43,8 @@ class Sampling:
         """Logits (B, vocabulary) and a uniform random number each (B,) to token ids (B,) and their log-probabilities
         under the distribution that was sampled from (temperature 1 when greedy)."""
         logits = logits.float()
+        if logits.isnan().any():
+            raise ValueError("what the model computes are no numbers: its weights are damaged, or too large")
         if self.banned:
             logits = logits.index_fill(-1, torch.tensor(self.banned, device=logits.device), float("-inf"))
         if self.temperature < COLD:
@@ -52,6 +54,7 @@ class Sampling:
         if self.top_p < 1:
             ordered, where = log_p.exp().sort(dim=-1, descending=True)
             outside = ordered.cumsum(dim=-1) - ordered >= self.top_p
+            outside[..., 0] = False  # whatever share it has, in fp32
             log_p = log_p.masked_fill(torch.zeros_like(outside).scatter(-1, where, outside), float("-inf"))
             log_p = log_p - log_p.logsumexp(dim=-1, keepdim=True)
         cumulative = log_p.exp().cumsum(dim=-1)

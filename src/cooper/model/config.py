@@ -8,7 +8,8 @@ from typing import Any, Literal, TypeAlias, get_args
 
 import numpy as np
 
-from cooper.modalities import MapCodes
+from cooper.modalities import MapCodes, modality
+from cooper.model.typed import check_fields
 
 #: What a model computes in. "mixed" is fp32 with the `gen` expert, which draws, in bf16. "int8" and "int4" are "mixed"
 #: with the decoder's matrices, most of a model, kept in 8 or 4 bits.
@@ -185,7 +186,7 @@ class ModelConfig:
 
     @classmethod
     def from_dict(cls, data: dict[str, Any]) -> ModelConfig:
-        """The inverse of `to_dict`. Raises ValueError if a field is missing or unknown."""
+        """The inverse of `to_dict`. Raises ValueError if a field is missing, unknown, or holds what it cannot."""
         parts: dict[str, Any] = {
             "decoder": DecoderConfig, "vision": VisionConfig, "autoencoder": AutoencoderConfig,
             "special": SpecialTokens, "latent_sizes": ImageSizes, "vision_sizes": ImageSizes, "flow": FlowSettings,
@@ -193,10 +194,21 @@ class ModelConfig:
         }  # fmt: skip
         try:
             values = {k: parts[k](**_tuples(v)) if k in parts else v for k, v in data.items()}
-            return cls(**_tuples(values))
-        except TypeError as error:
+            made = cls(**_tuples(values))
+        except (TypeError, AttributeError) as error:
             known = ", ".join(f.name for f in fields(cls))
             raise ValueError(f"not a model config ({error}); it has the fields {known}") from None
+        check_fields(made)
+        own = {name: value for name, value in asdict(made).items() if name != "codes"}
+        for name, value in {**own, **own["decoder"], **own["vision"], **own["autoencoder"]}.items():
+            if isinstance(value, int) and value < 1:
+                raise ValueError(f"{name} is {value}; it must be at least 1")
+        for name, token in asdict(made.special).items():
+            if token >= made.decoder.vocabulary:
+                raise ValueError(f"special.{name} is {token}, and there are {made.decoder.vocabulary} tokens")
+        for name in made.modalities:
+            modality(name)
+        return made
 
 
 def _tuples(values: dict[str, Any]) -> dict[str, Any]:

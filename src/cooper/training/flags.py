@@ -8,6 +8,7 @@ lower by as much. Where no map was drawn, none made a difference.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
 from collections import Counter
@@ -22,7 +23,7 @@ from PIL import Image
 from cooper.api import Cooper
 from cooper.data.examples import Flag
 from cooper.evaluation.maps import OnProgress
-from cooper.evaluation.predictions import Predictions, Row, fingerprint
+from cooper.evaluation.predictions import Predictions, Row, fingerprint, key_of
 from cooper.files import new_file
 from cooper.inference.engine import Engine, Settings
 from cooper.inference.sampler import Sampling
@@ -33,6 +34,9 @@ from cooper.training.asked import Numbered
 from cooper.training.reinforcement import PicturedQuestion
 from cooper.training.rewards import Record
 from cooper.training.rewards.answer import answer_reward
+
+#: what questions are about that are not a user's own
+SCENES = "scenes"
 
 
 @dataclass(frozen=True)
@@ -51,7 +55,7 @@ class Flagging:
     """Leave out what is always right or always wrong. Otherwise it counts among what maps make no difference with."""
 
     def __post_init__(self) -> None:
-        if self.samples < 1 or self.tau <= 0:
+        if self.samples < 1 or not 0 < self.tau < math.inf:
             raise ValueError(f"samples must be at least 1, and tau above 0; got {self.samples} and {self.tau:g}")
         if not policy(self.with_maps).calls or policy(self.without).calls:
             raise ValueError(f"{self.with_maps} must be a mode that draws maps, and {self.without} one that does not")
@@ -74,19 +78,19 @@ def flag_of(with_maps: Sequence[float], without: Sequence[float], tau: float, dr
 
 def flag_questions(
     cooper: Cooper, questions: Iterable[Numbered], total: int, out: Path, settings: Flagging = Flagging(),
-    batch: int = 128, on_progress: OnProgress = lambda *_: None, pictures: bool = False, source: str = "scenes",
+    batch: int = 128, on_progress: OnProgress = lambda *_: None, pictures: bool = False, source: str = SCENES,
 ) -> Counter[str]:  # fmt: skip
     """Answer questions, `total` at most, with maps and without, and write them with their flags to `out` (JSON Lines),
     and `pictures`, if they are wanted, into a folder beside it, which makes it a table of questions (docs/data.md).
 
     Questions that are in the file already are not asked again. Returns how often each flag was given, "dropped" among
-    them. Raises ValueError if the file holds something else, or answers of another model, about another `source`, or of
-    other settings.
+    them. Raises ValueError if the file holds something else, or answers of another model, about another `source` (where
+    that is not scenes, each number has one question), to other questions of the same numbers, or of other settings.
     """
     run = {"weights": fingerprint(cooper.model), "flagging": repr(settings), "source": source}
-    kept = Predictions(out, run)
+    kept = Predictions(out, run, key_of if source == SCENES else lambda row: row["seed"])
     engine = Engine(cooper.model, cooper.sequencer, Settings(Sampling(1.0), batch=batch))
-    missing = (one for one in questions if (one[0], one[1].record.task, one[1].record.question) not in kept.rows)
+    missing = (one for one in questions if not _answered(*one, kept))
     at_once = max(1, batch // settings.samples)
     while part := list(islice(missing, at_once)):
         (with_maps, drew), (without, _) = (
@@ -98,6 +102,21 @@ def flag_questions(
         kept.add(rows)
         on_progress("questions", len(kept.rows), total)
     return Counter(str(row["flag"] or "dropped") for row in kept.rows.values())
+
+
+def _answered(number: int, asked: PicturedQuestion, kept: Predictions) -> bool:
+    """Whether the file has that question. Raises ValueError if it has another one in its place."""
+    row = kept.of({"seed": number, "task": asked.record.task, "question": asked.record.question})
+    if row is None:
+        return False
+    told = (asked.record.question, asked.record.answer, _digest(asked.image))
+    if told != tuple(row.get(name) for name in ("question", "answer", "picture")):
+        raise ValueError(f"{kept.path} is about another question {number} than this; choose another file")
+    return True
+
+
+def _digest(image: np.ndarray) -> str:
+    return hashlib.blake2b(repr(image.shape).encode() + image.tobytes(), digest_size=6).hexdigest()
 
 
 def _scores(
@@ -130,7 +149,7 @@ def _row(
     flag = flag_of(with_maps, without, settings.tau, drew) or (None if settings.drop else "boundary")
     return {
         "seed": seed, "task": record.task, "question": record.question, "answer": record.answer,
-        "kind": record.kind, "value": record.value, "flag": flag,
+        "kind": record.kind, "value": record.value, "flag": flag, "picture": _digest(numbered[1].image),
         "with": [round(s, 4) for s in with_maps], "without": [round(s, 4) for s in without],
     }  # fmt: skip
 

@@ -222,12 +222,16 @@ class Trainer(Generic[M]):
 
     def run(self, quiet: bool = False) -> bool:
         """Train to the end, from the last checkpoint if there is one. The model ends with the averaged weights. Returns
-        whether anything was left to do."""
+        whether anything was left to do. Raises ValueError if what was learned is no numbers."""
         self.folder.mkdir(parents=True, exist_ok=True)
         self.resume()
         if left := not self.finished:
             self._train(quiet)
         self.use_average()
+        if not all(p.isfinite().all() for p in self.names.values()):
+            raise ValueError(
+                f"{self.stage.name} ended with weights that are no numbers; delete {self.folder}, and try a lower rate"
+            )
         return left
 
     def _train(self, quiet: bool) -> None:

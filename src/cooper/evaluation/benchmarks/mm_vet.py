@@ -20,7 +20,8 @@ def read(row: Row, place: Place) -> Item:
 def _capabilities(row: Row) -> tuple[str, ...]:
     """A list, or names with anything but letters between them: "rec, ocr", "ocr_spat"."""
     value = next((row[name] for name in ("capability", "category") if given(row.get(name))), ())
-    names = re.findall(r"[a-zA-Z]+", value) if isinstance(value, str) else [str(name) for name in value]
+    listed = isinstance(value, list | tuple)
+    names = [str(name) for name in value] if listed else re.findall(r"[a-zA-Z]+", str(value))
     return tuple(dict.fromkeys(names))
 
 
