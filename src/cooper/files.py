@@ -34,6 +34,7 @@ def new_folder(path: Path, instead_of: Iterable[str] = ()) -> Iterator[Path]:
     of `instead_of` and are not new go then: they are of what the new ones replace.
     """
     temporary = path / f".{os.getpid()}.tmp" if path.is_dir() else path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    shutil.rmtree(temporary, ignore_errors=True)  # of a process that was killed, and had the same number elsewhere
     temporary.mkdir(parents=True)
     try:
         yield temporary

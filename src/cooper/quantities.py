@@ -229,7 +229,7 @@ _NAME = (
 _RESULT = rf"{_ANY}(?![.,]?\d)(?!\s*[+*\u00d7]\s*\d)"
 _SUM = re.compile(
     rf"(?P<before>{_RESULT}(?:\s+(?!(?:and|but|or)\b)[a-z][a-z'-]*){{0,4}}?\s+(?:in\s+total|in\s+all|altogether)\b)"
-    rf"|(?:=|\b(?:so|total|altogether)\b)(?:{_GAP}{{1,3}}{_NAME}){{0,6}}?{_GAP}{{0,3}}(?={_RESULT})"
+    rf"|(?:=|\b(?:so|total|altogether|making|makes|gives)\b)(?:{_GAP}{{1,3}}{_NAME}){{0,6}}?{_GAP}{{0,3}}(?={_RESULT})"
 )
 # What is said of what was asked for: "the distance between chair 1 and chair 2 is 3 m", "I estimate the gap to be 2 m"
 _ABOUT = r"(?:(?:about|approximately|roughly|around|nearly|almost|probably|estimated|likely|to be|at|exactly)\s+)*"

@@ -210,7 +210,12 @@ def calls_of(text: str) -> tuple[Call, ...]:
 
 def _said(text: str) -> str:
     """A turn with blanks in the place of its thoughts."""
-    return re.sub(r"<think>.*?</think>", lambda m: " " * len(m[0]), text, flags=re.DOTALL)
+    parts, at = [], 0
+    while (begin := text.find("<think>", at)) >= 0 and (end := text.find("</think>", begin)) >= 0:
+        end += len("</think>")
+        parts += [text[at:begin], " " * (end - begin)]
+        at = end
+    return "".join([*parts, text[at:]])
 
 
 _BOX = re.compile(r"\\boxed\s*\{")

@@ -20,10 +20,13 @@ from tests.helpers import Ran, random_model, run_command, tokenizer
 from cooper.api import Cooper
 from cooper.checkpoints.native import save_native
 from cooper.cli import main
+from cooper.commands.map_quality import EvalDepth
+from cooper.data.kitti import OUTDOORS
+from cooper.evaluation.map_scores import DepthScoring
 from cooper.evaluation.maps import at_size, decoded, evaluate_maps
 from cooper.evaluation.scenes import load_scenes
 from cooper.inference.engine import Engine
-from cooper.modalities import modality
+from cooper.modalities import Depth, modality
 from cooper.modalities.codes import RELEASED
 from cooper.modalities.metrics import DEPTH_RANGE, depth_metrics
 from cooper.scenes.targets import class_map
@@ -106,6 +109,10 @@ def test_depth_of_pairs_of_files(cooper: Run, model: str) -> None:
         assert rows[1]["figures"][reading] == pytest.approx(figures, rel=1e-3, abs=1e-3)
 
 
+class Outdoors(list):  # type: ignore[type-arg]
+    modality = OUTDOORS
+
+
 def test_settings_of_depth(cooper: Run) -> None:
     rooms((480, 640), (48, 64))
     argv = ("depth", "--data", "nyu=nyu", "--crop", "eigen", "--align", "scale_shift", "--clamp", "0.1", "3", "--json")
@@ -116,6 +123,10 @@ def test_settings_of_depth(cooper: Run) -> None:
     assert result["settings"].endswith(
         "; linear code of 0 .. 1 m; scale_shift clamped to 0.1 .. 3 m; eigen crop"
     ), result["settings"]
+    with_far = DepthScoring(Depth(0.5, 12.0), far=80.0).settings
+    assert with_far == "log code of 0.5 .. 12 m; none; scale_shift clamped to 0.001 .. 80 m"
+    for examples, far in (([], 10.0), (Outdoors(), 80.0)):
+        assert EvalDepth(data="x").scoring(examples).far == far  # type: ignore[attr-defined]
     drawn = ("--flow-steps", "3", "--guidance", "1.5", "2")
     metric = json.loads(cooper(*argv[:5], "--align", "none", "--json", *drawn).out)
     told = "maps of 4 time points with guidance 1.5 and 2; log code of 0.5 .. 12 m; none; eigen crop"

@@ -268,12 +268,14 @@ def test_3dsrbench(tmp_path: Path) -> None:
     assert found.items[0].category == ("height", "height_higher")
     assert found.items[4].category == ("multi_object", "multi_object_facing")
     says = dict.fromkeys(names, "A")
-    assert points(rows_of(found, says)) == {"all rotations and flips": 1, "per question": 1}
+    assert points(rows_of(found, says)) == {"all rotations": 1, "all rotations and flips": 1, "per question": 1}
     broken = questions("3dsrbench", write_table(tmp_path / "b.tsv", [{**table[0], "answer": ""}, *table[1:]]))
     whole = summarise(rows_of(broken, says))["readings"]["all rotations and flips"]
     assert (whole["n"], whole["incomplete"]) == (1, 1), "a question is no easier for what cannot be read of it"
     says["AAAAAAAA-flip-1"] = "B"
-    assert points(rows_of(found, says)) == pytest.approx({"all rotations and flips": 1 / 2, "per question": 5 / 6})
+    assert points(rows_of(found, says)) == pytest.approx(
+        {"all rotations": 2 / 3, "all rotations and flips": 1 / 2, "per question": 5 / 6}
+    )
 
 
 def test_any_table(tmp_path: Path) -> None:

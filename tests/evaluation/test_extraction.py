@@ -60,6 +60,8 @@ def test_what_is_said_in_the_end(turns: list[str], text: str) -> None:
         ("The answer is B, whereas many would choose A.", "B"), ("A. is red. The correct one is B. box", "B"),
         ("I initially thought the answer is A, but it's B", "B"), ("A is wrong. B is correct.", "B"),
         ("I choose A. But the answer is B.", "B"), ("I think B is the right answer.", "B"), ("B is closer.", "B"),
+        ("The answer is A. No, it is B.", "B"), ("the answer is A? No, B.", "B"), ("The answer is A... no, B", "B"),
+        ("The answer is A. No ball is closer.", "A"), ("The answer is A, no doubt.", "A"),
         ("It is B.", "B"), ("It's C.", "C"), ("So B", "B"), ("The closest thing is C.", "C"), ("Final: C", "C"),
         # in words
         ("box", "B"), ("The box.", "B"), ("It is the box", "B"), ("the answer is a box", "B"), ("red ball", "A"),
@@ -152,6 +154,7 @@ def test_yes_or_no(text: str, found: str | None) -> None:
         # what a sum comes to
         ("2 + 3 = 5", (5.0, None)), ("5 = 2 + 3", (5.0, None)), ("The answer is 2 + 3 = 5.", (5.0, None)),
         ("There are 2 red and 3 blue, so 5", (5.0, None)), ("two red and three blue, so there are five", (5.0, None)),
+        ("There are 2 on the left and 1 on the right, making 3", (3.0, None)), ("2 + 1 makes 3", (3.0, None)),
         ("2 red, 3 blue, 5 in total", (5.0, None)), ("5 in total: 2 red, 3 blue", (5.0, None)),
         ("2 red, 3 blue, a total of 5, of which 1 is far", (5.0, None)), ("2 red, 3 blue; altogether 5", (5.0, None)),
         ("2 m + 1 m = 3 m", (3.0, "m")), ("It is 2 m away, so it is the nearest one", (2.0, "m")),

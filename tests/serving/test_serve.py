@@ -217,6 +217,36 @@ def test_one_batchs_error_and_a_caller_that_left_cost_nobody_else(cooper: Counti
     assert well.answer == same.answer and batches == [1, 2]
 
 
+def test_what_cannot_be_answered_costs_those_beside_it_nothing(
+    cooper: Counting, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    prompts = [Trace((Picture(load_image(ROOM)), Text(text))) for text in (QUESTION, "broken", QUESTION)]
+    answer_many = cooper.answer_many
+
+    def answering(asked: list[Trace], *options: Options) -> list[Answer]:
+        if any(isinstance(one, Text) and one.text == "broken" for prompt in asked for one in prompt.segments):
+            raise ValueError("this one")
+        return answer_many(asked, *options)
+
+    async def ask() -> list[Any]:
+        together, direct = Together(cooper), Options(mode="direct")
+        tasks = [asyncio.create_task(together.answer(prompt, direct)) for prompt in prompts]
+        return await asyncio.gather(*tasks, return_exceptions=True)
+
+    monkeypatch.setattr(cooper, "answer_many", answering)
+    first, broken, last = asyncio.run(ask())
+    assert first.answer == last.answer and str(broken) == "this one"
+
+
+def test_faults_of_ours_are_told_as_ours(address: str, cooper: Counting, monkeypatch: pytest.MonkeyPatch) -> None:
+    def failing(*_: Any) -> Any:
+        raise ValueError("what the model computes are no numbers")
+
+    monkeypatch.setattr(cooper, "answer_many", failing)
+    code, reply = post(address, asking(data_url(ROOM.read_bytes())))
+    assert code == 500 and reply["error"]["type"] == "server_error" and "no numbers" in reply["error"]["message"]
+
+
 def test_pictures_that_wait_have_so_much_room(cooper: Counting) -> None:
     prompt = Trace((Picture(load_image(ROOM)), Text(QUESTION)))
 

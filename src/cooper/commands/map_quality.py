@@ -21,6 +21,7 @@ from cooper.commands.terminal import progress_bars
 from cooper.evaluation.map_sets import MapSet
 
 if TYPE_CHECKING:
+    from cooper.data.examples import MapExample
     from cooper.evaluation.map_scores import MapScoring
 
 #: Examples that are told of one by one if they cannot be used.
@@ -58,7 +59,7 @@ class _EvalMaps(WithModel, ABC):
         if self.out is not None:
             check_file(self.out)
         examples = MapSet.open(self.data, self.kind)
-        scoring = self.scoring()
+        scoring = self.scoring(examples.examples)
 
         from cooper.evaluation.drawn_maps import measure, run_of, summarise
         from cooper.evaluation.predictions import Predictions
@@ -88,7 +89,7 @@ class _EvalMaps(WithModel, ABC):
         return 0
 
     @abstractmethod
-    def scoring(self) -> MapScoring:
+    def scoring(self, examples: Sequence[MapExample]) -> MapScoring:
         """Raises ValueError for what cannot be measured with."""
 
 
@@ -128,7 +129,7 @@ class EvalDepth(_EvalMaps):
     """Whether scale and shift are first fitted to the truth, picture by picture."""
     clamp: Annotated[
         tuple[float, float] | None,
-        arg(metavar="LOW HIGH", help_behavior_hint="(default: 0.001 10 after alignment)"),
+        arg(metavar="LOW HIGH", help_behavior_hint="(default: 0.001 10 after alignment; 0.001 80 outdoors)"),
     ] = None
     """Limit drawn depth to so many metres."""
     crop: Annotated[Literal["eigen"] | None, arg(help_behavior_hint="")] = None
@@ -139,7 +140,7 @@ class EvalDepth(_EvalMaps):
     ] = None
     """Metres that the model draws black and white, linear between them: 0 1 if nobody knows them."""
 
-    def scoring(self) -> MapScoring:
+    def scoring(self, examples: Sequence[MapExample]) -> MapScoring:
         from cooper.checkpoints.checkpoint import find
         from cooper.evaluation.map_scores import DepthScoring
         from cooper.modalities import Depth
@@ -156,7 +157,9 @@ class EvalDepth(_EvalMaps):
             )
         code = codes.modality("depth") if self.linear is None else Depth(*self.linear, code="linear")
         assert isinstance(code, Depth)
-        return DepthScoring(code, self.align, self.clamp, self.crop)
+        known = getattr(examples, "modality", None)  # outdoors things are farther away
+        far = max(DepthScoring.far, known.far) if isinstance(known, Depth) else DepthScoring.far
+        return DepthScoring(code, self.align, self.clamp, far, self.crop)
 
 
 @dataclass(frozen=True)
@@ -169,7 +172,7 @@ class EvalSegmentation(_EvalMaps):
     """Drawn pixels become labels by the nearest of the colours that the truth has, or as the shipped model's classes.
     """
 
-    def scoring(self) -> MapScoring:
+    def scoring(self, examples: Sequence[MapExample]) -> MapScoring:
         from cooper.evaluation.map_scores import SegmentationScoring
         from cooper.modalities import Segmentation
 

@@ -17,16 +17,21 @@ from cooper.trace import Picture, Text, Trace
 
 def run_of(engine: Engine, questions: Questions, mode: str, model: str, precision: str, seed: int) -> dict[str, str]:
     """What answers come from: a file of predictions holds those of one run. `model` and `precision` are told."""
-    flow, words = engine.flow, engine.sequencer.prompts
-    settings = (
-        f"seed {seed}, {precision}, at most {engine.turn_tokens} tokens a turn and {engine.trace_tokens} in all, "
-        f"maps of {flow.time_points} time points with guidance {flow.text_scale:g} and {flow.image_scale:g}, "
-        f"looked at through {engine.model.config.maps_through}, asked in words {words.fingerprint}"
-    )
+    settings = f"seed {seed}, {precision}, {told(engine)}"
     return {
         "benchmark": questions.benchmark.name, "data": questions.path.name, "questions": str(questions.total),
         "mode": mode, "model": model, "weights": fingerprint(engine.model), "settings": settings,
     }  # fmt: skip
+
+
+def told(engine: Engine) -> str:
+    """What answers depend on beside weights, questions and mode, for people and to tell runs apart."""
+    flow = engine.flow
+    return (
+        f"at most {engine.turn_tokens} tokens a turn and {engine.trace_tokens} in all, "
+        f"maps of {flow.time_points} time points with guidance {flow.text_scale:g} and {flow.image_scale:g}, "
+        f"looked at through {engine.model.config.maps_through}, asked in words {engine.sequencer.prompts.fingerprint}"
+    )
 
 
 def answer_all(

@@ -76,7 +76,11 @@ _CUES = (
     re.compile(rf"(?i:\bis|\bit['\u2019]s|\b(?:so|thus|therefore|hence|final|result)\b)[\s:,]*{_SURELY}\(?(?P<end>[A-H])\)?[.!\s]*$"),
 )
 # "The answer is A. Wait, no, it's B."
-_AGAIN = re.compile(r"\b(?:wait|actually|correction|scratch that|on second thought)\b", re.IGNORECASE)
+_AGAIN = re.compile(
+    r"\b(?:wait|actually|correction|scratch that|on second thought)\b"
+    r"|(?<=[.?!,;])\s*no\b(?=[,.]?\s+(?:it|the answer)\b|[,.]?\s+(?-i:[A-H])\b)",
+    re.IGNORECASE,
+)
 _MENTIONED = re.compile(rf"(?i:\b(?:option|choice)\b){_IS}[\s\"']*(?:{_OF_CUE % _NOT_OF})")
 _ALONE = re.compile(r"[\W_]*([A-Ha-h])[\W_]*")
 _LISTED = re.compile(r"^\s*\(?([A-H])(?:[.):]|\s+[-\u2013]\s)", re.MULTILINE)

@@ -63,7 +63,9 @@ class DepthScoring(MapScoring):
     align: Align | None = None
     """The only reading that is wanted."""
     clamp: tuple[float, float] | None = None
-    """Metres that drawings are limited to; by default only aligned ones are, to `DEPTH_RANGE`."""
+    """Metres that drawings are limited to; by default only aligned ones are, to `DEPTH_RANGE`, or to `far`."""
+    far: float = DEPTH_RANGE[1]
+    """How far away what is compared may be, outdoors."""
     crop: Literal["eigen"] | None = None
 
     def usable(self, example: MapExample) -> MapExample:
@@ -85,7 +87,8 @@ class DepthScoring(MapScoring):
 
     def _readings(self) -> dict[Align, tuple[float, float] | None]:
         """What is clamped to which metres."""
-        both: dict[Align, tuple[float, float] | None] = {"none": self.clamp, "scale_shift": self.clamp or DEPTH_RANGE}
+        reach = (DEPTH_RANGE[0], self.far)
+        both: dict[Align, tuple[float, float] | None] = {"none": self.clamp, "scale_shift": self.clamp or reach}
         return both if self.align is None else {self.align: both[self.align]}
 
     @property

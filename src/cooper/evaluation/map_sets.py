@@ -1,6 +1,6 @@
 """Sets of pictures whose depth or labels are known, to measure what a model draws of them.
 
-Of a set that its publishers have divided it is the part that is not trained on.
+Of KITTI and ADE20K it is the part that is not trained on; of the others, all that lies there (docs/benchmarks.md).
 """
 
 from __future__ import annotations

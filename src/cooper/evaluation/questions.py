@@ -22,7 +22,7 @@ class Questions:
 
     What is wrong with rows that cannot be used is in `broken`, a line each; with `strict` the first raises `BadRow`.
     With a `limit`, `items` has only the first so many questions, and all that are of a group with one of them; `total`
-    counts all. Raises ValueError if there is no table, or no question in it.
+    counts all, and each broken row as one. Raises ValueError if there is no table, or no question in it.
     """
 
     def __init__(self, benchmark: Benchmark, path: Path, limit: int | None = None, strict: bool = False):

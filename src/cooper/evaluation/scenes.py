@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from cooper.evaluation.answering import told
 from cooper.evaluation.controls import Control
 from cooper.evaluation.form import THINKS, well_formed
 from cooper.evaluation.maps import OnProgress, evaluate_maps
@@ -78,16 +79,17 @@ def evaluate_scenes(
     control.check(way, n)
     settings = control.settings(cooper.sequencer, way, Settings(Sampling(temperature), batch=batch))
     changed = f"maps {control.maps}, calls {control.calls}"
+    engine = Engine(cooper.model, cooper.sequencer, settings)
     run = {
         "mode": mode, "model": cooper.name, "weights": fingerprint(cooper.model), "control": changed,
         "size": str(open_shards(shards).rgb.shape[1] if shards else size), "temperature": f"{temperature:g}",
+        "settings": told(engine),
     }  # fmt: skip
     answers = Predictions(None if predictions is None else Path(predictions), run)
     scenes = load_scenes(seeds_of(split, start, n), size, shards, on_progress)
     asked = choose_questions(scenes, questions)
     open_questions = [a for a in asked if (a.seed, a.question.task, a.question.text) not in answers.rows]
     done = len(asked) - len(open_questions)
-    engine = Engine(cooper.model, cooper.sequencer, settings)
     for first in range(0, len(open_questions), batch):
         part = open_questions[first : first + batch]
         prompts = [Trace((Picture(scenes[a.index][1].rgb), Text(a.question.text))) for a in part]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, get_args
@@ -158,7 +158,7 @@ def _figure(judged: Sequence[Judged], reading: Reading) -> dict[str, Any]:
     scored = [(j.row, j.score(reading)) for j in judged if reading.counts(j.row)]
     incomplete = 0
     if reading.whole_groups:
-        scored, incomplete = _whole_groups(scored)
+        scored, incomplete = _whole_groups(scored, reading.part)
     known = [(row, score) for row, score in scored if score is not None]
     if not known:
         return {"score": None, "interval": None, "n": 0, "incomplete": incomplete}
@@ -167,14 +167,20 @@ def _figure(judged: Sequence[Judged], reading: Reading) -> dict[str, Any]:
     return {"score": mean, "interval": [low, high], "n": len(known), "incomplete": incomplete}
 
 
-def _whole_groups(scored: Sequence[tuple[Row, float | None]]) -> tuple[list[tuple[Row, float | None]], int]:
-    """A score for each whole group, and how many groups are not whole. One wrong answer decides, whatever the rest."""
+def _whole_groups(
+    scored: Sequence[tuple[Row, float | None]], part: Callable[[Row], str]
+) -> tuple[list[tuple[Row, float | None]], int]:
+    """A score for each part of each whole group, and how many groups are not whole. One wrong answer decides, whatever
+    the rest."""
     groups: dict[str, list[tuple[Row, float | None]]] = {}
     for row, score in scored:
         groups.setdefault(row["group"], []).append((row, score))
     whole = [group for group in groups.values() if len(group) >= group[0][0]["size"]]
     scores: list[tuple[Row, float | None]] = []
-    for group in whole:
+    parts: dict[tuple[str, str], list[tuple[Row, float | None]]] = {}
+    for row, score in (one for group in whole for one in group):
+        parts.setdefault((row["group"], part(row)), []).append((row, score))
+    for group in parts.values():
         wrong = any(score is not None and score < 1 for _, score in group)
         unknown = any(score is None for _, score in group)
         scores.append((group[0][0], 0.0 if wrong else None if unknown else 1.0))

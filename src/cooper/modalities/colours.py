@@ -49,5 +49,6 @@ class Colours(Segmentation):
             if apart > _SAME and counts[k] >= self.share * len(colours):
                 centres.append(means[k])
         palette = np.array(centres)
-        nearest = np.linalg.norm(colours[:, None] - palette, axis=-1).argmin(axis=1)
+        # |a - b|^2 without |a|^2, which is the same for all b: no array of pixels x colours x channels
+        nearest = ((palette**2).sum(axis=1) - 2 * colours @ palette.T).argmin(axis=1)
         return nearest.reshape(rgb.shape[:2]).astype(np.int32), palette

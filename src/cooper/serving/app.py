@@ -25,6 +25,7 @@ from fastapi.responses import JSONResponse, StreamingResponse
 from PIL import Image
 from pydantic import BaseModel, Field, ValidationError
 from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
 
 from cooper.api import Answer, Cooper, Options
 from cooper.images import load_image
@@ -145,23 +146,33 @@ def make_app(cooper: Cooper, options: Options) -> FastAPI:
             tokens = sum(len(cooper.sequencer.ids(one.text)) for one in prompt.segments if isinstance(one, Text))
             if tokens > MAX_TOKENS:
                 raise Refused(400, f"a question has at most {MAX_TOKENS} tokens; this one has {tokens}")
-            answer = await _unless_gone(request, together.answer(prompt, how))
-            whole = _completion(answer, called, cooper.sequencer.tokens(_read(answer.trace)))
-            if chat.stream:
-                return StreamingResponse(_streamed(whole), media_type="text/event-stream")
-            return JSONResponse(whole)
+            streams = chat.stream
+            del chat  # a picture's base64 need not be kept while it waits
         except ValidationError as error:
             # content is text or a list, and neither fits: what is wrong deeper inside is what was meant
             told = max(error.errors(include_url=False), key=lambda one: len(one["loc"]))
             return _error(400, f"{'.'.join(map(str, told['loc'])) or 'the request'}: {told['msg']}")
         except Refused as error:
             return _error(error.status, str(error))
+        except ClientDisconnect:
+            return Response(status_code=499)
+        except ValueError as error:
+            return _error(400, str(error))
+        try:
+            answer = await _unless_gone(request, together.answer(prompt, how))
+            # maps are drawn as pictures, and the prompt's is resized once more
+            whole = await asyncio.to_thread(
+                lambda: _completion(answer, called, cooper.sequencer.tokens(_read(answer.trace)))
+            )
+            if streams:
+                return StreamingResponse(_streamed(whole), media_type="text/event-stream")
+            return JSONResponse(whole)
+        except Refused as error:
+            return _error(error.status, str(error))
         except Busy as error:
             return _error(503, str(error))
         except asyncio.CancelledError:  # it ends, and what is being answered takes too long
             return _error(503, "the server ends")
-        except ValueError as error:
-            return _error(400, str(error))
         except Exception as error:  # ours: it is told in the way that clients read, too
             _LOG.exception("a request could not be answered")
             return _error(500, f"{type(error).__name__}: {error}")

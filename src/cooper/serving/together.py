@@ -11,6 +11,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 
 from cooper.api import Answer, Cooper, Options
+from cooper.inference.engine import Settings
 from cooper.trace import Trace
 
 
@@ -29,7 +30,7 @@ class Together:
     """Answers prompts of many callers, at most `batch` at once; at most `room` may wait, with at most `room_bytes` of
     pictures. Used within one event loop."""
 
-    def __init__(self, cooper: Cooper, batch: int = 64, room: int = 1024, room_bytes: int = 1 << 30):
+    def __init__(self, cooper: Cooper, batch: int = Settings().batch, room: int = 1024, room_bytes: int = 1 << 30):
         self.cooper, self.batch, self.room, self.room_bytes = cooper, batch, room, room_bytes
         self._waiting: deque[_Waiting] = deque()
         # always the same thread, so that PyTorch knows its number of threads
@@ -69,18 +70,30 @@ class Together:
 
     async def _work(self) -> None:
         while batch := self._next():
-            prompts = [one.prompt for one in batch]
-            try:
-                self._running = self._thread.submit(self.cooper.answer_many, prompts, batch[0].options)
-                answers = await asyncio.wrap_future(self._running)
-            except Exception as error:  # whoever asked is told; the others' turn comes all the same
+            await self._answer(batch)
+
+    async def _answer(self, batch: list[_Waiting]) -> None:
+        """Tells whoever waits for it. What goes wrong with several is tried one by one: it may be of one alone."""
+        try:
+            self._running = self._thread.submit(
+                self.cooper.answer_many, [one.prompt for one in batch], batch[0].options
+            )
+            answers = await asyncio.wrap_future(self._running)
+        except (Exception, asyncio.CancelledError) as error:
+            if len(batch) > 1 and isinstance(error, Exception) and not self._closed:
                 for one in batch:
-                    if not one.answer.done():
-                        one.answer.set_exception(error)
-                continue
-            for one, answer in zip(batch, answers, strict=True):
-                if not one.answer.done():  # its caller may have left
-                    one.answer.set_result(answer)
+                    await self._answer([one])
+                return
+            for one in batch:
+                if not one.answer.done():
+                    ended = isinstance(error, asyncio.CancelledError) or self._closed
+                    one.answer.set_exception(Busy("the server ends") if ended else error)
+            if isinstance(error, asyncio.CancelledError):
+                raise
+            return
+        for one, answer in zip(batch, answers, strict=True):
+            if not one.answer.done():  # its caller may have left
+                one.answer.set_result(answer)
 
     def _next(self) -> list[_Waiting]:
         """Of those whose callers are still there: the first, and what can be answered with it."""

@@ -30,6 +30,8 @@ class Reading:
     grade: Grade = grade
     whole_groups: bool = False
     """Whether a group counts once: right if all of its questions are. Groups that lack one are left out."""
+    part: Callable[[Row], str] = alone
+    """Which part of its group the question of a row of predictions is in: each part counts once."""
     levels: int = 0
     """How many of the first categories are levels: the figure is a mean over the first, of means over the second."""
     counts: Callable[[Row], bool] = every
