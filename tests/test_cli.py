@@ -278,7 +278,7 @@ MISTAKES: dict[str, tuple[list[str], str]] = {
     "no data": (["data", "flag", "--out", "new.jsonl", "--data", ""], "names no file or folder of data"),
     "data of nothing": (["data", "flag", "--out", "new.jsonl", "--data", "questions=empty.jsonl"], "has no rows"),
     "no threshold": (["data", "flag", "--out", "new.jsonl", "--tau", "nan"], "tau"),
-    "pictures of others": (["data", "flag", "--out", "folder.jsonl"], "folder is there already"),
+    "pictures of others": (["data", "flag", "--out", "chain.jsonl"], "chain is there already"),
     "map over the picture": (["depth", "room.png", "--out", "room.png"], "overwrite what is read"),
     "map of another kind": (["segment", "room.png", "--out", "map.jpg"], "neither .npy"),
     "map steps": (["depth", "room.png", "--flow-steps", "-3"], "--flow-steps"),
@@ -581,6 +581,7 @@ def test_data_flag_takes_questions_of_ones_own(cooper: Cooper, place: Path) -> N
     rows = [row, {**row, "image": "gone.png"}, {**row, "question": "Is there a red ball?", "answer": "yes"}]
     Path("own.jsonl").write_text("".join(json.dumps(r) + "\n" for r in rows))
     argv = ("data", "flag", "--data", "own.jsonl", "--out", "flags.jsonl", "--samples", "1")
+    Path("flags").mkdir()  # as it is if the disk was full at once
     first, whole = cooper(*argv, "--n", "1", "--json"), cooper(*argv, "--json")
     assert (first.code, whole.code) == (0, 0) and json.loads(first.out)["questions"] == 1
     said = json.loads(whole.out)

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import pytest
 
-from cooper.files import new_folder
+from cooper.files import new_file, new_folder
 
 
 @pytest.mark.parametrize("there", [False, True])
@@ -23,3 +25,12 @@ def test_what_a_killed_process_left_is_no_hindrance(there: bool, tmp_path: Path)
     with new_folder(path) as folder:
         (folder / "weights").write_text("whole")
     assert [p.name for p in path.iterdir()] == ["weights"] and [p.name for p in tmp_path.iterdir()] == ["model"]
+
+
+@pytest.mark.parametrize("make", [new_file, new_folder])
+def test_a_full_disk_is_told_with_the_name(
+    make: Callable[[Path], AbstractContextManager[Path]], tmp_path: Path
+) -> None:
+    with pytest.raises(OSError, match="No space left") as raised, make(tmp_path / "out"):
+        raise OSError(28, "No space left on device")  # as the system tells it of an open file
+    assert raised.value.filename == str(tmp_path / "out") and not list(tmp_path.iterdir())

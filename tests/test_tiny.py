@@ -131,6 +131,9 @@ def test_drawn_depth_is_that_of_the_scene(model: Cooper) -> None:
     ("options", "said"),
     [
         ({"flow_steps": 1.5}, "flow_steps must be a whole number, not 1.5"), ({"samples": 2.0}, "samples must be"),
+        ({"samples": True}, "samples must be a whole number, not True"), ({"seed": None}, "seed must be a whole"),
+        ({"temperature": "hot"}, "temperature must be a number"), ({"top_p": None}, "top_p must be a number"),
+        ({"guidance": ("a", 1)}, "guidance must be two numbers"),
         ({"seed": "7"}, "seed must be a whole number, not '7'"), ({"guidance": 3.0}, "guidance must be two numbers"),
         ({"guidance": (4,)}, "guidance must be two numbers"), ({"samples": 0}, "samples must be at least 1"),
     ],

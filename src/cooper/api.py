@@ -8,7 +8,7 @@ import warnings
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from numbers import Integral
+from numbers import Integral, Real
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, Literal, TypeAlias, get_args
@@ -45,7 +45,7 @@ Compat: TypeAlias = Literal["consistent", "released"]
 class Options:
     """How a question is answered. None keeps the default of the mode or the model.
 
-    Raises ValueError for what is no whole number, or no pair, where one is needed.
+    Raises ValueError for what is no number, no whole one, or no pair, where one is needed.
     """
 
     mode: str = "interleaved"
@@ -66,9 +66,16 @@ class Options:
     def __post_init__(self) -> None:
         for name in ("max_turns", "flow_steps", "seed", "samples"):
             value = getattr(self, name)
-            if value is not None and not isinstance(value, Integral):
+            left_out = value is None and name in ("max_turns", "flow_steps")
+            if not left_out and (isinstance(value, bool) or not isinstance(value, Integral)):
                 raise ValueError(f"{name} must be a whole number, not {value!r}")
-        if self.guidance is not None and not (isinstance(self.guidance, Sequence) and len(self.guidance) == 2):
+        for name in ("temperature", "top_p"):
+            if not isinstance(getattr(self, name), Real):
+                raise ValueError(f"{name} must be a number, not {getattr(self, name)!r}")
+        pair = self.guidance
+        if pair is not None and not (
+            isinstance(pair, Sequence) and len(pair) == 2 and all(isinstance(scale, Real) for scale in pair)
+        ):
             raise ValueError(f"guidance must be two numbers, for text and image guidance, not {self.guidance!r}")
 
 

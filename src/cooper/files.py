@@ -20,10 +20,22 @@ def new_file(path: Path) -> Iterator[Path]:
     # a short name: `path` may have one as long as names can be
     temporary = path.with_name(f".{os.getpid()}.{threading.get_ident()}.tmp{path.suffix[:20]}")
     try:
-        yield temporary
+        with _named(path):
+            yield temporary
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def _named(path: Path) -> Iterator[None]:
+    """Says of what the system says of no file, such as that there is no space left, which one was being written."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno is None or error.filename is not None:
+            raise
+        raise OSError(error.errno, error.strerror, str(path)) from None
 
 
 @contextmanager
@@ -37,7 +49,8 @@ def new_folder(path: Path, instead_of: Iterable[str] = ()) -> Iterator[Path]:
     shutil.rmtree(temporary, ignore_errors=True)  # of a process that was killed, and had the same number elsewhere
     temporary.mkdir(parents=True)
     try:
-        yield temporary
+        with _named(path):
+            yield temporary
         if path.is_dir():
             new = [file.name for file in temporary.iterdir()]
             for name in new:

@@ -95,7 +95,9 @@ def post(address: str, body: bytes | dict[str, Any]) -> tuple[int, dict[str, Any
 def test_openais_client_is_answered_as_the_library_answers(address: str, cooper: Counting) -> None:
     openai = pytest.importorskip("openai")
     client = openai.OpenAI(base_url=f"{address}/v1", api_key="none")
-    assert [model.id for model in client.models.list()] == ["tiny"]
+    assert [model.id for model in client.models.list()] == ["tiny"] and client.models.retrieve("tiny").id == "tiny"
+    with pytest.raises(openai.NotFoundError, match="no model 'gpt'"):
+        client.models.retrieve("gpt")
     url = data_url(ROOM.read_bytes())
     for mode in ("direct", "interleaved"):
         made = client.chat.completions.create(

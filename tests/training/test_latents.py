@@ -10,10 +10,12 @@ import pytest
 import torch
 from tests.helpers import random_model, sequencer
 
+from cooper.scenes.shards import make_shards
 from cooper.scenes.targets import KINDS, SceneImages
 from cooper.training.autoencoder import to_tensor
 from cooper.training.drawn import DrawnMaps
 from cooper.training.latents import Latents, fingerprint
+from cooper.training.processes import Share
 
 
 def test_latents_are_those_of_the_images(images: SceneImages, latents: Latents) -> None:
@@ -41,6 +43,24 @@ def test_latents_go_on_where_they_stopped(images: SceneImages, latents: Latents,
     again.images = images
     again.make("depth", batch=2, quiet=True)
     assert np.array_equal(np.load(again.path("depth")), np.load(latents.path("depth")))
+
+
+def test_a_count_that_was_not_written_is_none(images: SceneImages, latents: Latents, tmp_path: Path) -> None:
+    """The disk was full when it was to be, or what is there is damaged."""
+    again = Latents(images, tmp_path, latents.autoencoder, latents.sequencer)
+    again.folder.mkdir()
+    again._reserve(again.folder / "depth.part.npy")
+    again._done("depth", Share(), 2).touch()
+    again.path("depth").write_bytes(b"")
+    again.make("depth", batch=2, quiet=True)
+    assert np.array_equal(np.load(again.path("depth")), np.load(latents.path("depth")))
+
+
+def test_latents_of_other_scenes_have_another_place(latents: Latents, tmp_path: Path) -> None:
+    """As many as there were before, in the same folder."""
+    make_shards(tmp_path, 10, 6, size=64, workers=1, quiet=True)
+    other = Latents(SceneImages(tmp_path), latents.folder.parent, latents.autoencoder, latents.sequencer)
+    assert len(other) == len(latents) and other.folder != latents.folder
 
 
 def test_latents_of_another_encoder_have_another_place(images: SceneImages, latents: Latents) -> None:

@@ -17,6 +17,7 @@ import pytest
 import torch
 import torch.distributed as dist
 from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from cooper.checkpoints import writing
@@ -150,6 +151,22 @@ def test_what_is_done_again_is_logged_once(tmp_path: Path) -> None:
     filtered(tmp_path, 9)
     assert log.read_text().startswith(kept)
     assert [json.loads(line)["step"] for line in log.read_text().splitlines()] == list(range(1, 10))
+
+
+def test_a_log_that_is_damaged_costs_its_lines(tmp_path: Path) -> None:
+    filtered(tmp_path, 3)
+    log = tmp_path / "log.jsonl"
+    kept = log.read_bytes()
+    log.write_bytes(kept + b'\xff\xfe{"step": 1}\n[]\n')
+    filtered(tmp_path, 5)
+    assert log.read_bytes().startswith(kept) and len(log.read_text().splitlines()) == 5
+
+
+@pytest.mark.parametrize("about", [None, {"format": "pt"}])
+def test_what_is_no_state_of_training_is_refused(tmp_path: Path, about: dict[str, str] | None) -> None:
+    save_file({"weight": torch.ones(2)}, tmp_path / "state.safetensors", about)
+    with pytest.raises(ValueError, match="state.safetensors is no state of training; delete it"):
+        filtered(tmp_path, 3)
 
 
 def test_gradients_that_are_no_numbers_end_it(tmp_path: Path) -> None:

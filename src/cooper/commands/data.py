@@ -52,7 +52,7 @@ class Flag(WithModel):
 
         check_file(self.out)
         pictures = self.out.with_suffix("")
-        if pictures.exists() and not self.out.exists():
+        if pictures.exists() and not self.out.exists() and not (pictures.is_dir() and not any(pictures.iterdir())):
             raise ValueError(f"{pictures} is there already, and pictures would be written into it; give another --out")
         if self.out.suffix != ".jsonl":
             raise ValueError(f"--out names a JSON Lines file with the ending .jsonl, not {self.out}")

@@ -8,6 +8,7 @@ Being uncompressed, its arrays are memory-mapped where they lie.
 
 from __future__ import annotations
 
+import hashlib
 import multiprocessing
 import os
 import re
@@ -230,6 +231,11 @@ class Shards:
 
     def __len__(self) -> int:
         return len(self.seeds)
+
+    @property
+    def fingerprint(self) -> str:
+        """The same for the same scenes."""
+        return hashlib.blake2b(self.seeds[:].tobytes(), digest_size=3).hexdigest()
 
     def scene(self, i: int) -> Scene:
         return sample_scene(int(self.seeds[i]))

@@ -129,9 +129,15 @@ def make_app(cooper: Cooper, options: Options) -> FastAPI:
     async def health() -> dict[str, str]:
         return {"status": "ok", "model": called}
 
+    about = {"id": called, "object": "model", "created": 0, "owned_by": "cooper"}
+
     @app.get("/v1/models")
     async def models() -> dict[str, Any]:
-        return {"object": "list", "data": [{"id": called, "object": "model", "created": 0, "owned_by": "cooper"}]}
+        return {"object": "list", "data": [about]}
+
+    @app.get("/v1/models/{name:path}", response_model=None)
+    async def model(name: str) -> dict[str, Any] | JSONResponse:
+        return about if name == called else _error(404, f"there is no model {name!r} here; this is {called}")
 
     @app.post("/v1/chat/completions")
     async def complete(request: Request) -> Response:

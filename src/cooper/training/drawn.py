@@ -18,7 +18,7 @@ from cooper.training.kept import Kept
 class DrawnMaps(Kept):
     """Maps, uint8 RGB, of the first `number` scenes as a model draws them on demand; the seed of one is its scene's.
 
-    They are kept in a folder named after the model's weights, and made before it goes on being trained.
+    They are kept in a folder named after the model's weights and the scenes, and made before it goes on being trained.
     """
 
     name = "drawing"
@@ -29,7 +29,7 @@ class DrawnMaps(Kept):
         length = min(number, len(images))
         grid = sequencer.latent_grid(np.zeros((images.size, images.size, 3), dtype=np.uint8))
         shape = (*(side * model.config.latent_stride for side in grid), 3)
-        super().__init__(folder / f"drawn-{fingerprint(model)}", length, shape, np.uint8)
+        super().__init__(folder / f"drawn-{fingerprint(model)}-{images.shards.fingerprint}", length, shape, np.uint8)
 
     def __getstate__(self) -> dict[str, Any]:
         # who reads them has all that was drawn, and needs no model

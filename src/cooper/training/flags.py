@@ -89,6 +89,9 @@ def flag_questions(
     """
     run = {"weights": fingerprint(cooper.model), "flagging": repr(settings), "source": source}
     kept = Predictions(out, run, key_of if source == SCENES else lambda row: row["seed"])
+    if pictures:  # whose folder is this file's from now on
+        out.parent.mkdir(parents=True, exist_ok=True)
+        out.touch()
     engine = Engine(cooper.model, cooper.sequencer, Settings(Sampling(1.0), batch=batch))
     missing = (one for one in questions if not _answered(*one, kept))
     at_once = max(1, batch // settings.samples)

@@ -13,6 +13,7 @@ from filelock import FileLock, Timeout
 from rich import print as show
 from rich.progress import Progress
 
+from cooper.files import new_file
 from cooper.training.processes import Share, wait
 
 
@@ -71,7 +72,8 @@ class Kept(ABC):
         wait()
         out = np.lib.format.open_memmap(unfinished, mode="r+")  # type: ignore[no-untyped-call]
         mine = range(share.rank * batch, len(self), share.world * batch)
-        done = int(done_file.read_text()) if done_file.exists() else 0
+        told = done_file.read_text() if done_file.exists() else ""
+        done = int(told) if told.isdecimal() else 0
         with Progress(disable=quiet) as progress, torch.no_grad():
             bar = progress.add_task(f"{self.name} of {kind}", total=len(mine), completed=done)
             for k, first in enumerate(mine[done:], done + 1):
@@ -79,7 +81,8 @@ class Kept(ABC):
                 out[first : first + len(rows)] = self.compute(kind, rows)
                 if k % 50 == 0:
                     out.flush()
-                    done_file.write_text(str(k))
+                    with new_file(done_file) as file:
+                        file.write_text(str(k))
                 progress.update(bar, completed=k)
         out.flush()
         wait()
@@ -102,7 +105,10 @@ class Kept(ABC):
 
     def _fits(self, path: Path) -> bool:
         """Whether the file is there, and of as many scenes: a folder may have grown since."""
-        return path.exists() and np.load(path, mmap_mode="r").shape == self.shape
+        try:
+            return path.exists() and np.load(path, mmap_mode="r").shape == self.shape
+        except (ValueError, EOFError):  # damaged: it is made again
+            return False
 
     def _done(self, kind: str, share: Share, batch: int) -> Path:
         """Holds how many batches of its share a process has done. Other processes or batches begin anew."""

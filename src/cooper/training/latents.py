@@ -1,7 +1,7 @@
 """Latents of rendered scenes, computed once: images do not change, and encoding them would be a fifth of the training.
 
-One float16 file per kind of image, (scenes, tokens, latent_dim), beside the shards; it names the autoencoder it is of,
-so that latents of another one are never used by mistake.
+One float16 file per kind of image, (scenes, tokens, latent_dim), beside the shards; its folder names the autoencoder
+and the scenes it is of, so that latents of others are never used by mistake.
 """
 
 from __future__ import annotations
@@ -36,7 +36,8 @@ class Latents(Kept):
         self.images, self.autoencoder, self.sequencer = images, autoencoder, sequencer
         rows, columns = sequencer.latent_grid(np.zeros((images.size, images.size, 3), dtype=np.uint8))
         shape = (rows * columns, sequencer.config.latent_dim)
-        super().__init__(Path(folder) / f"latents-{fingerprint(autoencoder)}", len(images), shape, np.float16)
+        of = f"{fingerprint(autoencoder)}-{images.shards.fingerprint}"
+        super().__init__(Path(folder) / f"latents-{of}", len(images), shape, np.float16)
 
     def compute(self, kind: str, rows: range) -> np.ndarray:
         z = self.encode(np.stack([self.images.image(k, kind) for k in rows]))

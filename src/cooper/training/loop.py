@@ -142,14 +142,15 @@ def _cut(log: Path, step: int) -> None:
     if not log.exists():
         return
     kept = []
-    for line in log.read_text(encoding="utf-8").splitlines(keepends=True):
+    for line in log.read_text(encoding="utf-8", errors="surrogateescape").split("\n")[:-1]:
         try:
-            if line.endswith("\n") and json.loads(line)["step"] <= step:
+            line.encode()
+            if json.loads(line)["step"] <= step:
                 kept.append(line)
         except (ValueError, KeyError, TypeError):
             pass
     with new_file(log) as file:
-        file.write_text("".join(kept), encoding="utf-8")
+        file.write_text("".join(f"{line}\n" for line in kept), encoding="utf-8")
 
 
 def _means(rows: Sequence[dict[str, float]]) -> dict[str, float]:
@@ -265,11 +266,12 @@ class Trainer(Generic[M]):
             try:
                 for batch in loader:
                     figures = self.update(batch, note)
-                    for name, value in figures.items():
-                        if board is not None:
-                            board.add_scalar(f"{self.stage.name}/{name}", value, self.step)
                     shown = " ".join(f"{k} {v:.4g}" for k, v in figures.items())
-                    progress.update(bar, completed=self.step, figures=shown)
+                    with uninterrupted():  # others' locks, which would be left held
+                        for name, value in figures.items():
+                            if board is not None:
+                                board.add_scalar(f"{self.stage.name}/{name}", value, self.step)
+                        progress.update(bar, completed=self.step, figures=shown)
                     if first:
                         self.stage.after(self.step, self.folder)
                     if self.step % self.sheet_every == 0 or self.finished:
@@ -278,10 +280,11 @@ class Trainer(Generic[M]):
                         self.save()
                         saved = time.monotonic()
             finally:
-                if self._whole:  # or else the last checkpoint is where it goes on
-                    self.save()
-                if board is not None:
-                    board.close()
+                with uninterrupted():
+                    if self._whole:  # or else the last checkpoint is where it goes on
+                        self.save()
+                    if board is not None:
+                        board.close()
 
     def update(self, batch: Any, note: Callable[[dict[str, float]], None] = lambda figures: None) -> dict[str, float]:
         """One step: all updates that the batch is good for. Figures are means over its losses; "update_seconds" are
@@ -397,6 +400,8 @@ class Trainer(Generic[M]):
                 self._resume(path)
             except SafetensorError as error:
                 raise ValueError(f"{path} is damaged ({error}); delete it to begin the stage anew") from None
+            except (KeyError, TypeError):
+                raise ValueError(f"{path} is no state of training; delete it to begin the stage anew") from None
 
     def _resume(self, path: Path) -> None:
         with safe_open(path, "pt") as file:

@@ -20,6 +20,7 @@ from cooper.data.mixture import Mixture
 from cooper.evaluation.judge import Judge
 from cooper.evaluation.predictions import fingerprint
 from cooper.evaluation.scenes import choose_questions
+from cooper.files import new_file
 from cooper.hardware import fast_dtype
 from cooper.lora import add_adapters, merge_adapters, save_adapters
 from cooper.modalities import MapCodes
@@ -266,11 +267,11 @@ def _claim(path: Path, what: str, begun: bool) -> None:
     """Note something in a file. Raises ValueError if it holds something else, and what that was about has `begun`."""
 
     def note() -> None:
-        if begun and path.exists() and path.read_text(encoding="utf-8").strip() != what:
+        if begun and path.exists() and path.read_text(encoding="utf-8", errors="replace").strip() != what:
             was = "from another model" if path.name == "start.txt" else "with other settings or data"
             raise ValueError(f"{path.parent} was begun {was}; choose another --run, or delete it")
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(f"{what}\n", encoding="utf-8")
+        with new_file(path) as file:
+            file.write_text(f"{what}\n", encoding="utf-8")
 
     once(note)
 

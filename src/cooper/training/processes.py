@@ -105,20 +105,21 @@ def _run(processes: int, folder: Path, work: Callable[..., object], *args: Any, 
         return
     meeting = folder.resolve() / f".meeting-{uuid.uuid4().hex}"  # where the processes find each other
     try:
-        context = torch.multiprocessing.spawn(
-            _process, (processes, str(meeting), work, args, quiet), processes, join=False
-        )
-        assert context is not None
-        _join(context)
+        _spawn(processes, (processes, str(meeting), work, args, quiet))
     finally:
         meeting.unlink(missing_ok=True)
 
 
-def _join(context: torch.multiprocessing.ProcessContext) -> None:
+def _spawn(processes: int, args: tuple[Any, ...]) -> None:
+    context = None
     try:
+        with uninterrupted():  # none must be left that waits for what it is to do
+            context = torch.multiprocessing.spawn(_process, args, processes, join=False)
+        assert context is not None
         while not context.join():
             pass
     except KeyboardInterrupt:
+        assert context is not None
         for process in context.processes:
             if process.is_alive():
                 os.kill(process.pid, signal.SIGINT)
