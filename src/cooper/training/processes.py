@@ -119,11 +119,11 @@ def _spawn(processes: int, args: tuple[Any, ...]) -> None:
         while not context.join():
             pass
     except KeyboardInterrupt:
-        assert context is not None
-        for process in context.processes:
+        started = [] if context is None else context.processes
+        for process in started:
             if process.is_alive():
                 os.kill(process.pid, signal.SIGINT)
-        for process in context.processes:
+        for process in started:
             process.join()
         raise
 
