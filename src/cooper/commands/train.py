@@ -119,7 +119,7 @@ class Train:
             raise ValueError("--n-train and --n-validation are for scenes; --data has as many examples as it has")
         for name, value in (("steps", self.steps), ("rows", self.rows), ("lr", self.lr)):
             if value is not None and not 0 < value < inf:
-                raise ValueError(f"--{name} must be a number above 0, not {value:g}")
+                raise ValueError(f"--{name} must be above 0 and finite, not {value:g}")
         judge = judge_named(self.judge, self.judge_model)
         if judge and self.stage in recipe.unified:
             raise ValueError(f"--judge is for reinforcement; {self.stage} learns what it is shown")
