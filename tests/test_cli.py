@@ -274,7 +274,7 @@ MISTAKES: dict[str, tuple[list[str], str]] = {
     "chain over a link's picture": (["ask", "link/01-picture.png", "q", "--out", "chain"], "overwrite the picture"),
     "seed": (["ask", "room.png", "q", "--seed", "-5"], "--seed must not be negative"),
     "answers in a file": (["eval", "scenes", "--predictions", "text.png/x"], "text.png is a file"),
-    "rate": (["train", "base", "--run", "new", "--start", "tiny", "--data", "x", "--lr", "inf"], "--lr must be above 0"),
+    "rate": (["train", "base", "--run", "new", "--start", "tiny", "--data", "x", "--lr", "inf"], "--lr must be above"),
     "no data": (["data", "flag", "--out", "new.jsonl", "--data", ""], "names no file or folder of data"),
     "data of nothing": (["data", "flag", "--out", "new.jsonl", "--data", "questions=empty.jsonl"], "has no rows"),
     "no threshold": (["data", "flag", "--out", "new.jsonl", "--tau", "nan"], "tau"),
