@@ -52,7 +52,8 @@ class Flag(WithModel):
 
         check_file(self.out)
         pictures = self.out.with_suffix("")
-        if pictures.exists() and not self.out.exists() and not (pictures.is_dir() and not any(pictures.iterdir())):
+        held = any(pictures.iterdir()) if pictures.is_dir() else pictures.exists()
+        if held and not self.out.exists():
             raise ValueError(f"{pictures} is there already, and pictures would be written into it; give another --out")
         if self.out.suffix != ".jsonl":
             raise ValueError(f"--out names a JSON Lines file with the ending .jsonl, not {self.out}")
@@ -61,11 +62,13 @@ class Flag(WithModel):
             if value is not None and value < 1:
                 raise ValueError(f"--{name} must be at least 1, not {value}")
         broken: list[str] = []
+        own = None if self.data is None else self._of(self.data, broken)
+        cooper = self.load()  # before scenes are rendered
         with progress_bars() as show:
-            total, questions = self._of_scenes(show) if self.data is None else self._of(self.data, broken)
+            total, questions = own or self._of_scenes(show)
             source = SCENES if self.data is None else self.data
             counts = flag_questions(
-                self.load(), questions, total, self.out, self.flagging, self.batch, show, True, source
+                cooper, questions, total, self.out, self.flagging, self.batch, show, True, source
             )
         if not counts:
             raise ValueError(f"none of the {len(broken)} rows can be read; the first: {broken[0]}")
