@@ -33,7 +33,7 @@ from cooper.trace import Picture, Text, Trace
 pytest.importorskip("fastapi")
 uvicorn = pytest.importorskip("uvicorn")
 
-from cooper.serving import app as app_module  # noqa: E402
+from cooper.serving import requests  # noqa: E402
 from cooper.serving.app import make_app  # noqa: E402
 from cooper.serving.together import Busy, Together  # noqa: E402
 
@@ -82,9 +82,9 @@ def address(cooper: Counting) -> Iterator[str]:
     thread.join()
 
 
-def post(address: str, body: bytes | dict[str, Any]) -> tuple[int, dict[str, Any]]:
+def post(address: str, body: bytes | dict[str, Any], kind: str = "application/json") -> tuple[int, dict[str, Any]]:
     content = body if isinstance(body, bytes) else json.dumps(body).encode()
-    request = urllib.request.Request(f"{address}/v1/chat/completions", content, {"Content-Type": "application/json"})
+    request = urllib.request.Request(f"{address}/v1/chat/completions", content, {"Content-Type": kind})
     try:
         with urllib.request.urlopen(request) as reply:
             return reply.status, json.load(reply)
@@ -193,9 +193,31 @@ def test_mistakes_are_told_as_openai_tells_them(
 
 
 def test_too_much_is_refused(address: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(app_module, "MAX_BODY", 1000)
+    monkeypatch.setattr(requests, "MAX_BODY", 1000)
     code, reply = post(address, asking(data_url(bytes(2000))))
     assert code == 413 and "smaller picture" in reply["error"]["message"]
+
+
+def test_all_that_is_sent_at_once_has_so_much_room(address: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Others may be slow, or never send the rest: what they take is told to who comes then, and freed when they go."""
+    monkeypatch.setattr(requests, "MAX_BODIES", 60_000)
+    asked = asking(data_url(ROOM.read_bytes()))
+    head = b"POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
+    with socket.create_connection(("127.0.0.1", int(address.rpartition(":")[2]))) as slow:
+        slow.sendall(head + b"Content-Length: 100000\r\n\r\n" + bytes(55_000))
+        time.sleep(1)
+        assert post(address, asked | {"user": "a" * 10_000})[0] == 503
+    time.sleep(1)
+    assert post(address, asked | {"user": "a" * 10_000})[0] == 200
+
+
+def test_what_a_page_in_a_browser_may_send_unasked_is_refused(address: str, cooper: Counting) -> None:
+    cooper.batches.clear()
+    body = json.dumps(asking(data_url(ROOM.read_bytes()))).encode()
+    for kind in ("text/plain", "application/x-www-form-urlencoded"):
+        code, reply = post(address, body, kind)
+        assert code == 415 and f"application/json), not {kind}" in reply["error"]["message"]
+    assert not cooper.batches and post(address, body, "application/json; charset=utf-8")[0] == 200
 
 
 def test_one_batchs_error_and_a_caller_that_left_cost_nobody_else(cooper: Counting) -> None:
@@ -273,7 +295,8 @@ def test_who_has_left_is_not_answered(address: str, cooper: Counting, monkeypatc
 
     monkeypatch.setattr(cooper, "answer_many", held)
     body = json.dumps(asking(data_url(ROOM.read_bytes()), mode="perception")).encode()
-    head = f"POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\nContent-Length: {len(body)}\r\n\r\n".encode()
+    head = "POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
+    head = f"{head}Content-Length: {len(body)}\r\n\r\n".encode()
     cooper.batches.clear()
     with ThreadPoolExecutor(2) as pool:
         first = pool.submit(post, address, body)

@@ -26,6 +26,8 @@ class Serve(WithModel):
     """Port to listen at; 0 takes a free one."""
     mode: str = "interleaved"
     """How to answer where a request does not say: direct, text, perception or interleaved."""
+    batch: int = 32
+    """Most requests to answer together; the more, the more memory they take."""
 
     def run(self) -> int:
         from cooper.policy import policy
@@ -34,6 +36,8 @@ class Serve(WithModel):
             raise ValueError(f"--port is a number from 0 to 65535, not {self.port}")
         if not self.host.strip():
             raise ValueError("--host is empty; give 0.0.0.0 to listen at every address this machine has")
+        if self.batch < 1:
+            raise ValueError("--batch must be at least 1")
         policy(self.mode)
         try:
             import uvicorn
@@ -51,7 +55,7 @@ class Serve(WithModel):
             why = getattr(error, "strerror", None) or error
             raise ValueError(f"cannot listen at {self.host}, port {self.port}: {why}; choose others") from None
         with listening:
-            app = make_app(self.load(), Options(mode=self.mode))
+            app = make_app(self.load(), Options(mode=self.mode), self.batch)
             host = f"[{self.host}]" if ":" in self.host else self.host
             print(f"{self.model} at http://{host}:{listening.getsockname()[1]}/v1 (Ctrl-C ends it)", flush=True)
             # what waits is told to try again; what is being answered has so many seconds

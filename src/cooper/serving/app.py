@@ -12,106 +12,36 @@ import base64
 import io
 import json
 import logging
-import re
 import time
 import uuid
 from collections.abc import AsyncIterator, Coroutine, Iterator
 from contextlib import asynccontextmanager
-from dataclasses import replace
-from typing import Any, Literal
+from typing import Any
 
 from fastapi import FastAPI, Request, Response
 from fastapi.responses import JSONResponse, StreamingResponse
 from PIL import Image
-from pydantic import BaseModel, Field, ValidationError
+from pydantic import ValidationError
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 
 from cooper.api import Answer, Cooper, Options
-from cooper.images import load_image
+from cooper.inference.engine import Settings
+from cooper.serving.requests import Bodies, Chat, Refused
 from cooper.serving.together import Busy, Together
-from cooper.trace import Picture, Text, Trace
+from cooper.trace import Text, Trace
 
-#: most bytes of a request; a picture of 80 megapixels as JPEG fits
-MAX_BODY = 64 << 20
-#: most characters of a question, which benchmarks make far longer than people do, and most tokens, whose cost grows
-#: with their square
-MAX_QUESTION, MAX_TOKENS = 20_000, 4096
+#: most tokens of a question, whose cost grows with their square
+MAX_TOKENS = 4096
 #: pictures that are read at the same time: each may take a quarter of a GB
 READING = 2
 _LOG = logging.getLogger(__name__)
-_DATA_URL = re.compile(r"data:image/[\w.+-]+(?:;[^;,]{1,200})*;base64,", re.ASCII | re.IGNORECASE)
 
 
-class Refused(Exception):
-    """A request that cannot be answered: an HTTP status, and why, in one line."""
-
-    def __init__(self, status: int, why: str):
-        super().__init__(why)
-        self.status = status
-
-
-class Part(BaseModel):
-    """A part of a message's content."""
-
-    type: Literal["text", "image_url"]
-    text: str = ""
-    image_url: dict[str, Any] | None = None
-
-
-class Message(BaseModel):
-    role: Literal["system", "developer", "user", "assistant"]
-    content: str | list[Part]
-
-    @property
-    def parts(self) -> list[Part]:
-        return [Part(type="text", text=self.content)] if isinstance(self.content, str) else self.content
-
-
-class Chat(BaseModel):
-    """What is read of a request. Other fields, such as the most tokens, have no meaning here and are passed over: a
-    chain ends when it has answered. What a client would wait for in vain is refused."""
-
-    model: str | None = None
-    messages: list[Message]
-    mode: str | None = None
-    """Not OpenAI's: the way of answering."""
-    temperature: float | None = Field(None, ge=0, le=2)
-    top_p: float | None = Field(None, gt=0, le=1)
-    seed: int | None = Field(None, ge=0)
-    n: int | None = 1
-    stream: bool | None = False
-    """The answer then comes as one piece of a stream, when it is there."""
-    tools: list[Any] | None = None
-    response_format: dict[str, Any] | None = None
-    logprobs: bool | None = None
-
-    def prompt(self) -> Trace:
-        """The picture and the question. Raises `Refused` unless there is one of each."""
-        if any(message.role == "assistant" for message in self.messages):
-            raise Refused(400, "only single questions can be asked, without earlier turns; send one user message")
-        parts = [part for message in self.messages if message.role == "user" for part in message.parts]
-        urls = [str((part.image_url or {}).get("url", "")) for part in parts if part.type == "image_url"]
-        text = "\n".join(part.text.strip() for part in parts if part.type == "text").strip()
-        if len(urls) != 1:
-            raise Refused(400, f"a question is about one picture; this one has {len(urls)}")
-        if not 0 < len(text) <= MAX_QUESTION:
-            raise Refused(400, f"a question has between 1 and {MAX_QUESTION} characters; this one has {len(text)}")
-        return Trace((Picture(load_image(_content(urls[0]))), Text(text)))
-
-    def options(self, defaults: Options) -> Options:
-        """How it is to be answered. Raises `Refused` for what cannot be done."""
-        if self.n not in (1, None):
-            raise Refused(400, "answers come one at a time; leave out n")
-        if self.tools or self.logprobs or (self.response_format or {}).get("type", "text") != "text":
-            raise Refused(400, "answers are plain text; leave out tools, response_format and logprobs")
-        given = {name: getattr(self, name) for name in ("mode", "temperature", "top_p", "seed")}
-        return replace(defaults, **{name: value for name, value in given.items() if value is not None})
-
-
-def make_app(cooper: Cooper, options: Options) -> FastAPI:
-    """The server of a model; requests may change some of the options."""
-    together, called, reading = Together(cooper), cooper.name, asyncio.Semaphore(READING)
+def make_app(cooper: Cooper, options: Options, batch: int = Settings().batch) -> FastAPI:
+    """The server of a model, which answers so many requests together; they may change some of the options."""
+    together, called = Together(cooper, batch), cooper.name
+    bodies, reading = Bodies(), asyncio.Semaphore(READING)
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
@@ -142,18 +72,18 @@ def make_app(cooper: Cooper, options: Options) -> FastAPI:
     @app.post("/v1/chat/completions")
     async def complete(request: Request) -> Response:
         try:
-            chat = Chat.model_validate_json(await _body(request))
-            if chat.model not in (None, called):
-                raise Refused(404, f"there is no model {chat.model!r} here; this is {called}")
-            how = chat.options(options)
-            cooper.policy(how.mode)
-            async with reading:
-                prompt = await asyncio.to_thread(chat.prompt)  # a large picture takes a while to be read
+            async with bodies.read(request) as body:
+                chat = Chat.model_validate_json(body)
+                if chat.model not in (None, called):
+                    raise Refused(404, f"there is no model {chat.model!r} here; this is {called}")
+                how, streams = chat.options(options), chat.stream
+                cooper.policy(how.mode)
+                async with reading:
+                    prompt = await asyncio.to_thread(chat.prompt)  # a large picture takes a while to be read
+                del chat, body  # a picture's base64 need not be kept while it waits
             tokens = sum(len(cooper.sequencer.ids(one.text)) for one in prompt.segments if isinstance(one, Text))
             if tokens > MAX_TOKENS:
                 raise Refused(400, f"a question has at most {MAX_TOKENS} tokens; this one has {tokens}")
-            streams = chat.stream
-            del chat  # a picture's base64 need not be kept while it waits
         except ValidationError as error:
             # content is text or a list, and neither fits: what is wrong deeper inside is what was meant
             told = max(error.errors(include_url=False), key=lambda one: len(one["loc"]))
@@ -202,27 +132,6 @@ async def _unless_gone(request: Request, answer: Coroutine[Any, Any, Answer]) ->
     finally:
         for one in (answering, leaving):
             one.cancel()
-
-
-async def _body(request: Request) -> bytes:
-    """All of a request, unless it is too much."""
-    body = bytearray()
-    async for chunk in request.stream():
-        body += chunk
-        if len(body) > MAX_BODY:
-            raise Refused(413, f"a request has at most {MAX_BODY >> 20} MiB; send a smaller picture")
-    return bytes(body)
-
-
-def _content(url: str) -> bytes:
-    """The bytes of a data URL."""
-    match = _DATA_URL.match(url)
-    if match is None:
-        raise Refused(400, "a picture is sent as a data URL (data:image/png;base64,...); none is fetched")
-    try:
-        return base64.b64decode(url[match.end() :], validate=True)
-    except ValueError as error:
-        raise Refused(400, f"the picture is broken base64 ({error})") from None
 
 
 def _read(trace: Trace) -> Trace:
