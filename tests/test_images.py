@@ -217,6 +217,12 @@ def test_sixteen_bit_png_of_all_kinds() -> None:
     assert np.abs(load_image(png_of_16_bits(colours, 2))[0].astype(int) - [[0, 128, 255], [1, 4, 254]]).max() <= 1
 
 
+def test_arrays_of_other_bytes_and_kinds() -> None:
+    deep = np.array([[0, 257], [40_000, 65_535]], np.uint16)
+    for grey in (deep, deep.astype(">u2"), (deep / 65_535).astype(">f4"), np.matrix(deep)):
+        assert load_image(grey)[..., 1].tolist() == [[0, 1], [156, 255]]
+
+
 def test_floating_point_tiff() -> None:
     values = np.array([[0.0, 0.5, 1.0]], np.float32)
     assert load_image(encoded(Image.fromarray(values), "TIFF"))[0, :, 0].tolist() == [0, 128, 255]

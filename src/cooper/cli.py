@@ -163,6 +163,9 @@ def _parse(argv: list[str]) -> Command:
     while isinstance(node, Group) and argv and argv[0] in node.members:
         node, words, argv = node.members[argv[0]], [*words, argv[0]], argv[1:]
     prog = " ".join(words)
+    if "" in argv:  # a variable of the shell that is not set; as a path it would be the current folder
+        before = [prog, *argv][argv.index("")]
+        raise ValueError(f"the argument after {before} is empty; give it, or leave it out (see {prog} --help)")
     if isinstance(node, Leaf):
         kind = getattr(importlib.import_module(f"cooper.commands.{node.module}"), node.name)
         return _strictly(prog, lambda: tyro.cli(kind, prog=prog, args=argv, config=_CONFIG))

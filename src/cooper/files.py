@@ -6,9 +6,11 @@ import os
 import shutil
 import threading
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from importlib import resources
 from pathlib import Path
+
+from filelock import FileLock, Timeout
 
 
 @contextmanager
@@ -25,6 +27,24 @@ def new_file(path: Path) -> Iterator[Path]:
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def held(lock: Path, why: str) -> Iterator[None]:
+    """Keeps every other process out that would hold the same file, which is there meanwhile, as its folder is from
+    then on. Raises ValueError, which says `why`, if another one holds it."""
+    lock.parent.mkdir(parents=True, exist_ok=True)
+    file = FileLock(lock, blocking=False)
+    try:
+        file.acquire()
+    except Timeout:
+        raise ValueError(why) from None
+    try:
+        yield
+    finally:
+        with suppress(OSError):  # some systems do not remove what is open
+            lock.unlink()
+        file.release()
 
 
 @contextmanager

@@ -120,6 +120,8 @@ def _from_pil(image: Image.Image, name: str) -> np.ndarray:
 
 def _from_array(array: np.ndarray) -> np.ndarray:
     name = "the array"
+    array = np.asarray(array)  # a matrix would stay one
+    array = array.astype(array.dtype.newbyteorder("="), copy=False)
     channels = 1 if array.ndim == 2 else array.shape[2] if array.ndim == 3 else 0
     if channels not in (1, 3, 4):
         raise ImageError(f"{name} has the shape {array.shape}; give (height, width), or (height, width, 1, 3 or 4)")

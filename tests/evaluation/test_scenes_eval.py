@@ -176,6 +176,20 @@ def test_a_file_that_holds_no_answers_is_refused(tmp_path: Path) -> None:
         assert path.read_bytes() == other
 
 
+def test_a_file_that_somebody_else_writes_is_refused_until_they_are_done(tmp_path: Path) -> None:
+    path = tmp_path / "answers" / f"{'a' * 249}.jsonl"
+    row = {"seed": 1, "task": "color", "question": "Which?"}
+    with Predictions(path, {"mode": "text"}) as kept:
+        kept.add([row])
+        with pytest.raises(ValueError, match="is being written by another process; wait for it"):
+            Predictions(path, {"mode": "text"})
+        Predictions(path.with_name("others.jsonl"), {"mode": "text"})
+    with pytest.raises(ValueError, match="is of mode 'text'"):
+        Predictions(path, {"mode": "direct"})
+    assert list(Predictions(path, {"mode": "text"}).rows) == [key_of(row)]
+    assert [one.name for one in path.parent.iterdir()] == [path.name]
+
+
 def test_a_row_that_was_cut_inside_of_a_letter_is_dropped(tmp_path: Path) -> None:
     path = tmp_path / "answers.jsonl"
     row = {"seed": 1, "task": "color", "question": "Où?", "answer": "là"}

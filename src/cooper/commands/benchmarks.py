@@ -70,8 +70,7 @@ class EvalBenchmark(WithModel):
         cooper = self.load()
         engine = Engine(cooper.model, cooper.sequencer, Settings(batch=self.batch))
         run = run_of(engine, questions, self.mode, cooper.name, self.precision, self.seed)
-        answers = Predictions(self.out, run, key=lambda row: row["index"])
-        with progress_bars() as show_progress:
+        with progress_bars() as show_progress, Predictions(self.out, run, key=lambda row: row["index"]) as answers:
             rows = answer_all(engine, questions, self.mode, answers, self.seed, show_progress)
         _tell(questions)
         if not rows:

@@ -73,9 +73,8 @@ class _EvalMaps(WithModel, ABC):
         flow = changed(on_demand(cooper.model.config.flow), self.flow_steps, self.guidance)
         engine = Engine(cooper.model, cooper.sequencer, Settings(batch=self.batch, flow=flow))
         run = run_of(engine, examples, scoring, cooper.name, self.precision, self.seed)
-        kept = Predictions(self.out, run, key=lambda row: row["index"])
         chosen = examples.chosen(self.n, self.seed)
-        with progress_bars() as show_progress:
+        with progress_bars() as show_progress, Predictions(self.out, run, key=lambda row: row["index"]) as kept:
             rows, broken = measure(engine, examples.examples, chosen, scoring, kept, self.seed, show_progress)
         if not rows:
             raise ValueError(f"none of {len(broken)} examples could be used; the first: {broken[0]}")

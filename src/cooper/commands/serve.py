@@ -35,7 +35,7 @@ class Serve(WithModel):
         if not 0 <= self.port < 1 << 16:
             raise ValueError(f"--port is a number from 0 to 65535, not {self.port}")
         if not self.host.strip():
-            raise ValueError("--host is empty; give 0.0.0.0 to listen at every address this machine has")
+            raise ValueError("--host is blank; give 0.0.0.0 to listen at every address this machine has")
         if self.batch < 1:
             raise ValueError("--batch must be at least 1")
         policy(self.mode)

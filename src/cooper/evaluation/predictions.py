@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import threading
 from collections.abc import Callable, Hashable, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
+
+from cooper.files import held
 
 if TYPE_CHECKING:
     from torch import nn
@@ -24,15 +28,40 @@ class Predictions:
     """Rows that have been answered, in memory and, with a `path`, in a file that grows with every `add`.
 
     `run` says what the answers come from (mode, model, weights ...) and is part of every row. Raises ValueError if the
-    file is not such a file or holds rows of another run. A last line that was cut off is dropped, if it can have been
-    a row. `key` tells which question a row answers.
+    file is not such a file or holds rows of another run, and if somebody else is writing it: until this is closed, or
+    gone, it is held. A last line that was cut off is dropped, if it can have been a row. `key` tells which question a
+    row answers.
     """
 
     def __init__(self, path: Path | None, run: dict[str, str], key: Callable[[Row], Hashable] = key_of):
         self.path, self.run, self._key = path, run, key
         self.rows: dict[Hashable, Row] = {}
         self._lock = threading.Lock()
-        if path is None or not path.exists():
+        self._held = ExitStack()
+        if path is None:
+            return
+        # a short name: the file may have one as long as names can be
+        lock = path.with_name(f".{hashlib.blake2b(os.fsencode(path.name), digest_size=6).hexdigest()}.lock")
+        why = f"{path} is being written by another process; wait for it, or choose another file"
+        self._held.enter_context(held(lock, why))
+        try:
+            self._load(path)
+        except BaseException:
+            self.close()
+            raise
+
+    def close(self) -> None:
+        """Lets others write the file."""
+        self._held.close()
+
+    def __enter__(self) -> Predictions:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def _load(self, path: Path) -> None:
+        if not path.exists():
             return
         text = path.read_bytes().decode("utf-8", "surrogateescape")
         lines = whole_lines(text)
@@ -68,7 +97,6 @@ class Predictions:
         with self._lock:  # answers come from several threads
             self.rows |= {self._key(row): row for row in rows}
             if self.path is not None:
-                self.path.parent.mkdir(parents=True, exist_ok=True)
                 with self.path.open("a", encoding="utf-8") as file:
                     file.writelines(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
 

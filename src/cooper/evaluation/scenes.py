@@ -85,23 +85,23 @@ def evaluate_scenes(
         "size": str(open_shards(shards).rgb.shape[1] if shards else size), "temperature": f"{temperature:g}",
         "settings": told(engine),
     }  # fmt: skip
-    answers = Predictions(None if predictions is None else Path(predictions), run)
-    scenes = load_scenes(seeds_of(split, start, n), size, shards, on_progress)
-    asked = choose_questions(scenes, questions)
-    open_questions = [a for a in asked if (a.seed, a.question.task, a.question.text) not in answers.rows]
-    done = len(asked) - len(open_questions)
-    for first in range(0, len(open_questions), batch):
-        part = open_questions[first : first + batch]
-        prompts = [Trace((Picture(scenes[a.index][1].rgb), Text(a.question.text))) for a in part]
-        shown = control.shown(scenes, [a.index for a in part])
-        rollouts = engine.run(prompts, way, seeds=[a.seed for a in part], shown=shown)
-        answers.add([row_of(a, rollout) for a, rollout in zip(part, rollouts, strict=True)])
-        on_progress("questions", done + first + len(part), len(asked))
-    keys = {(a.seed, a.question.task, a.question.text) for a in asked}
-    rows = [row for row in answers.rows.values() if key_of(row) in keys]
-    result = {"mode": mode, "n": n, "control": changed, **summarise(rows, mode)}
-    if maps:
-        result |= evaluate_maps(engine, scenes, on_progress)
+    with Predictions(None if predictions is None else Path(predictions), run) as answers:
+        scenes = load_scenes(seeds_of(split, start, n), size, shards, on_progress)
+        asked = choose_questions(scenes, questions)
+        open_questions = [a for a in asked if (a.seed, a.question.task, a.question.text) not in answers.rows]
+        done = len(asked) - len(open_questions)
+        for first in range(0, len(open_questions), batch):
+            part = open_questions[first : first + batch]
+            prompts = [Trace((Picture(scenes[a.index][1].rgb), Text(a.question.text))) for a in part]
+            shown = control.shown(scenes, [a.index for a in part])
+            rollouts = engine.run(prompts, way, seeds=[a.seed for a in part], shown=shown)
+            answers.add([row_of(a, rollout) for a, rollout in zip(part, rollouts, strict=True)])
+            on_progress("questions", done + first + len(part), len(asked))
+        keys = {(a.seed, a.question.task, a.question.text) for a in asked}
+        rows = [row for row in answers.rows.values() if key_of(row) in keys]
+        result = {"mode": mode, "n": n, "control": changed, **summarise(rows, mode)}
+        if maps:
+            result |= evaluate_maps(engine, scenes, on_progress)
     return {**result, "model": cooper.name, "split": split, "seconds": time.perf_counter() - began}
 
 

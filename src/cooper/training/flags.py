@@ -88,23 +88,23 @@ def flag_questions(
     that is not scenes, each number has one question), to other questions of the same numbers, or of other settings.
     """
     run = {"weights": fingerprint(cooper.model), "flagging": repr(settings), "source": source}
-    kept = Predictions(out, run, key_of if source == SCENES else lambda row: row["seed"])
-    if pictures:  # whose folder is this file's from now on
-        out.parent.mkdir(parents=True, exist_ok=True)
-        out.touch()
-    engine = Engine(cooper.model, cooper.sequencer, Settings(Sampling(1.0), batch=batch))
-    missing = (one for one in questions if not _answered(*one, kept))
-    at_once = max(1, batch // settings.samples)
-    while part := list(islice(missing, at_once)):
-        (with_maps, drew), (without, _) = (
-            _scores(engine, part, mode, settings.samples) for mode in (settings.with_maps, settings.without)
-        )
-        rows = [_row(*one, settings) for one in zip(part, with_maps, drew, without, strict=True)]
-        if pictures:
-            rows = [{"image": _picture(*one, out), **row} for one, row in zip(part, rows, strict=True)]
-        kept.add(rows)
-        on_progress("questions", len(kept.rows), total)
-    return Counter(str(row["flag"] or "dropped") for row in kept.rows.values())
+    with Predictions(out, run, key_of if source == SCENES else lambda row: row["seed"]) as kept:
+        if pictures:  # whose folder is this file's from now on
+            out.parent.mkdir(parents=True, exist_ok=True)
+            out.touch()
+        engine = Engine(cooper.model, cooper.sequencer, Settings(Sampling(1.0), batch=batch))
+        missing = (one for one in questions if not _answered(*one, kept))
+        at_once = max(1, batch // settings.samples)
+        while part := list(islice(missing, at_once)):
+            (with_maps, drew), (without, _) = (
+                _scores(engine, part, mode, settings.samples) for mode in (settings.with_maps, settings.without)
+            )
+            rows = [_row(*one, settings) for one in zip(part, with_maps, drew, without, strict=True)]
+            if pictures:
+                rows = [{"image": _picture(*one, out), **row} for one, row in zip(part, rows, strict=True)]
+            kept.add(rows)
+            on_progress("questions", len(kept.rows), total)
+        return Counter(str(row["flag"] or "dropped") for row in kept.rows.values())
 
 
 def _answered(number: int, asked: PicturedQuestion, kept: Predictions) -> bool:

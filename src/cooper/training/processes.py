@@ -10,7 +10,7 @@ import signal
 import threading
 import uuid
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
@@ -18,9 +18,9 @@ from typing import Any, TypeVar
 
 import torch
 import torch.distributed as dist
-from filelock import FileLock, Timeout
 from torch.multiprocessing import ProcessExitedException
 
+from cooper import files
 from cooper.hardware import agree_on, fast_dtype
 
 T = TypeVar("T")
@@ -82,21 +82,10 @@ def run_in(processes: int, folder: Path, work: Callable[..., object], *args: Any
         raise
 
 
-@contextmanager
-def held(folder: Path) -> Iterator[None]:
+def held(folder: Path) -> AbstractContextManager[None]:
     """A folder, which is made, and which others are kept out of meanwhile (ValueError)."""
-    folder.mkdir(parents=True, exist_ok=True)
-    lock = FileLock(folder / ".lock", blocking=False)
-    try:
-        lock.acquire()
-    except Timeout:
-        raise ValueError(
-            f"another process is training in {folder}; wait for it, stop it, or choose another folder"
-        ) from None
-    try:
-        yield
-    finally:
-        lock.release()
+    why = f"another process is training in {folder}; wait for it, stop it, or choose another folder"
+    return files.held(folder / ".lock", why)
 
 
 def _run(processes: int, folder: Path, work: Callable[..., object], *args: Any, quiet: bool) -> None:
