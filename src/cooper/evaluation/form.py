@@ -1,5 +1,5 @@
-"""Whether turns have the form that they are taught (method section 4). Pure functions of text: a reward as well as a
-figure of the evaluation."""
+"""Whether turns have the form that they are taught (docs/method.md, section 4). Pure functions of text: a reward as
+well as a figure of the evaluation."""
 
 from __future__ import annotations
 

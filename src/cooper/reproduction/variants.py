@@ -1,4 +1,5 @@
-"""What is compared: models of several stages, ways of asking them (the paper's: method, section 6), controls."""
+"""What is compared: models of several stages, ways of asking them (the paper's: docs/method.md, section 6), and
+controls."""
 
 from __future__ import annotations
 

@@ -179,7 +179,7 @@ TINY = Recipe(
     balance=Measured("answers", 100, Flagging(with_maps="perception", without="direct")),
 )  # fmt: skip
 
-# the paper's AdamW, at a constant rate (method, sections 3 and 4)
+# the paper's AdamW, at a constant rate (docs/method.md, sections 3 and 4)
 _PUBLISHED = Optimisation(steps=6000, lr=5e-6, warmup=500, decay=0.0, eps=1e-15, ema=0.995)
 #: The published model's size: what the paper states of its stages. It begins with BAGEL's weights. The data here are
 #: scenes of the synthetic world, and rows are packed by questions, not to a number of tokens.
