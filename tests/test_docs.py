@@ -32,6 +32,20 @@ def test_the_method_is_cited_by_its_file() -> None:
     assert [path for path, text in citing().items() if path != "tests/test_docs.py" and loose.search(text)] == []
 
 
+def test_cited_sections_of_the_log_exist() -> None:
+    log = (ROOT / "docs/log.md").read_text(encoding="utf-8")
+    titles = set(re.findall(r"^## (.*)$", log, re.MULTILINE))
+    code = {path: text for path, text in citing().items() if path != "tests/test_docs.py"}
+    cited = {(path, title) for path, text in code.items() for title in re.findall(r'docs/log\.md, "([^"]*)"', text)}
+    assert len(cited) > 10
+    assert {(path, title) for path, title in cited if title not in titles} == set()
+
+
+def test_code_cites_the_log_by_section() -> None:
+    code = {path: text for path, text in citing().items() if path.startswith("src/")}
+    assert [path for path, text in code.items() if re.search(r'docs/log\.md(?!, ")', text)] == []
+
+
 def test_links_between_documents_lead_somewhere() -> None:
     broken = []
     for path in [ROOT / "README.md", *(ROOT / "docs").rglob("*.md")]:
