@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+from huggingface_hub import ModelCard
+
 ROOT = Path(__file__).parents[1]
 _CITED = re.compile(r"docs/method\.md,\s+sections?\s+(\d+)(?:\s+and\s+(\d+))?")
 # what begins a line of a comment or of a quotation
@@ -60,6 +62,14 @@ def test_links_between_documents_lead_somewhere() -> None:
             if not to.exists() or (anchor and anchor not in anchors(to)):
                 broken.append(f"{path.relative_to(ROOT)}: {target}")
     assert broken == []
+
+
+def test_the_model_card_tells_the_hub_what_it_is() -> None:
+    card = ModelCard.load(ROOT / "src/cooper/assets/tiny/README.md")
+    assert card.data.to_dict() == {
+        "license": "apache-2.0", "library_name": "cooper-spatial", "pipeline_tag": "image-text-to-text"
+    }  # fmt: skip
+    assert card.text.strip().startswith("# tiny\n")
 
 
 def anchors(path: Path) -> set[str]:
