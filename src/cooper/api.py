@@ -35,7 +35,8 @@ from cooper.prompts import FILE as PROMPTS_FILE
 from cooper.prompts import Prompts, WordingWarning, load_prompts
 from cooper.quantities import parse_number, plain_text, to_metres, unit_after
 from cooper.sequence import Sequencer
-from cooper.trace import Picture, Text, Trace, asked, calls_of
+from cooper.trace import Picture, Text, Trace, asked
+from cooper.turns import calls_of
 
 #: whether published weights are run as they are trained and asked here, or as their release runs them
 Compat: TypeAlias = Literal["consistent", "released"]

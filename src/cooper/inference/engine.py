@@ -28,7 +28,8 @@ from cooper.model.autoencoder import unpatchify
 from cooper.model.unified import UnifiedModel
 from cooper.policy import Policy
 from cooper.sequence import Encode, Sequencer
-from cooper.trace import Drawing, Picture, Text, Trace, answer_of, calls_of
+from cooper.trace import Drawing, Picture, Text, Trace
+from cooper.turns import answer_of, calls_of
 from cooper.view_dropout import hidden_view, seeded
 
 #: why a trace ended: it answered; a turn neither answered nor called a map it may call; a turn or the whole trace ran
