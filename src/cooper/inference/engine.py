@@ -59,41 +59,43 @@ class Settings:
 
 
 @dataclass(frozen=True)
-class Wrote:
-    """A trace (by its number) got one more token."""
+class TokenWritten:
+    """A rollout, by its number, got one more token."""
 
-    row: int
+    number: int
     token: int
 
 
 @dataclass(frozen=True)
-class Drew:
-    """A trace's map is `step` of `steps` flow steps along."""
+class FlowStep:
+    """The map that a rollout is drawing is `step` of `steps` flow steps along."""
 
-    row: int
+    number: int
     modality: str
     step: int
     steps: int
 
 
 @dataclass(frozen=True)
-class Looked:
-    """A trace's map is finished."""
+class MapDrawn:
+    """A rollout's map is finished."""
 
-    row: int
+    number: int
     drawing: Drawing
 
 
 @dataclass(frozen=True)
 class Finished:
-    row: int
+    """A rollout is finished."""
+
+    number: int
     rollout: Rollout
 
 
 #: Fewest rows for which a thread of their own was measured to be worth it (docs/log.md).
 LANE = 16
 
-Event: TypeAlias = Wrote | Drew | Looked | Finished
+Event: TypeAlias = TokenWritten | FlowStep | MapDrawn | Finished
 #: told of a rollout, by its number, as soon as it is finished, perhaps in another thread
 OnFinished: TypeAlias = Callable[[int, "Rollout"], None]
 #: the number of a rollout and the map it drew, to the map that it is shown instead
@@ -168,8 +170,8 @@ class Engine:
             try:
                 for event in self._batches(prompts, part, together, policy, samples, seeds, shown):
                     if isinstance(event, Finished):
-                        done[event.row] = event.rollout
-                        on_finished(event.row, event.rollout)
+                        done[event.number] = event.rollout
+                        on_finished(event.number, event.rollout)
                     if ended.is_set():
                         return
             except BaseException:
@@ -241,7 +243,7 @@ class Engine:
             for k, (image, seed) in enumerate(zip(pictures, seeds, strict=True))
         ]
         events = self._draw(session, rows, list(range(len(rows))), 0)
-        drawn = {event.row: event.drawing for event in events if isinstance(event, Looked)}
+        drawn = {event.number: event.drawing for event in events if isinstance(event, MapDrawn)}
         return [drawn[k] for k in range(len(rows))]
 
     def _run_batch(
@@ -338,7 +340,7 @@ class Engine:
         limits = [0 if row.reason is not None else min(most, self.trace_tokens - row.tokens) for row in rows]
         uniform = torch.stack([torch.rand(most, generator=generator(row.seed, "text", turn)) for row in rows])
         for step in session.write(limits, uniform, s.sampling, demand):
-            yield from (Wrote(rows[i].number, token) for i, token in step)
+            yield from (TokenWritten(rows[i].number, token) for i, token in step)
         for row, written in zip(rows, session.written, strict=True):
             if row.reason is None:
                 row.turns.append(written)
@@ -374,10 +376,10 @@ class Engine:
             for step, moved in enumerate(walk, 1):
                 latents = moved
                 for i in members:
-                    yield Drew(rows[i].number, rows[i].call.name, step, flow.time_points - 1)  # type: ignore[union-attr]
+                    yield FlowStep(rows[i].number, rows[i].call.name, step, flow.time_points - 1)  # type: ignore[union-attr]
             for i, drawing in zip(members, self._finish(latents, grid, [rows[i].call for i in members]), strict=True):
                 rows[i].trace += drawing
-                yield Looked(rows[i].number, drawing)
+                yield MapDrawn(rows[i].number, drawing)
 
     def _by_grid(self, rows: list[_Row], going: list[int]) -> dict[tuple[int, int], list[int]]:
         grids: dict[tuple[int, int], list[int]] = {}
