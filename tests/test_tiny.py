@@ -10,11 +10,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from cooper import Answer, Cooper, FlowStep, MapDrawn, Options, TokenWritten
 from cooper.evaluation.form import well_formed
 from cooper.images import load_image
 from cooper.inference.engine import Engine
+from cooper.inference.sampler import generator
 from cooper.modalities import modality
 from cooper.policy import POLICIES
 from cooper.trace import Picture, Text, Trace
@@ -123,12 +125,22 @@ def test_drawn_depth_is_that_of_the_scene(model: Cooper) -> None:
         ({"guidance": ("a", 1)}, "guidance must be two numbers"),
         ({"seed": "7"}, "seed must be a whole number, not '7'"), ({"guidance": 3.0}, "guidance must be two numbers"),
         ({"guidance": (4,)}, "guidance must be two numbers"), ({"samples": 0}, "samples must be at least 1"),
+        ({"seed": -1}, "seed must not be negative, as -1 is"),
+        ({"flow_steps": 0}, "flow_steps must be at least 1, not 0"),
     ],
 )  # fmt: skip
 def test_options_that_are_none(model: Cooper, options: dict[str, object], said: str) -> None:
     with pytest.raises(ValueError, match=said):
         model.ask(ROOM, QUESTION, **options)
-    assert Options(seed=np.int64(3), guidance=(1.0, 2.0))  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="a map alone has no max_turns, mode; give"):
+        model.depth(ROOM, mode="direct", max_turns=2)
+
+
+def test_seeds_of_any_kind_are_numbers(model: Cooper) -> None:
+    options = Options(seed=np.int64(3), guidance=(1.0, 2.0))  # type: ignore[arg-type]
+    assert type(options.seed) is int
+    draws = [torch.rand(3, generator=generator(seed, "text", 0)) for seed in (3, np.int64(3))]  # type: ignore[arg-type]
+    assert torch.equal(*draws)
 
 
 def test_a_question_cannot_write_the_frame(model: Cooper) -> None:

@@ -17,6 +17,12 @@ from cooper.voting import vote
         (["2", "2 m", "3"], "2 m", {"2": 1, "2 m": 1, "3": 1}),
         (["the 2 boxes", "2 boxes", "2 boxes"], "2 boxes", {"the 2 boxes": 1, "2 boxes": 2}),
         (["", "", "red"], "red", {"red": 1}), (["", ""], "", {}),
+        (["2 boxes", "2 balls", "2 balls"], "2 balls", {"2 boxes": 1, "2 balls": 2}),
+        (["two", "2", "3"], "two", {"two": 2, "3": 1}),
+        (["3, 4", "3, 5", "3, 5"], "3, 5", {"3, 4": 1, "3, 5": 2}),
+        (["12/5/2020", "12/5/2021", "7", "7"], "7", {"12/5/2020": 1, "12/5/2021": 1, "7": 2}),
+        (["1/0", "0", "7", "7"], "7", {"1/0": 1, "0": 1, "7": 2}),
+        ([".5 m", "0.5 m", "1 m"], ".5 m", {".5 m": 2, "1 m": 1}),
     ],
 )  # fmt: skip
 def test_what_means_the_same_counts_together(said: list[str], answer: str, votes: dict[str, int]) -> None:

@@ -76,6 +76,12 @@ class Options:
             left_out = value is None and name in may_be_left_out
             if not left_out and (isinstance(value, bool) or not isinstance(value, Integral)):
                 raise ValueError(f"{name} must be a whole number, not {value!r}")
+            if value is not None:
+                object.__setattr__(self, name, int(value))  # NumPy's are no JSON
+        if self.seed < 0:
+            raise ValueError(f"seed must not be negative, as {self.seed} is")
+        if self.flow_steps is not None and self.flow_steps < 1:
+            raise ValueError(f"flow_steps must be at least 1, not {self.flow_steps}")
         for name in ("temperature", "top_p"):
             if not isinstance(getattr(self, name), Real):
                 raise ValueError(f"{name} must be a number, not {getattr(self, name)!r}")
@@ -288,6 +294,8 @@ class Cooper:
 
     def draw(self, image: ImageSource, name: str, options: Options = Options(), **changes: Any) -> Map:
         """A map of any modality this model draws. Of the options, those that maps have: flow steps, guidance, seed."""
+        if others := changes.keys() - {"flow_steps", "guidance", "seed"}:
+            raise ValueError(f"a map alone has no {', '.join(sorted(others))}; give flow_steps, guidance or seed")
         options = replace(options, **changes)
         if name not in self.model.config.modalities:
             raise ValueError(f"{self.name} does not draw {name!r}; it draws {', '.join(self.model.config.modalities)}")

@@ -41,15 +41,15 @@ class Prompts:
     def policy(self, mode: str) -> Policy:
         """A mode with this wording. Raises ValueError, naming the known ones, if there is none of that name. Warns
         (`WordingWarning`) if there are words, but none for this mode."""
-        way = policy(mode)
-        if self.system and mode not in self.system and way.system is not None:
+        ours = policy(mode)
+        if self.system and mode not in self.system and ours.system is not None:
             warnings.warn(
                 f"the mode {mode} has no words in {FILE}: the tiny model's are used. If the release has any, give "
                 f"their name to cooper prompts import --{mode} NAME",
                 WordingWarning, stacklevel=3,
             )  # fmt: skip
-        reflection = way.reflection if self.reflection is None else self.reflection
-        return replace(way, system=self.system.get(mode, way.system), reflection=reflection)
+        reflection = ours.reflection if self.reflection is None else self.reflection
+        return replace(ours, system=self.system.get(mode, ours.system), reflection=reflection)
 
     def call(self, kind: Modality) -> str:
         """The text that calls for a map."""
@@ -86,7 +86,7 @@ def load_prompts(path: str | Path) -> Prompts:
             modality(name)
     except FileNotFoundError:
         raise ValueError(f"{path} does not exist; make it with cooper prompts import") from None
-    except (ValueError, TypeError, AttributeError) as error:
+    except (ValueError, TypeError, AttributeError, IsADirectoryError, RecursionError) as error:
         raise ValueError(f"{path} does not hold prompts (system, reflection, orders): {error}") from None
     return made
 

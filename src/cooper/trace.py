@@ -156,7 +156,10 @@ class Trace:
             if not isinstance(data["meta"], dict):
                 raise ValueError("its meta is no object")
             return cls(tuple(_segment(folder, row) for row in data["segments"]), data["meta"])
-        except (OSError, KeyError, TypeError, ValueError, EOFError, SyntaxError, Image.DecompressionBombError) as error:
+        except (
+            OSError, KeyError, TypeError, ValueError, EOFError, SyntaxError, RecursionError,
+            Image.DecompressionBombError,
+        ) as error:  # fmt: skip
             why = (str(error).splitlines() or [type(error).__name__])[0]
             raise ValueError(f"{folder} does not hold a trace (trace.json and its images): {why}") from None
 
@@ -166,8 +169,10 @@ def _segment(folder: Path, row: dict[str, Any]) -> Segment:
     if row["type"] == "text":
         if row["role"] not in ROLES or not isinstance(row["text"], str):
             raise ValueError(f"a text has a string and a role of {', '.join(ROLES)}")
-        ids = tuple(int(i) for i in row["ids"]) if "ids" in row else None
-        return Text(row["text"], row["role"], ids, bool(row.get("cut", False)))
+        ids = row.get("ids")
+        if ids is not None and not (isinstance(ids, list) and all(type(i) is int and i >= 0 for i in ids)):
+            raise ValueError("the tokens of a text are a list of whole numbers")
+        return Text(row["text"], row["role"], None if ids is None else tuple(ids), bool(row.get("cut", False)))
     if row["type"] not in ("picture", "drawing"):
         raise ValueError(f"no segment is of type {row['type']!r}")
     image = np.asarray(Image.open(_inside(folder, row["image"]), formats=("PNG",)).convert("RGB"))
@@ -175,6 +180,10 @@ def _segment(folder: Path, row: dict[str, Any]) -> Segment:
         return Picture(image)
     path = row.get("latent")
     latent = np.load(_inside(folder, path), allow_pickle=False) if path else None
+    if not isinstance(latent, np.ndarray | None):
+        raise ValueError(f"{path} holds more than one array")
+    if not isinstance(row["modality"], str) or any(type(row[name]) is not bool for name in ("target", "shown")):
+        raise ValueError("a drawing has the name of its modality, and is a target or shown, or not")
     drawn = None
     if "drawn" in row:
         drawn = np.asarray(Image.open(_inside(folder, row["drawn"]), formats=("PNG",)).convert("RGB"))

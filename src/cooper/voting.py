@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from cooper.quantities import parse_number, plain_text, to_metres, unit_after
+from cooper.quantities import parse_number, plain_text, to_metres, whole_quantity
 
 
 @dataclass(frozen=True)
@@ -37,11 +37,11 @@ def vote(answers: Sequence[str | None]) -> Vote:
 
 def _meant(answer: str) -> tuple[str | float, bool]:
     """What answers that say the same have in common: "2 m" and "2.0 meters", "Yes" and "yes."."""
-    number = re.match(r"[-+]?(?:\d[\d.,/ ]*)?\d", answer)
-    rest = answer[number.end() :].strip().rstrip(".").lower() if number else ""
-    if number and rest in ("", unit_after(rest)):
-        return round(_metres(answer), 9), bool(rest)
-    return answer.casefold().rstrip("."), False
+    found = whole_quantity(answer)
+    # what is counted matters, too
+    if found is None or (found[1] is None and re.search(r"\s\w*[^\W\d]", answer)):
+        return answer.casefold().rstrip("."), False
+    return round(to_metres(*found), 9), found[1] is not None
 
 
 def _metres(answer: str) -> float:

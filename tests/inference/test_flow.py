@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 import torch
 from tests.helpers import decoder_calls, random_model
@@ -160,6 +162,9 @@ def test_maps_do_not_depend_on_how_many_threads_draw_them() -> None:
     ("wrong", "message"),
     [
         ({"time_points": 1}, "at least 2 time points"),
+        ({"interval": (1.0, 0.4)}, "the lower one first; not 1 and 0.4"),
+        ({"interval": (math.nan, 1.0)}, "the lower one first"),
+        ({"renorm_min": 5.0}, "lies in 0 to 1, not at 5"),
         ({"shift": 0.0}, "time shift must be above 0"),
         ({"text_scale": -1.0}, "must not be negative"),
         ({"noise": -0.1}, "deviation of noise must not be negative"),

@@ -24,7 +24,7 @@ from cooper.checkpoints import writing
 from cooper.training import processes
 from cooper.training.kept import Kept
 from cooper.training.loop import Optimisation, Supervised, Trainer
-from cooper.training.processes import Share, run_in, uninterrupted
+from cooper.training.processes import Share, run_in
 
 FILTER = torch.linspace(-1, 1, 2 * 3 * 3 * 3).view(2, 3, 3, 3)
 
@@ -374,19 +374,3 @@ def test_two_processes_train_as_one_on_their_batches_together(tmp_path: Path) ->
     )
     one.run(quiet=True)
     assert torch.allclose(one.model.weight, a, atol=1e-6)
-
-
-def test_an_interruption_is_held_until_the_end_of_what_must_not_be_left_half_done() -> None:
-    done: list[str] = []
-    before = signal.getsignal(signal.SIGINT)
-    with pytest.raises(KeyboardInterrupt):  # noqa: PT012  (what is tested is where it is raised)
-        with uninterrupted():
-            signal.raise_signal(signal.SIGINT)
-            done.append("the rest")
-        done.append("what follows")
-    assert done == ["the rest"] and signal.getsignal(signal.SIGINT) is before
-    with uninterrupted():
-        done.append("more")
-    with pytest.raises(ValueError, match="wrong"), uninterrupted():
-        raise ValueError("wrong")
-    assert done == ["the rest", "more"] and signal.getsignal(signal.SIGINT) is before

@@ -90,5 +90,6 @@ class Owed:
 
 def generator(*key: int | str) -> torch.Generator:
     """A CPU generator that is a pure function of its key, such as (seed, "text", turn)."""
-    digest = hashlib.blake2b(repr(key).encode(), digest_size=8).digest()
+    plain = tuple(k if isinstance(k, str) else int(k) for k in key)  # NumPy's numbers are written otherwise
+    digest = hashlib.blake2b(repr(plain).encode(), digest_size=8).digest()
     return torch.Generator().manual_seed(int.from_bytes(digest, "little") % 2**63)

@@ -33,8 +33,9 @@ from torch.utils.data import DataLoader, Dataset
 
 from cooper.checkpoints.writing import save_tensors
 from cooper.files import new_file
+from cooper.signals import ignore, uninterrupted
 from cooper.training.muon import Muon
-from cooper.training.processes import Share, uninterrupted
+from cooper.training.processes import Share
 
 #: what an interrupted run goes on from, in its folder
 STATE = "state.safetensors"
@@ -225,6 +226,9 @@ class Trainer(Generic[M]):
         """Train to the end, from the last checkpoint if there is one. The model ends with the averaged weights. Returns
         whether anything was left to do. Raises ValueError if what was learned is no numbers."""
         self.folder.mkdir(parents=True, exist_ok=True)
+        if self.share.rank == 0:
+            for left_over in self.folder.glob(".*.tmp*"):  # of a process that was killed while it wrote
+                left_over.unlink(missing_ok=True)
         self.resume()
         if left := not self.finished:
             self._train(quiet)
@@ -240,7 +244,7 @@ class Trainer(Generic[M]):
 
         loader = DataLoader(
             _Steps(self.stage, self.step, self.optimisation.steps, self.share), batch_size=1, collate_fn=_first,
-            num_workers=self.workers, prefetch_factor=4 if self.workers else None,
+            num_workers=self.workers, prefetch_factor=4 if self.workers else None, worker_init_fn=ignore,
         )  # fmt: skip
         columns = (
             TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(),

@@ -60,7 +60,7 @@ class Mix:
     they have maps, names and places in the picture. (Rows without a picture are the same for all.) None: all come with
     everything."""
     answered_share: float = 0.5
-    """Share of the rows that are about the former, if they are told apart."""
+    """Share of the rows that are about the former, if they are told apart. The other rows are about any."""
     asked: int | None = None
     """So many spatial questions are known of each scene that has spatial answers, always the same, and nothing spatial
     besides. None: all questions, lists and captions."""
