@@ -44,7 +44,7 @@ class Sampling:
         under the distribution that was sampled from (temperature 1 when greedy)."""
         logits = logits.float()
         if logits.isnan().any():
-            raise ValueError("what the model computes are no numbers: its weights are damaged, or too large")
+            raise ValueError("the model's logits are NaN: its weights are damaged, or out of range in this precision")
         if self.banned:
             logits = logits.index_fill(-1, torch.tensor(self.banned, device=logits.device), float("-inf"))
         if self.temperature < COLD:

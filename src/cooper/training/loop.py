@@ -194,7 +194,7 @@ class Trainer(Generic[M]):
         self.share = Share.mine()
         self.step = 0
         self._lost = 0
-        """Steps in a row whose gradients were no numbers."""
+        """Steps in a row whose gradients were NaN or infinite."""
         self._whole = True
         """Whether weights, averages, optimisers and the number of the step belong together: not within an update."""
 
@@ -224,7 +224,7 @@ class Trainer(Generic[M]):
 
     def run(self, quiet: bool = False) -> bool:
         """Train to the end, from the last checkpoint if there is one. The model ends with the averaged weights. Returns
-        whether anything was left to do. Raises ValueError if what was learned is no numbers."""
+        whether anything was left to do. Raises ValueError if what was learned is NaN or infinite."""
         self.folder.mkdir(parents=True, exist_ok=True)
         if self.share.rank == 0:
             for left_over in self.folder.glob(".*.tmp*"):  # of a process that was killed while it wrote
@@ -235,7 +235,7 @@ class Trainer(Generic[M]):
         self.use_average()
         if not all(p.isfinite().all() for p in self.names.values()):
             raise ValueError(
-                f"{self.stage.name} ended with weights that are no numbers; delete {self.folder}, and try a lower rate"
+                f"{self.stage.name} ended with NaN or infinite weights; delete {self.folder}, and try a lower rate"
             )
         return left
 
@@ -336,12 +336,12 @@ class Trainer(Generic[M]):
         return [{"loss": total, **figures} for figures in rows], norm
 
     def descend(self, norm: float) -> None:
-        """One update of the weights, of their average, and of what computes. Gradients that are no numbers change
+        """One update of the weights, of their average, and of what computes. Gradients that are NaN or infinite change
         nothing; raises ValueError after `PATIENCE` of them in a row."""
         self._lost = 0 if math.isfinite(norm) else self._lost + 1
         if self._lost >= PATIENCE:
             raise ValueError(
-                f"{self.stage.name}: {PATIENCE} steps in a row had gradients that are no numbers; a lower rate may help"
+                f"{self.stage.name}: {PATIENCE} steps in a row had NaN or infinite gradients; a lower rate may help"
             )
         if math.isfinite(norm):
             for optimiser in self.optimisers:
