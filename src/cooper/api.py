@@ -53,7 +53,7 @@ class Options:
     max_turns: int | None = None
     """Most texts the model may write; a map can be drawn between two."""
     flow_steps: int | None = None
-    """Calls of the model per map."""
+    """Calls of the model per map, one fewer than time points: the release's num_timesteps=50 is 49."""
     guidance: tuple[float, float] | None = None
     """Scales of text and image guidance; 1 is none."""
     temperature: float = 0.0

@@ -46,7 +46,8 @@ class Ask(WithModel):
     max_turns: Annotated[int | None, arg(metavar="N", help_behavior_hint="(default: the mode's)")] = None
     """Most texts the model may write; a map can be drawn between two."""
     flow_steps: FlowSteps = None
-    """Calls of the model per map: more is slower and cleaner."""
+    """Calls of the model per map, one fewer than time points (the release's num_timesteps=50 is 49): more is slower and
+    cleaner."""
     guidance: Guidance = None
     """Scales of text and image guidance while drawing; 1 is none."""
     temperature: float = 0.0

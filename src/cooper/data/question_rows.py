@@ -24,7 +24,7 @@ class Fields:
 
 
 class QuestionRows(TableReader[QuestionExample]):
-    """A table with a picture, a question and an answer in each row, and possibly a `flag` (method section 4).
+    """A table with a picture, a question and an answer in each row, and possibly a `flag` (docs/method.md, section 4).
 
     Paths of pictures are relative to `pictures`, or the table's own folder. Two forms mean more than their fields say:
     - `caption` and `label` (VSR): whether the caption is true of the picture, "yes" or "no";

@@ -1,6 +1,7 @@
 """Controls: what becomes of answers if maps are not what was drawn, or are forbidden or demanded?
 
-A model that answers as well with another picture's map as with its own does not use its maps (method section 9).
+A model that answers as well with another picture's map as with its own does not use its maps (docs/method.md,
+section 9).
 """
 
 from __future__ import annotations

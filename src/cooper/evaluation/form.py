@@ -1,5 +1,5 @@
-"""Whether turns have the form that they are taught (method section 4). Pure functions of text: a reward as well as a
-figure of the evaluation. Strict, where `cooper.turns` reads what it can."""
+"""Whether turns have the form that they are taught (docs/method.md, section 4). Pure functions of text: a reward as
+well as a figure of the evaluation. Strict, where `cooper.turns` reads what it can."""
 
 from __future__ import annotations
 

@@ -92,7 +92,7 @@ class Finished:
     rollout: Rollout
 
 
-#: Fewest rows for which a thread of their own was measured to be worth it (docs/log.md).
+#: Fewest rows for which a thread of their own was measured to be worth it (docs/log.md, "Answering on two cores").
 LANE = 16
 
 Event: TypeAlias = TokenWritten | FlowStep | MapDrawn | Finished

@@ -1,6 +1,7 @@
 """What a modality is: a kind of map the model can draw, as one plug-in file and one registration.
 
-Engine, training and server know modalities only through this interface.
+Engine and server know modalities only through this interface. Data, training and evaluation also know depth and
+segmentation by name (CONTRIBUTING.md lists where).
 """
 
 from __future__ import annotations

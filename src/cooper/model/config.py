@@ -106,7 +106,7 @@ Renorm: TypeAlias = Literal["global", "channel", "text_channel", "none"]
 
 @dataclass(frozen=True)
 class FlowSettings:
-    """How a map is drawn (method section 5). The defaults are the shipped model's."""
+    """How a map is drawn (docs/method.md, section 5). The defaults are the shipped model's."""
 
     time_points: int = 12
     """Points of the schedule, both ends included: 12 points are 11 calls of the model."""

@@ -1,6 +1,6 @@
 """GRPO: group advantages and the clipped objective, as mathematics on tensors.
 
-As in the paper (method section 4):
+As in the paper (docs/method.md, section 4):
  1. The advantage of a rollout is its reward less its group's mean, over the group's deviation + 1e-4.
  2. The ratio of new to old probability is clipped at 0.2 on both sides.
  3. Only tokens that the model wrote are optimised: texts, not maps.

@@ -1,4 +1,4 @@
-"""The reinforcement stage: the engine answers, the answers are judged, GRPO teaches (method section 4, CPR).
+"""The reinforcement stage: the engine answers, the answers are judged, GRPO teaches (docs/method.md, section 4, CPR).
 
 A step takes some questions, rolls each out several times, all together, and goes over the rollouts once or more. A
 question's rollouts are one row of the packed pass, which holds the prompt once; what they sampled is scored by the very

@@ -93,7 +93,7 @@ class Mix:
     """What tokens of a target that show some of an object count in the flow loss; the room's count 1."""
     view_dropout: float = 0.0
     """Share of the picture's patches that is hidden from what is written after a map, so that the map has to be read
-    (method section 9)."""
+    (docs/method.md, section 9)."""
 
     @property
     def draws_maps(self) -> bool:
