@@ -138,14 +138,14 @@ class Ask(WithModel):
         """Many chains: how far they are, then the one that won, and the votes."""
         from cooper.api import Answer
         from cooper.commands.chain import ChainView, waiting
-        from cooper.inference.engine import Drew, Finished
+        from cooper.inference.engine import Finished, FlowStep
 
         with waiting(console) as progress:
             bar = progress.add_task("thinking", total=self.samples)
             for event in model.stream(picture, self.question, self._options()):
                 if isinstance(event, Answer):
                     break
-                doing = f"drawing {event.modality}" if isinstance(event, Drew) else "thinking"
+                doing = f"drawing {event.modality}" if isinstance(event, FlowStep) else "thinking"
                 progress.update(bar, advance=isinstance(event, Finished), description=doing)
         assert isinstance(event, Answer), "a stream ends with its answer"
         view = ChainView(console, model.sequencer)

@@ -8,7 +8,8 @@ from pathlib import Path
 from cooper.data.examples import Flag, QuestionExample
 from cooper.data.fields import PICTURE, field, picture_in
 from cooper.data.tables import BadRow, Row, TableReader, open_table
-from cooper.trace import answer_of, asked, boxed_in
+from cooper.trace import asked
+from cooper.turns import answer_of, boxed_in
 
 _YES_NO = {"1": "yes", "0": "no", "true": "yes", "false": "no"}
 

@@ -80,6 +80,6 @@ def integrate(velocity: Velocity, noise: Tensor, s: FlowSettings) -> Iterator[Te
         v, without_text, without_image = velocity(x, t, guided)
         x = x - step * guide(v, without_text, without_image, s if guided else plain)
         if not x.isfinite().all():
-            why = "guide it less" if wanted else "its weights are damaged, or too large"
-            raise ValueError(f"what the model draws are no numbers: {why}")
+            why = "lower the guidance" if wanted else "the model's weights are damaged, or out of range"
+            raise ValueError(f"the velocity of a map is NaN or infinite: {why}")
         yield x

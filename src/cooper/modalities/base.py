@@ -11,6 +11,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
+from PIL import Image
 
 
 @dataclass(frozen=True)
@@ -85,3 +86,11 @@ def by_tag(tag: str, among: Iterable[str]) -> Modality | None:
 def as_float(rgb: np.ndarray) -> np.ndarray:
     """RGB as float32 in 0..1, from uint8 or float."""
     return rgb.astype(np.float32) / 255 if rgb.dtype == np.uint8 else np.clip(rgb, 0, 1).astype(np.float32)
+
+
+def at_size(values: np.ndarray, height: int, width: int) -> np.ndarray:
+    """A map (h, w) at another size: numbers are interpolated, labels are not."""
+    if values.shape == (height, width):
+        return values
+    how = Image.Resampling.NEAREST if np.issubdtype(values.dtype, np.integer) else Image.Resampling.BILINEAR
+    return np.asarray(Image.fromarray(values).resize((width, height), how))

@@ -96,7 +96,7 @@ def grpo_loss(
         away = reference - log_p
         estimate = torch.exp(away) - away - 1
         token = token + objective.kl * estimate
-        kl = float(estimate.detach().mean())
+        kl = float(estimate.detach().mean()) if len(token) else 0.0
     clip_share = float((clipped < ratio * advantage).detach().float().mean()) if len(token) else 0.0
     return Outcome(aggregate(token, rollout, len(advantages), objective), clip_share, kl)
 

@@ -133,6 +133,8 @@ class ReinforcementStage(Stage[UnifiedModel]):
         self.judge, self.reference = judge, reference
         self.name, self.questions, self.sequencer, self.settings = name, questions, sequencer, settings
         self.policy = sequencer.prompts.policy(settings.mode)
+        if self.policy.answers_last:  # its tags are put there, not sampled, and cannot be learned from
+            raise ValueError(f"mode {settings.mode} forces its last turn to answer; reinforce another one")
         self.tags = tuple(modality(name).tag for name in self.policy.calls)
         self._shown: list[Group] = []
 
