@@ -14,7 +14,7 @@ from cooper.scenes.shards import make_shards
 from cooper.scenes.targets import KINDS, SceneImages
 from cooper.training.autoencoder import to_tensor
 from cooper.training.drawn import DrawnMaps
-from cooper.training.latents import Latents, fingerprint
+from cooper.training.latents import Latents, encoder_fingerprint
 from cooper.training.processes import Share
 
 
@@ -65,12 +65,13 @@ def test_latents_of_other_scenes_have_another_place(latents: Latents, tmp_path: 
 
 def test_latents_of_another_encoder_have_another_place(images: SceneImages, latents: Latents) -> None:
     other = random_model(seed=5).autoencoder
-    assert fingerprint(other) != fingerprint(latents.autoencoder)
+    assert encoder_fingerprint(other) != encoder_fingerprint(latents.autoencoder)
     polished = random_model().autoencoder
     with torch.no_grad():
         for p in polished.decoder.parameters():
             p.add_(1.0)
-    assert fingerprint(polished) == fingerprint(latents.autoencoder), "latents do not depend on the decoder"
+    same = encoder_fingerprint(polished) == encoder_fingerprint(latents.autoencoder)
+    assert same, "latents do not depend on the decoder"
 
 
 def test_who_gets_them_maps_the_files_by_itself(images: SceneImages, latents: Latents, tmp_path: Path) -> None:
