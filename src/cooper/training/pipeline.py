@@ -86,7 +86,7 @@ def train(
 def _stages(space: Workspace, recipe: Recipe, last: str, quiet: bool) -> None:
     path = recipe.path(last)
     begun = None if space.start is None else Cooper.load(space.start)
-    _claim(space.run / "start.txt", fingerprint(begun.model) if begun else "nothing", _tokenizer(space).exists())
+    note_once(space.run / "start.txt", fingerprint(begun.model) if begun else "nothing", _tokenizer(space).exists())
     if begun is not None:
         tokenizer = begun.sequencer.tokenizer
         once(lambda: tokenizer.save(str(_tokenizer(space))))
@@ -260,10 +260,10 @@ def claim(folder: Path, settings: StageOfModel, *more: object) -> None:
     """
     steps = replace(settings.optimisation, steps=0, warmup=0)  # of few steps fewer are for warming up
     trained = any((folder / name).exists() for name in (STATE, "model"))
-    _claim(folder / "settings.txt", repr((replace(settings, optimisation=steps), *more)), trained)
+    note_once(folder / "settings.txt", repr((replace(settings, optimisation=steps), *more)), trained)
 
 
-def _claim(path: Path, what: str, begun: bool) -> None:
+def note_once(path: Path, what: str, begun: bool) -> None:
     """Note something in a file. Raises ValueError if it holds something else, and what that was about has `begun`."""
 
     def note() -> None:
