@@ -23,11 +23,12 @@ from PIL import Image
 from torch import Tensor, nn
 
 from cooper.modalities import modality
+from cooper.model.autoencoder import pixels_of
 from cooper.model.unified import UnifiedModel
 from cooper.model.vision import grid_positions
 from cooper.scenes.targets import SceneImages
 from cooper.scenes.world import COLORS, SHAPES
-from cooper.training.autoencoder import from_tensor, to_tensor
+from cooper.training.autoencoder import to_tensor
 from cooper.training.loop import Supervised
 from cooper.training.processes import Share
 
@@ -118,7 +119,7 @@ class VisionStage(Supervised[Seer]):
         with torch.no_grad():
             shape, colour, *_ = model(images)
         seen = torch.stack([shape.argmax(dim=-1), colour.argmax(dim=-1)], dim=-1)
-        columns = (from_tensor(images), _painted(cells.numpy()), _painted(seen.numpy()))
+        columns = (pixels_of(images), _painted(cells.numpy()), _painted(seen.numpy()))
         return Image.fromarray(np.concatenate([np.concatenate(list(c), axis=0) for c in columns], axis=1))
 
     def trained(self, model: Seer) -> dict[str, nn.Parameter]:
