@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from dataclasses import replace
 from importlib import resources
 from pathlib import Path
@@ -14,9 +15,10 @@ from cooper import Answer, Cooper
 from cooper.api import Options
 from cooper.evaluation.form import well_formed
 from cooper.images import load_image
-from cooper.inference.engine import Drew, Engine, Looked, Rollout, Wrote
+from cooper.inference.engine import Drew, Engine, Finished, Looked, Rollout, Wrote
 from cooper.modalities import modality
 from cooper.policy import POLICIES
+from cooper.quantities import plain_text
 from cooper.trace import Picture, Text, Trace
 
 ASSETS = Path(str(resources.files("cooper") / "assets"))
@@ -78,8 +80,15 @@ def test_a_stream_tells_what_happens_and_ends_with_the_answer(model: Cooper) -> 
 
 
 def test_votes_are_counted(model: Cooper) -> None:
-    result = model.ask(ROOM, "How many balls are there?", mode="direct", samples=5)
-    assert sum(result.votes.values()) <= 5 and result.answer in result.votes
+    *events, result = model.stream(ROOM, "How many balls are there?", mode="direct", samples=5)
+    rollouts = [event.rollout for event in events if isinstance(event, Finished)]
+    assert isinstance(result, Answer) and sorted(r.seed for r in rollouts) == [0, 1, 2, 3, 4]
+    said = Counter(plain_text(r.trace.answer) for r in rollouts if r.trace.answer)
+    assert said and result.votes.keys() <= said.keys(), "each is called as somebody wrote it"
+    assert sum(result.votes.values()) == said.total(), "all that answered, and nobody else"
+    assert all(result.votes[answer] >= said[answer] for answer in result.votes)
+    assert result.votes[result.answer] == max(result.votes.values())
+    assert result.tokens == sum(r.tokens for r in rollouts) and result.seed in range(5)
 
 
 @pytest.mark.parametrize(
@@ -95,13 +104,14 @@ def test_votes_are_counted(model: Cooper) -> None:
     ],
 )  # fmt: skip
 def test_what_means_the_same_counts_together(
-    model: Cooper, said: list[str], answer: str, votes: dict[str, int]
+    model: Cooper, said: list[str], answer: str, votes: dict[str, int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     turns = [f"<answer>\\boxed{{{text}}}</answer>" if text else "" for text in said]
     rollouts = [
         Rollout(Trace((Text("Well?"), Text(turn, "model"))), "answered", seed, []) for seed, turn in enumerate(turns, 7)
     ]
-    result = model._vote(rollouts, Options(samples=len(said)), 0.0)
+    monkeypatch.setattr(Engine, "run", lambda *_, **options: rollouts[: options["samples"]])
+    result = model.ask(ROOM, "Well?", samples=len(said))
     assert (result.answer, result.votes) == (answer, votes)
 
 
@@ -123,8 +133,7 @@ def test_drawn_depth_is_that_of_the_scene(model: Cooper) -> None:
     with Renderer(128) as renderer:
         views = [renderer.render(sample_scene(SPLITS["validation"].start + k)) for k in range(6)]
     errors = [np.mean(np.abs(model.depth(v.rgb).values - v.depth) / v.depth) for v in views]
-    blind = [np.mean(np.abs(np.median([w.depth for w in views], axis=0) - v.depth) / v.depth) for v in views]
-    assert np.mean(errors) < 0.9 * np.mean(blind), (np.mean(errors), np.mean(blind))  # better than not looking
+    assert np.mean(errors) < 0.08 and max(errors) < 0.15, errors  # of many scenes, by its card, 0.048
 
 
 @pytest.mark.parametrize(
