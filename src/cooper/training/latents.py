@@ -16,7 +16,7 @@ from torch import Tensor
 from cooper.model.autoencoder import Autoencoder, patchify
 from cooper.scenes.targets import SceneImages
 from cooper.sequence import Sequencer
-from cooper.training.kept import Kept
+from cooper.training.disk_cache import DiskCache
 
 
 def encoder_fingerprint(autoencoder: Autoencoder) -> str:
@@ -27,7 +27,7 @@ def encoder_fingerprint(autoencoder: Autoencoder) -> str:
     return digest.hexdigest()
 
 
-class Latents(Kept):
+class Latents(DiskCache):
     """Latents of a folder of shards under an autoencoder."""
 
     name = "latents"

@@ -42,7 +42,7 @@ from cooper.training.reinforcement import Questions, Reinforcement, Reinforcemen
 from cooper.training.rows import SceneRows
 from cooper.training.sharpness import learned_sharpness
 from cooper.training.unified import StageSettings, UnifiedStage
-from cooper.training.vision import Seer, VisionStage, settle
+from cooper.training.vision import VisionStage, VisionWithHeads, settle
 
 
 @dataclass(frozen=True)
@@ -149,7 +149,7 @@ def train_vision(model: UnifiedModel, space: Workspace, scratch: Scratch, quiet:
     torch.manual_seed(scratch.seed)
     pictures, held_out = SceneImages(space.train), SceneImages(space.validation)
     stage = VisionStage(pictures, held_out, scratch.vision_batch, 100 * scratch.seed, scratch.geometry)
-    Trainer(Seer(model), stage, scratch.vision, space.stage("vision"), dtype=fast_dtype()).run(quiet)
+    Trainer(VisionWithHeads(model), stage, scratch.vision, space.stage("vision"), dtype=fast_dtype()).run(quiet)
     settle(model, stage.images)
     return model
 

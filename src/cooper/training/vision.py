@@ -38,7 +38,7 @@ CELL = 4
 UNKNOWN = -1
 
 
-class Seer(nn.Module):
+class VisionWithHeads(nn.Module):
     """The part of the model that looks, and linear heads that say what is in each cell and what camera saw it."""
 
     def __init__(self, model: UnifiedModel):
@@ -61,7 +61,7 @@ class Seer(nn.Module):
         return shape, colour, mean, depth[..., 0], self.camera(tokens)
 
 
-class VisionStage(Supervised[Seer]):
+class VisionStage(Supervised[VisionWithHeads]):
     """Batches hold images (B, 3, H, W), the numbers of each cell's shape and colour (B, H / CELL, W / CELL, 2), the
     logarithm of its depth in metres (B, H / CELL, W / CELL), and the camera (B, 3).
 
@@ -89,7 +89,7 @@ class VisionStage(Supervised[Seer]):
             cameras[:] = torch.nan
         return images, cells, depths, cameras
 
-    def loss(self, model: Seer, batch: Any) -> tuple[Tensor, dict[str, float]]:
+    def loss(self, model: VisionWithHeads, batch: Any) -> tuple[Tensor, dict[str, float]]:
         images, cells, depths, cameras = batch
         *logits, mean, depth, camera = model(images)
         error = (mean.float() - F.avg_pool2d(images, CELL).movedim(1, -1)).abs().mean()
@@ -113,7 +113,7 @@ class VisionStage(Supervised[Seer]):
                 figures |= {name: float(each.detach()), f"{name}_bias": float(whole.detach())}
         return total, figures
 
-    def sheet(self, model: Seer) -> Image.Image:
+    def sheet(self, model: VisionWithHeads) -> Image.Image:
         """Held-out pictures, what each cell shows, and what it is taken for."""
         images, cells, *_ = _batch(self.held_out, ((i, "picture", False) for i in range(min(6, len(self.held_out)))))
         with torch.no_grad():
@@ -122,7 +122,7 @@ class VisionStage(Supervised[Seer]):
         columns = (pixels_of(images), _painted(cells.numpy()), _painted(seen.numpy()))
         return Image.fromarray(np.concatenate([np.concatenate(list(c), axis=0) for c in columns], axis=1))
 
-    def trained(self, model: Seer) -> dict[str, nn.Parameter]:
+    def trained(self, model: VisionWithHeads) -> dict[str, nn.Parameter]:
         see = ("head.", "model.vision.", "model.connector_in.", "model.connector_out.")
         begin = (*see, "camera.") if self.geometry else see
         return {k: p for k, p in model.named_parameters() if k.startswith(begin)}

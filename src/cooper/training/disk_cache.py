@@ -17,7 +17,7 @@ from cooper.files import new_file
 from cooper.training.processes import Share, wait
 
 
-class Kept(ABC):
+class DiskCache(ABC):
     """For each kind of image an array with a row for each of `length` scenes, in a file of its own in `folder`."""
 
     #: What it is that is kept, for the progress bar.
