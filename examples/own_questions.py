@@ -14,7 +14,7 @@ from pathlib import Path
 from PIL import Image
 
 from cooper.scenes.render import Renderer
-from cooper.scenes.seen import Looked
+from cooper.scenes.seen import SceneView
 from cooper.scenes.world import SPLITS, sample_scene
 
 QUESTION = "What stands nearest to the camera?"
@@ -29,7 +29,7 @@ def write(folder: Path, name: str, first: int, rows: int) -> None:
         while rows:
             scene = sample_scene(seed)
             view = renderer.render(scene)
-            things = sorted(Looked(scene, view).named, key=lambda seen: seen.depth)
+            things = sorted(SceneView(scene, view).named, key=lambda seen: seen.depth)
             if len(things) > 1 and things[1].depth > GAP * things[0].depth:
                 picture = f"pictures/{seed}.png"
                 Image.fromarray(view.rgb).save(folder / picture)

@@ -69,9 +69,15 @@ def test_what_was_agreed_on_holds(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_instructions_alone_do_not_make_a_type_fast(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: True)
-    for seconds, dtype in (({torch.bfloat16: 2.0}, torch.float32), ({torch.bfloat16: 0.5}, torch.bfloat16)):
-        monkeypatch.setattr(hardware, "_seconds_of_square", lambda m, seconds=seconds: seconds.get(m.dtype, 1.0))
-        hardware.multiplies_bf16_faster.cache_clear()
-        assert fast_dtype() == dtype
+    supported = "_is_avx512_bf16_supported"
+    monkeypatch.setattr(hardware, "_agreed", None)
+    for says in (True, None, False):
+        if says is None:  # another PyTorch, which has no such function
+            monkeypatch.delattr(torch.cpu, supported)
+        else:
+            monkeypatch.setattr(torch.cpu, supported, lambda says=says: says, raising=False)
+        for seconds, dtype in (({torch.bfloat16: 2.0}, torch.float32), ({torch.bfloat16: 0.5}, torch.bfloat16)):
+            monkeypatch.setattr(hardware, "_seconds_of_square", lambda m, seconds=seconds: seconds.get(m.dtype, 1.0))
+            hardware.multiplies_bf16_faster.cache_clear()
+            assert fast_dtype() == (torch.float32 if says is False else dtype)
     hardware.multiplies_bf16_faster.cache_clear()

@@ -12,13 +12,14 @@ import numpy as np
 import pytest
 import torch
 
-from cooper import Answer, Cooper, FlowStep, MapDrawn, Options, TokenWritten
+from cooper import Answer, Cooper, Finished, FlowStep, MapDrawn, Options, TokenWritten
 from cooper.evaluation.form import well_formed
 from cooper.images import load_image
 from cooper.inference.engine import Engine
 from cooper.inference.sampler import generator
 from cooper.modalities import modality
 from cooper.policy import POLICIES
+from cooper.quantities import plain_text
 from cooper.trace import Picture, Text, Trace
 
 ASSETS = Path(str(resources.files("cooper") / "assets"))
@@ -80,10 +81,15 @@ def test_a_stream_tells_what_happens_and_ends_with_the_answer(model: Cooper) -> 
 
 
 def test_votes_are_counted(model: Cooper) -> None:
-    result = model.ask(ROOM, "How many balls are there?", mode="direct", samples=5)
-    alone = [model.ask(ROOM, "How many balls are there?", mode="direct", temperature=0.7, seed=k) for k in range(5)]
-    assert result.votes == Counter(one.answer for one in alone if one.answer)
-    assert result.votes[result.answer] == max(result.votes.values()) and result.tokens == sum(a.tokens for a in alone)
+    *events, result = model.stream(ROOM, "How many balls are there?", mode="direct", samples=5)
+    rollouts = [event.rollout for event in events if isinstance(event, Finished)]
+    assert isinstance(result, Answer) and sorted(r.seed for r in rollouts) == [0, 1, 2, 3, 4]
+    said = Counter(plain_text(r.trace.answer) for r in rollouts if r.trace.answer)
+    assert said and result.votes.keys() <= said.keys(), "each is called as somebody wrote it"
+    assert sum(result.votes.values()) == said.total(), "all that answered, and nobody else"
+    assert all(result.votes[answer] >= said[answer] for answer in result.votes)
+    assert result.votes[result.answer] == max(result.votes.values())
+    assert result.tokens == sum(r.tokens for r in rollouts) and result.seed in range(5)
 
 
 def test_a_turn_has_so_many_tokens(model: Cooper) -> None:
@@ -112,8 +118,7 @@ def test_drawn_depth_is_that_of_the_scene(model: Cooper) -> None:
     with Renderer(128) as renderer:
         views = [renderer.render(sample_scene(SPLITS["validation"].start + k)) for k in range(6)]
     errors = [np.mean(np.abs(model.depth(v.rgb).values - v.depth) / v.depth) for v in views]
-    blind = [np.mean(np.abs(np.median([w.depth for w in views], axis=0) - v.depth) / v.depth) for v in views]
-    assert np.mean(errors) < 0.9 * np.mean(blind), (np.mean(errors), np.mean(blind))  # better than not looking
+    assert np.mean(errors) < 0.08 and max(errors) < 0.15, errors  # of many scenes, by its card, 0.048
 
 
 @pytest.mark.parametrize(

@@ -205,7 +205,8 @@ def _strictly(prog: str, parse: Callable[[], Any]) -> Any:
 
 
 def _said(box: str) -> str:
-    """What an error's box says: its lines after the title, up to the next rule."""
+    """What an error's box says: its lines after the title, up to the next rule. (How it looks is not promised by tyro,
+    which therefore has an upper bound in pyproject.toml.)"""
     lines = [line.strip("│ ") for line in re.sub(r"\x1b\[[0-9;]*m", "", box).splitlines()[1:]]
     said = itertools.dropwhile(_is_rule, lines)
     return " ".join(itertools.takewhile(lambda line: not _is_rule(line), said)).strip()

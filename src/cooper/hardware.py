@@ -46,8 +46,14 @@ def fast_dtype(device: torch.device | None = None) -> torch.dtype:
     elif _agreed is not None:
         return _agreed
     else:
-        fast = torch.cpu._is_avx512_bf16_supported() and multiplies_bf16_faster()
+        fast = _may_have_bf16() and multiplies_bf16_faster()
     return torch.bfloat16 if fast else torch.float32
+
+
+def _may_have_bf16() -> bool:
+    """Whether it is worth measuring. What PyTorch says is private: where it says nothing, yes."""
+    knows = getattr(torch.cpu, "_is_avx512_bf16_supported", None)
+    return knows is None or bool(knows())
 
 
 _agreed: torch.dtype | None = None

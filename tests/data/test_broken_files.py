@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from tests.data.files import damages, depths, kitti, noise, nyu, nyu_labelled, virtual_kitti, walls, write
 
-from cooper.data.sets import _SETS, open_set
+from cooper.data.sets import TRAINING_SETS, open_set
 from cooper.data.tables import BadRow
 from cooper.trace import Drawing, Picture, Text, Trace
 
@@ -100,7 +100,7 @@ WRITERS: dict[str, list[Callable[[Path], Written]]] = {
 
 
 def test_every_set_is_tried() -> None:
-    assert WRITERS.keys() == _SETS.keys()
+    assert WRITERS.keys() == TRAINING_SETS.keys()
 
 
 @pytest.mark.parametrize(("name", "make"), [(name, make) for name, makes in WRITERS.items() for make in makes])

@@ -173,11 +173,15 @@ def test_a_thread_that_fails_ends_the_others(monkeypatch: pytest.MonkeyPatch) ->
 
 def test_products_that_keep_all_threads_busy_are_not_dealt_out(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("cooper.inference.engine.LANE", 1)
+    dealt: list[int] = []
+    monkeypatch.setattr("cooper.inference.engine.side_by_side", lambda parts: dealt.append(len(parts)))
     engine = Engine(MODEL, SEQUENCER, settings(0.0))
     with threads(2):
-        assert [engine._lanes(n, 1) for n in (1, 2, 6)] == [1, 2, 2]
+        for n in (1, 2, 6):
+            engine.run([PROMPTS[11]] * n, POLICY)
         monkeypatch.setattr("cooper.inference.engine.SMALL", 0)
-        assert engine._lanes(6, 1) == 1
+        engine.run([PROMPTS[11]] * 6, POLICY)
+    assert dealt == [1, 2, 2, 1]
 
 
 @pytest.mark.parametrize("precision", ["fp32", "mixed"])

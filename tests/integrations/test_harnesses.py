@@ -1,10 +1,18 @@
-"""Classes for evaluation harnesses, which are not installed for tests; where they are, they are used."""
+"""Classes for evaluation harnesses, which are not installed for tests; where they are, they are used.
+
+Of VLMEvalKit's base class there is a stand-in, too.
+"""
 
 from __future__ import annotations
 
+import importlib
+import sys
+from abc import ABC, abstractmethod
+from collections.abc import Iterator
 from importlib.metadata import entry_points
 from pathlib import Path
-from types import SimpleNamespace
+from types import ModuleType, SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -62,11 +70,68 @@ def test_lmms_eval(model: str) -> None:
     assert made.generate_until(requests) == own_answers(model)
 
 
+def asked(folder: Path) -> list[dict[str, str]]:
+    """A message as VLMEvalKit makes them."""
+    picture(0).save(folder / "a.png")
+    return [{"type": "image", "value": str(folder / "a.png")}, {"type": "text", "value": QUESTIONS[0]}]
+
+
 def test_vlmevalkit(model: str, tmp_path: Path) -> None:
     pytest.importorskip("vlmeval.vlm.base")
     from cooper.integrations.vlmevalkit import CooperModel
 
-    made = CooperModel(model=model, mode="text")
-    picture(0).save(tmp_path / "a.png")
-    message = [{"type": "image", "value": str(tmp_path / "a.png")}, {"type": "text", "value": QUESTIONS[0]}]
-    assert made.generate(message) == own_answers(model)[0]
+    assert CooperModel(model=model, mode="text").generate(asked(tmp_path)) == own_answers(model)[0]
+
+
+class BaseModel(ABC):
+    """What `vlmeval.vlm.base.BaseModel` promises those who derive from it, as far as a model of pictures meets it."""
+
+    INTERLEAVE = False
+    allowed_types = ["text", "image", "video"]
+
+    def __init__(self) -> None:
+        self.dump_image_func = None
+
+    def use_custom_prompt(self, dataset: str | None) -> bool:
+        return False
+
+    def set_dump_image(self, dump_image_func: Any) -> None:
+        self.dump_image_func = dump_image_func
+
+    @abstractmethod
+    def generate_inner(self, message: list[dict[str, str]], dataset: str | None = None) -> str: ...
+
+    def generate(self, message: Any, dataset: str | None = None) -> str:
+        """A text, a list of texts and paths, or parts with "type" and "value": the last is what the model is given."""
+        parts = []
+        for part in [message] if isinstance(message, (str, dict)) else message:
+            kind = "image" if isinstance(part, str) and Path(part).suffix in (".png", ".jpg") else "text"
+            parts.append(part if isinstance(part, dict) else {"type": kind, "value": part})
+        assert all(part["type"] in self.allowed_types for part in parts)
+        return self.generate_inner(parts, dataset)
+
+
+@pytest.fixture
+def stand_in(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
+    """The class for VLMEvalKit, on a stand-in for that package's base class."""
+    for name in ("vlmeval", "vlmeval.vlm", "vlmeval.vlm.base"):
+        monkeypatch.setitem(sys.modules, name, ModuleType(name))
+    sys.modules["vlmeval.vlm.base"].BaseModel = BaseModel  # type: ignore[attr-defined]
+    name = "cooper.integrations.vlmevalkit"
+    monkeypatch.delitem(sys.modules, name, raising=False)
+    yield importlib.import_module(name).CooperModel
+    sys.modules.pop(name, None)
+
+
+def test_vlmevalkit_by_its_interface(stand_in: Any, tmp_path: Path) -> None:
+    made = stand_in(model="tiny", mode="text")
+    assert isinstance(made, BaseModel) and made.dump_image_func is None, "the base class was made, too"
+    assert not made.use_custom_prompt("MMBench") and not made.INTERLEAVE
+    message, (expected, *_) = asked(tmp_path), own_answers("tiny")
+    assert expected and made.generate(message) == made.generate(message=message, dataset="MMBench") == expected
+    assert made.generate([part["value"] for part in message]) == expected
+    lines = [*message, {"type": "text", "value": QUESTIONS[1]}]
+    both = Cooper.load("tiny").ask(picture(0), f"{QUESTIONS[0]}\n{QUESTIONS[1]}", mode="text")
+    assert made.generate(lines) == both.text, "texts are lines of one question"
+    with pytest.raises(ValueError, match="'How many[?]' has 2 pictures; only questions about one"):
+        made.generate([message[0], *message])

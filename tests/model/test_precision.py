@@ -47,6 +47,17 @@ def test_eight_bits_are_multiplied_block_by_block(monkeypatch: pytest.MonkeyPatc
     assert torch.allclose(eight(x), whole, atol=1e-5) and whole.shape == (70, 200)
 
 
+def test_kernels_that_pytorch_has_no_more_are_done_without(monkeypatch: pytest.MonkeyPatch) -> None:
+    torch.manual_seed(0)
+    linear, x = nn.Linear(96, 64).requires_grad_(False), torch.randn(3, 96)
+    made = (Int8Linear, Int4Linear)
+    expected = [kind(linear)(x) for kind in made]
+    for name in ("_INT8", "_INT4", "_INT4_PACK"):
+        monkeypatch.setattr(quantised, name, None)
+    for kind, by_kernel in zip(made, expected, strict=True):
+        assert (kind(linear)(x) - by_kernel).norm() < 0.01 * by_kernel.norm(), "but for rounding to bf16"
+
+
 @pytest.mark.parametrize("precision", PRECISIONS)
 def test_whole_chains_work_in_every_precision(precision: Precision) -> None:
     model = put_in(copy.deepcopy(FP32), precision)

@@ -94,7 +94,7 @@ def test_in_miniature(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert list(seed.answers) == names and len({len(rows) for rows in seed.answers.values()}) == 1
     assert seed.figures.logs.keys() == MINIATURE.recipe.reinforced.keys()
     other = replace(MINIATURE, n_test=5)
-    with pytest.raises(ValueError, match="run holds a run with other settings"):
+    with pytest.raises(ValueError, match="run was begun with other settings"):
         reproduce(tmp_path / "run", tmp_path / "elsewhere", other, [0], 1, print, progress_bars)
     with pytest.raises(ValueError, match="results/seed-0 is of a run with other settings"):
         reproduce(tmp_path / "another", tmp_path / "docs", other, [0], 1, print, progress_bars)

@@ -14,8 +14,7 @@ from cooper.scenes.shards import make_shards
 from cooper.scenes.targets import KINDS, SceneImages
 from cooper.training.autoencoder import to_tensor
 from cooper.training.drawn import DrawnMaps
-from cooper.training.latents import Latents, fingerprint
-from cooper.training.processes import Share
+from cooper.training.latents import Latents, encoder_fingerprint
 
 
 def test_latents_are_those_of_the_images(images: SceneImages, latents: Latents) -> None:
@@ -25,34 +24,46 @@ def test_latents_are_those_of_the_images(images: SceneImages, latents: Latents) 
         assert torch.allclose(latents.tokens(3, kind), expected, atol=2e-3, rtol=2e-3)  # kept in float16
 
 
-def test_latents_go_on_where_they_stopped(images: SceneImages, latents: Latents, tmp_path: Path) -> None:
-    again = Latents(images, tmp_path, latents.autoencoder, latents.sequencer)
-    shown = []
+def interrupted(latents: Latents, at: int) -> None:
+    """Depth is made, two scenes at a time, until this one comes."""
+    images = latents.images
 
     def stopping(i: int, kind: str) -> np.ndarray:
-        shown.append(i)
-        if i == 4:
+        if i == at:
             raise KeyboardInterrupt
         return images.image(i, kind)
 
-    stopper = type("Stopping", (), {"image": staticmethod(stopping), "kinds": KINDS})
-    again.images = stopper  # type: ignore[assignment]
+    latents.images = type("Stopping", (), {"image": staticmethod(stopping), "kinds": KINDS})  # type: ignore[assignment]
     with pytest.raises(KeyboardInterrupt):
-        again.make("depth", batch=2, quiet=True)
+        latents.make("depth", batch=2, quiet=True)
+    latents.images = images
+
+
+def test_latents_go_on_where_they_stopped(
+    images: SceneImages, latents: Latents, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    again = Latents(images, tmp_path, latents.autoencoder, latents.sequencer)
+    again.note_every = 1
+    interrupted(again, 4)
     assert not again.path("depth").exists()
-    again.images = images
+    computed, compute = [], again.compute
+    monkeypatch.setattr(again, "compute", lambda kind, rows: computed.extend(rows) or compute(kind, rows))
     again.make("depth", batch=2, quiet=True)
+    assert computed == [*range(4, len(again))], "what was done is not done again"
     assert np.array_equal(np.load(again.path("depth")), np.load(latents.path("depth")))
 
 
 def test_a_count_that_was_not_written_is_none(images: SceneImages, latents: Latents, tmp_path: Path) -> None:
     """The disk was full when it was to be, or what is there is damaged."""
     again = Latents(images, tmp_path, latents.autoencoder, latents.sequencer)
-    again.folder.mkdir()
-    again._reserve(again.folder / "depth.part.npy")
-    again._done("depth", Share(), 2).touch()
+    again.note_every = 1
+    interrupted(again, 4)
+    (count,) = again.folder.glob("*.done")
+    assert count.read_text() == "2", "two batches of two"
+    count.write_text("")
     again.path("depth").write_bytes(b"")
     again.make("depth", batch=2, quiet=True)
+    assert not count.exists()
     assert np.array_equal(np.load(again.path("depth")), np.load(latents.path("depth")))
 
 
@@ -65,12 +76,13 @@ def test_latents_of_other_scenes_have_another_place(latents: Latents, tmp_path: 
 
 def test_latents_of_another_encoder_have_another_place(images: SceneImages, latents: Latents) -> None:
     other = random_model(seed=5).autoencoder
-    assert fingerprint(other) != fingerprint(latents.autoencoder)
+    assert encoder_fingerprint(other) != encoder_fingerprint(latents.autoencoder)
     polished = random_model().autoencoder
     with torch.no_grad():
         for p in polished.decoder.parameters():
             p.add_(1.0)
-    assert fingerprint(polished) == fingerprint(latents.autoencoder), "latents do not depend on the decoder"
+    same = encoder_fingerprint(polished) == encoder_fingerprint(latents.autoencoder)
+    assert same, "latents do not depend on the decoder"
 
 
 def test_who_gets_them_maps_the_files_by_itself(images: SceneImages, latents: Latents, tmp_path: Path) -> None:

@@ -22,7 +22,7 @@ from torch import Tensor, nn
 
 from cooper.checkpoints import writing
 from cooper.training import processes
-from cooper.training.kept import Kept
+from cooper.training.disk_cache import DiskCache
 from cooper.training.loop import Optimisation, Supervised, Trainer
 from cooper.training.processes import Share, run_in
 
@@ -220,7 +220,7 @@ def test_the_rate_warms_up_and_falls() -> None:
     assert o.rate(99) == pytest.approx(0.01, abs=2e-3) and replace(o, decay=0.0).rate(99) == 1.0
 
 
-class Numbers(Kept):
+class Numbers(DiskCache):
     """Of row i, i, and who computed it."""
 
     name = "numbers"

@@ -16,7 +16,7 @@ from cooper.scenes.world import COLORS, SHAPES
 from cooper.training.autoencoder import to_tensor
 from cooper.training.loop import Optimisation, Trainer
 from cooper.training.processes import Share
-from cooper.training.vision import CELL, UNKNOWN, Seer, VisionStage, cells_of, depth_of, settle
+from cooper.training.vision import CELL, UNKNOWN, VisionStage, VisionWithHeads, cells_of, depth_of, settle
 
 
 def test_the_vision_transformer_learns_what_a_cell_shows(images: SceneImages, tmp_path: Path) -> None:
@@ -24,7 +24,8 @@ def test_the_vision_transformer_learns_what_a_cell_shows(images: SceneImages, tm
     model = random_model()
     before = {k: p.detach().clone() for k, p in model.named_parameters()}
     stage = VisionStage(images, images, batch_size=4)
-    Trainer(Seer(model), stage, Optimisation(30, lr=3e-3, warmup=3, ema=0.9), tmp_path, workers=0).run(quiet=True)
+    settings = Optimisation(30, lr=3e-3, warmup=3, ema=0.9)
+    Trainer(VisionWithHeads(model), stage, settings, tmp_path, workers=0).run(quiet=True)
     log = [json.loads(row) for row in (tmp_path / "log.jsonl").read_text().splitlines()]
     for figure in ("loss", "depth"):
         assert np.mean([r[figure] for r in log[-5:]]) < 0.8 * np.mean([r[figure] for r in log[:3]])
@@ -40,9 +41,9 @@ def test_eyes_without_geometry_are_told_distances_of_maps_alone(images: SceneIma
     assert torch.equal(pixels, whole[0]) and torch.equal(cells, whole[1]) and told.any() and not told.all()
     assert depths[told].isnan().all() and cameras.isnan().all()
     assert torch.equal(depths[~told].isnan(), whole[2][~told].isnan()) and depths[~told].isfinite().any()
-    seer = Seer(random_model())
-    assert "camera" not in stage.loss(seer, (pixels, cells, depths, cameras))[1]
-    assert {name.split(".")[0] for name in stage.trained(seer)} == {"head", "model"}
+    probed = VisionWithHeads(random_model())
+    assert "camera" not in stage.loss(probed, (pixels, cells, depths, cameras))[1]
+    assert {name.split(".")[0] for name in stage.trained(probed)} == {"head", "model"}
 
 
 def test_pictures_come_in_the_size_of_the_position_table(images: SceneImages) -> None:

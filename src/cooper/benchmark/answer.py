@@ -8,7 +8,7 @@ from statistics import median
 from typing import Any
 
 from cooper.benchmark.machine import gflop, matmul_peak, randomised
-from cooper.benchmark.script import PARTS, Course, Script, play, random_model
+from cooper.benchmark.script import PARTS, RunStats, Script, play, random_model
 from cooper.hardware import describe, threads
 from cooper.inference.flow import FlowSettings
 from cooper.model.config import PRECISIONS, Precision
@@ -58,15 +58,15 @@ def bench_answer(
     }  # fmt: skip
 
 
-def _measure(run: Callable[[], Course], repeats: int, peak: float) -> dict[str, Any]:
+def _measure(run: Callable[[], RunStats], repeats: int, peak: float) -> dict[str, Any]:
     work = gflop(run)
-    courses = [run() for _ in range(repeats)]
-    seconds = median(course.total for course in courses)
+    runs = [run() for _ in range(repeats)]
+    seconds = median(stats.total for stats in runs)
     return {
         "seconds": round(seconds, 4),
-        "parts": {part: round(median(course.seconds[part] for course in courses), 4) for part in PARTS},
+        "parts": {part: round(median(stats.seconds[part] for stats in runs), 4) for part in PARTS},
         "gflop": round(work, 2), "peak_share": round(work / seconds / peak, 4),
-        "cache_bytes": courses[0].cache_bytes,
+        "cache_bytes": runs[0].cache_bytes,
     }  # fmt: skip
 
 

@@ -25,7 +25,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from cooper.benchmark.machine import peak_gib, timed
-from cooper.benchmark.script import Course, Endless, grid_of, picture, words, write
+from cooper.benchmark.script import Endless, RunStats, grid_of, picture, words, write
 from cooper.checkpoints.checkpoint import find
 from cooper.checkpoints.keys import to_released
 from cooper.checkpoints.released import config_files
@@ -169,11 +169,11 @@ def _send_turn(folder: str, precision: Precision, there: Connection) -> None:
 
 def take_turn(folder: str, precision: Precision, on_progress: OnProgress) -> dict[str, Any]:
     """Load the model and let it take a turn; seconds of each part, and this process's memory at most."""
-    course = Course()
+    stats = RunStats()
 
     def part(name: str) -> AbstractContextManager[None]:
         on_progress(name)
-        return course.part(name)
+        return stats.part(name)
 
     with part("load"):
         model = find(folder).load(precision).for_inference()
@@ -199,7 +199,7 @@ def take_turn(folder: str, precision: Precision, on_progress: OnProgress) -> dic
         session.read([_both_branches(config, image, latents[0], grid)])
     with part("write on"):
         write(session, 1, [0], sampling, 1)
-    seconds = course.seconds
+    seconds = stats.seconds
     return {
         "threads": torch.get_num_threads(), "load_seconds": round(seconds["load"], 3),
         "autoencoder_encode_seconds": round(seconds["encode the picture"], 3),

@@ -50,7 +50,7 @@ class Script:
 
 
 @dataclass
-class Course:
+class RunStats:
     """What happened in a run of a script: seconds by part, the tokens written by row, and the cache's size."""
 
     seconds: dict[str, float] = field(default_factory=dict)
@@ -103,36 +103,36 @@ def prompt(model: UnifiedModel, script: Script, seed: int = 0) -> list[Piece]:
     ]  # fmt: skip
 
 
-def play(model: UnifiedModel, script: Script, seeds: Sequence[int]) -> Course:
+def play(model: UnifiedModel, script: Script, seeds: Sequence[int]) -> RunStats:
     """One rollout of the same question for each seed, all together."""
-    course, rows = Course(), len(seeds)
+    stats, rows = RunStats(), len(seeds)
     sampling = Endless(1.0, end=model.config.special.end)
     grid = grid_of(model, script.picture)
     looked_at = tokens_of(Seen(picture(script.picture, 0)), model.config)
-    with course.part(PARTS[0]):
+    with stats.part(PARTS[0]):
         pieces = prompt(model, script)
         # both turns, the map and the reflection, each with its frame
         capacity = 2 * script.turn + looked_at + script.reflection + 4 * 2
         session = Session.open(model, [pieces]).fork(rows, capacity)
-    with course.part(PARTS[1]):
-        course.tokens = write(session, script.turn, seeds, sampling, 0)
-    with course.part(PARTS[2]):
+    with stats.part(PARTS[1]):
+        stats.tokens = write(session, script.turn, seeds, sampling, 0)
+    with stats.part(PARTS[2]):
         noise = torch.stack(
             [torch.randn(grid[0] * grid[1], model.config.latent_dim, generator=generator(s, "map")) for s in seeds]
         )
-        texts = [[p for p in pieces if isinstance(p, Words)] + [Words(tuple(ids))] for ids in course.tokens]
+        texts = [[p for p in pieces if isinstance(p, Words)] + [Words(tuple(ids))] for ids in stats.tokens]
         without_call = [(script.turn - script.call, ()) for _ in seeds]
         *_, latents = session.draw(noise, grid, script.flow, without_call, texts)
-    with course.part(PARTS[3]), torch.no_grad():
+    with stats.part(PARTS[3]), torch.no_grad():
         images = model.decode(latents, grid).clamp(-1, 1)
-    with course.part(PARTS[4]):
+    with stats.part(PARTS[4]):
         reflection = words(model, script.reflection)
         session.read([[Seen(image), reflection] for image in images])
-    with course.part(PARTS[5]):
+    with stats.part(PARTS[5]):
         again = write(session, script.turn, seeds, sampling, 1)
-    course.tokens = [a + b for a, b in zip(course.tokens, again, strict=True)]
-    course.cache_bytes = session.context.bytes
-    return course
+    stats.tokens = [a + b for a, b in zip(stats.tokens, again, strict=True)]
+    stats.cache_bytes = session.context.bytes
+    return stats
 
 
 def write(session: Session, tokens: int, seeds: Sequence[int], sampling: Sampling, turn: int = 0) -> list[list[int]]:

@@ -21,13 +21,12 @@ from tokenizers import Tokenizer
 from torch import Tensor
 
 from cooper.checkpoints.adapters import Adapters
-from cooper.checkpoints.hub import WEIGHTS as ALL_WEIGHTS
-from cooper.checkpoints.hub import fetched, is_hub_id
-from cooper.checkpoints.keys import TABLES, released_names, to_released
+from cooper.checkpoints.hub import HUB_WEIGHT_PATTERNS, fetched, is_hub_id
+from cooper.checkpoints.keys import AUTOENCODER, TABLES, released_names, to_released
 from cooper.checkpoints.released import (
-    AE_WEIGHTS,
+    AE_STEMS,
     CONFIGS,
-    WEIGHTS,
+    MAIN_STEMS,
     config_in,
     lacking,
     named,
@@ -40,8 +39,6 @@ from cooper.model.config import ModelConfig, Precision, SpecialTokens
 from cooper.model.precision import put_in
 from cooper.model.presets import BAGEL_SPECIAL
 from cooper.model.unified import UnifiedModel, sincos_table
-
-AUTOENCODER = "autoencoder."
 
 
 class UnusedWarning(UserWarning):
@@ -211,14 +208,14 @@ def find(source: str | Path, base: str | Path | None = None, special: SpecialTok
             raise ValueError(f"{source} is not a whole model: it lacks model.safetensors")
         return Checkpoint(str(source), "native", folders, config, Stored(files), Stored(()))
     if base is not None:
-        if not _weights(folders, WEIGHTS):  # the base's would answer in its name
+        if not _weights(folders, MAIN_STEMS):  # the base's would answer in its name
             there = ", ".join(sorted(path.name for path in folders[0].glob("*.safetensors"))) or "no *.safetensors"
             raise ValueError(
                 f"{source} has no weights that could be put on the base {base}: looked for "
-                f"{named(WEIGHTS)}, there is {there}"
+                f"{named(MAIN_STEMS)}, there is {there}"
             )
         # of a base on the hub, nothing is fetched that the folder has
-        wanted = () if _weights(folders, AE_WEIGHTS) else tuple(f"{stem}*.safetensors" for stem in AE_WEIGHTS)
+        wanted = () if _weights(folders, AE_STEMS) else tuple(f"{stem}*.safetensors" for stem in AE_STEMS)
         folders += (_folder(base, wanted),)
         if (other := folders[1] / "config.json").is_file() and _native_config(other) is not None:
             raise ValueError(
@@ -232,7 +229,7 @@ def find(source: str | Path, base: str | Path | None = None, special: SpecialTok
                          "folder of the model they are based on as the base, too")  # fmt: skip
     if names := lacking(folders):
         raise ValueError(f"{' and '.join(map(str, folders))} is not a whole model: it lacks {'; '.join(names)}")
-    main, ae = (Stored(_weights(folders, stems)) for stems in (WEIGHTS, AE_WEIGHTS))
+    main, ae = (Stored(_weights(folders, stems)) for stems in (MAIN_STEMS, AE_STEMS))
     return Checkpoint(str(source), "released", folders, released_config(folders, special), main, ae)
 
 
@@ -241,7 +238,7 @@ def _weights(folders: Sequence[Path], stems: Sequence[str]) -> list[Path]:
     return next((found for folder in folders for stem in stems if (found := weight_files(folder, stem))), [])
 
 
-def _folder(source: str | Path, weights: Sequence[str] = ALL_WEIGHTS) -> Path:
+def _folder(source: str | Path, weights: Sequence[str] = HUB_WEIGHT_PATTERNS) -> Path:
     if (own := shipped(str(source))) is not None:
         return own
     folder = Path(source)

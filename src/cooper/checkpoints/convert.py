@@ -13,12 +13,12 @@ import torch
 from torch import Tensor
 
 from cooper.checkpoints.adapters import Adapters
-from cooper.checkpoints.checkpoint import AUTOENCODER, Checkpoint
-from cooper.checkpoints.keys import released_names, rows_of_parts
+from cooper.checkpoints.checkpoint import Checkpoint
+from cooper.checkpoints.keys import AUTOENCODER, released_names, rows_of_parts
 from cooper.checkpoints.native import write_config
 from cooper.checkpoints.released import CONFIG_FILES, config_files
 from cooper.checkpoints.stored import Header
-from cooper.checkpoints.writing import BESIDE, replaced_in, write_tensors
+from cooper.checkpoints.writing import SIDECARS, replaced_in, write_tensors
 from cooper.files import new_folder
 from cooper.model.unified import UnifiedModel
 
@@ -60,7 +60,7 @@ def convert(
                     shard_bytes, lambda done, _, before=written: on_progress(before + done, total),  # type: ignore[misc]
                 )  # fmt: skip
                 written += sum(header.numbers * header.dtype.itemsize for header, _ in tensors.values())
-        for name in BESIDE:
+        for name in SIDECARS:
             if (path := found.file(name)) is not None:
                 shutil.copy(path, made / name)
         if tokenizer is not None:

@@ -9,8 +9,8 @@ from pathlib import Path
 from cooper.checkpoints.writing import OF_A_MODEL
 
 #: What of a repository is a model: weights; settings, tokenizer, card. Nothing that would have to be executed.
-WEIGHTS = ("*.safetensors",)
-BESIDE = ("*.json", "*.txt", "*.md")
+HUB_WEIGHT_PATTERNS = ("*.safetensors",)
+HUB_SIDECAR_PATTERNS = ("*.json", "*.txt", "*.md")
 
 
 def is_hub_id(source: str) -> bool:
@@ -18,14 +18,14 @@ def is_hub_id(source: str) -> bool:
     return re.fullmatch(r"[\w.-]+/[\w.-]+", source) is not None and not source.startswith((".", "~"))
 
 
-def fetched(name: str, weights: Sequence[str] = WEIGHTS) -> Path:
+def fetched(name: str, weights: Sequence[str] = HUB_WEIGHT_PATTERNS) -> Path:
     """The folder of a model of the hub, downloaded unless it is in the cache. Of its weights only those that match one
     of the patterns `weights` are asked for. Raises ValueError if it cannot be had."""
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import LocalEntryNotFoundError
 
     try:
-        return Path(snapshot_download(name, allow_patterns=[*weights, *BESIDE]))
+        return Path(snapshot_download(name, allow_patterns=[*weights, *HUB_SIDECAR_PATTERNS]))
     except LocalEntryNotFoundError:
         raise ValueError(
             f"there is no folder {name!r} here, and the model {name} is neither in the hub's cache nor can it be "
@@ -47,8 +47,9 @@ def push(folder: Path, name: str, private: bool = False) -> str:
         api.create_repo(name, private=private, exist_ok=True)
         # as in a folder, what is left of an earlier model there would be loaded in the place of this one
         api.upload_folder(
-            repo_id=name, folder_path=folder, allow_patterns=[*WEIGHTS, *BESIDE], delete_patterns=list(OF_A_MODEL)
-        )
+            repo_id=name, folder_path=folder, allow_patterns=[*HUB_WEIGHT_PATTERNS, *HUB_SIDECAR_PATTERNS],
+            delete_patterns=list(OF_A_MODEL),
+        )  # fmt: skip
     except Exception as error:  # as above
         raise ValueError(f"{name} cannot be pushed to the hub: {_first_line(error)}") from None
     return f"{api.endpoint}/{name}"

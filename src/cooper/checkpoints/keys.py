@@ -29,6 +29,7 @@ from cooper.model.config import ModelConfig
 
 #: the fixed tables: our buffer -> released name
 TABLES = {"latent_table": "latent_pos_embed.pos_embed", "vision_table": "vit_pos_embed.pos_embed"}
+#: what the names of all its parameters begin with
 AUTOENCODER = "autoencoder."
 
 

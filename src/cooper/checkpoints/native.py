@@ -10,6 +10,7 @@ import torch
 from tokenizers import Tokenizer
 from torch import Tensor
 
+from cooper.checkpoints.keys import AUTOENCODER
 from cooper.checkpoints.stored import Header
 from cooper.checkpoints.writing import replaced_in, write_tensors
 from cooper.files import new_folder
@@ -32,10 +33,10 @@ def save_native(
     parameters: dict[str, Tensor] = dict(model.named_parameters())
 
     def value(name: str) -> Tensor:
-        return exact(name) if exact is not None and name.startswith("autoencoder.") else parameters[name]
+        return exact(name) if exact is not None and name.startswith(AUTOENCODER) else parameters[name]
 
     headers = {
-        name: Header(folder, torch.float32 if name.startswith("autoencoder.") else dtype or p.dtype, tuple(p.shape))
+        name: Header(folder, torch.float32 if name.startswith(AUTOENCODER) else dtype or p.dtype, tuple(p.shape))
         for name, p in parameters.items()
     }
     with new_folder(folder, replaced_in(folder)) as made:

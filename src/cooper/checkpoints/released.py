@@ -26,9 +26,9 @@ from cooper.modalities.codes import RELEASED as RELEASED_CODES
 from cooper.model.config import AutoencoderConfig, DecoderConfig, ModelConfig, SpecialTokens, VisionConfig
 from cooper.model.presets import BAGEL_AUTOENCODER, BAGEL_FLOW, BAGEL_SPECIAL, BAGEL_TOKENS
 
-#: averaged weights, which are what is used, before others
-WEIGHTS = ("ema", "model")
-AE_WEIGHTS = ("ae",)
+#: Names of weight files without their ends; averaged weights, which are what is used, before others.
+MAIN_STEMS = ("ema", "model")
+AE_STEMS = ("ae",)
 CONFIGS = ("llm_config.json", "vit_config.json")
 CONFIG_FILES = (*CONFIGS, "ae_config.json", "model_args.json")
 _TOKENIZER = "tokenizer.json, or vocab.json, merges.txt and tokenizer_config.json"
@@ -89,7 +89,7 @@ def lacking(folders: Sequence[Path]) -> list[str]:
     """What a released model's folders must hold and do not, in words; that there is no tokenizer is told with the rest,
     and alone when it is asked for."""
     names = [name for name in CONFIGS if _find(folders, name) is None]
-    for stems in (WEIGHTS, AE_WEIGHTS):
+    for stems in (MAIN_STEMS, AE_STEMS):
         if not any(weight_files(folder, stem) for folder in folders for stem in stems):
             names.append(named(stems))
     return [*names, f"a tokenizer ({_TOKENIZER})"] if names and not _tokenizer_files(folders) else names

@@ -18,11 +18,11 @@ from cooper.prompts import FILE as PROMPTS_FILE
 
 _NAMES = {dtype: name for name, dtype in DTYPES.items()}
 #: files that go with weights of any layout
-BESIDE = ("tokenizer.json", "vocab.json", "merges.txt", "tokenizer_config.json", PROMPTS_FILE)
+SIDECARS = ("tokenizer.json", "vocab.json", "merges.txt", "tokenizer_config.json", PROMPTS_FILE)
 #: what says which model lies in a folder: settings, words, and weights under all names that they are looked for under.
 #: What a new model does not have of them must go, or that of the one before it is loaded in its place
 OF_A_MODEL = (
-    "config.json", "llm_config.json", "vit_config.json", "ae_config.json", "model_args.json", *BESIDE,
+    "config.json", "llm_config.json", "vit_config.json", "ae_config.json", "model_args.json", *SIDECARS,
     *(stem + end for stem in ("model", "ema", "ae")
       for end in (".safetensors", ".safetensors.index.json", "-*-of-*.safetensors")),
 )  # fmt: skip

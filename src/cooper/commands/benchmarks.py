@@ -14,13 +14,10 @@ from tyro.conf import arg
 from cooper.commands.options import Flag, JudgeName, JudgeUrl, OutFile, WithModel
 from cooper.commands.outputs import check_file
 from cooper.commands.score import judge_of, show
-from cooper.commands.terminal import progress_bars
+from cooper.commands.terminal import progress_bars, tell_left_out
 from cooper.evaluation.benchmarks import BENCHMARKS
 from cooper.evaluation.questions import Questions
 from cooper.evaluation.summary import summarise
-
-#: Rows that are told of one by one if they cannot be used.
-_TOLD = 5
 
 
 @dataclass(frozen=True)
@@ -72,7 +69,9 @@ class EvalBenchmark(WithModel):
         run = run_of(engine, questions, self.mode, cooper.name, self.precision, self.seed)
         with progress_bars() as show_progress, Predictions(self.out, run, key=lambda row: row["index"]) as answers:
             rows = answer_all(engine, questions, self.mode, answers, self.seed, show_progress)
-        _tell(questions)
+        tell_left_out(questions.broken, "rows")
+        if questions.others:
+            print(f"left out: {questions.others} rows that are none of {self.benchmark}", file=sys.stderr)
         if not rows:
             raise ValueError(f"no question of {self.data} could be asked; check where its pictures are")
         summary = {**summarise(rows, judge), "broken": len(questions.broken), "others": questions.others}
@@ -81,16 +80,6 @@ class EvalBenchmark(WithModel):
         else:
             show(summary, Console())
         return 0
-
-
-def _tell(questions: Questions) -> None:
-    """Which rows were left out, on standard error."""
-    for line in questions.broken[:_TOLD]:
-        print(f"left out: {line}", file=sys.stderr)
-    if len(questions.broken) > _TOLD:
-        print(f"left out: {len(questions.broken) - _TOLD} rows more that cannot be used", file=sys.stderr)
-    if questions.others:
-        print(f"left out: {questions.others} rows that are none of {questions.benchmark.name}", file=sys.stderr)
 
 
 class Sibench(EvalBenchmark):

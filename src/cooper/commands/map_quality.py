@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json as json_
-import sys
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -17,15 +16,12 @@ from tyro.conf import arg
 
 from cooper.commands.options import Flag, FlowSteps, Guidance, OutFile, WithModel, check_drawing
 from cooper.commands.outputs import check_file
-from cooper.commands.terminal import progress_bars
+from cooper.commands.terminal import progress_bars, tell_left_out
 from cooper.evaluation.map_sets import MapSet
 
 if TYPE_CHECKING:
     from cooper.data.examples import MapExample
     from cooper.evaluation.map_scores import MapScoring
-
-#: Examples that are told of one by one if they cannot be used.
-_TOLD = 5
 
 
 @dataclass(frozen=True)
@@ -78,7 +74,7 @@ class _EvalMaps(WithModel, ABC):
             rows, broken = measure(engine, examples.examples, chosen, scoring, kept, self.seed, show_progress)
         if not rows:
             raise ValueError(f"none of {len(broken)} examples could be used; the first: {broken[0]}")
-        _tell(broken)
+        tell_left_out(broken, "examples")
         seconds = sum(row["seconds"] for row in rows) / len(rows)
         result = {**run, "n": len(rows), "broken": len(broken), "map_seconds": seconds, "figures": summarise(rows)}
         if self.json:
@@ -90,14 +86,6 @@ class _EvalMaps(WithModel, ABC):
     @abstractmethod
     def scoring(self, examples: Sequence[MapExample]) -> MapScoring:
         """Raises ValueError for what cannot be measured with."""
-
-
-def _tell(broken: Sequence[str]) -> None:
-    """What was left out, on standard error."""
-    for line in broken[:_TOLD]:
-        print(f"left out: {line}", file=sys.stderr)
-    if len(broken) > _TOLD:
-        print(f"left out: {len(broken) - _TOLD} examples more that cannot be used", file=sys.stderr)
 
 
 def report(result: dict[str, Any], console: Console) -> None:

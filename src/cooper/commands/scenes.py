@@ -95,6 +95,7 @@ class Sheet:
     def run(self) -> int:
         from cooper.scenes.render import Renderer
         from cooper.scenes.world import sample_scene
+        from cooper.training.sheet import contact_sheet
 
         if not 1 <= self.n <= 400:
             raise ValueError(f"--n must be 1 to 400 scenes on a sheet, not {self.n}")
@@ -105,7 +106,7 @@ class Sheet:
         with Renderer(self.size) as renderer:
             tiles = [tile(scene, renderer.render(scene)) for scene in scenes]
         with new_file(self.out) as file:
-            contact_sheet(tiles).save(file)
+            contact_sheet(in_rows(tiles), _MARGIN, "white").save(file)
         print(f"{self.n} scenes from seed {self.seed} on {self.out}")
         return 0
 
@@ -172,12 +173,8 @@ _CAPTION = 16  # pixels above a tile, for its seed
 _MARGIN = 8  # pixels between tiles
 
 
-def contact_sheet(tiles: list[Image.Image]) -> Image.Image:
-    """Tiles of one size in rows, on a sheet that is about as wide as it is high."""
+def in_rows(tiles: list[Image.Image]) -> list[list[np.ndarray]]:
+    """Tiles of one size in so many rows that their sheet is about as wide as it is high."""
     width, height = tiles[0].width + _MARGIN, tiles[0].height + _MARGIN
     columns = max(1, min(len(tiles), round((len(tiles) * height / width) ** 0.5)))
-    rows = -(-len(tiles) // columns)
-    sheet = Image.new("RGB", (columns * width + _MARGIN, rows * height + _MARGIN), "white")
-    for i, one in enumerate(tiles):
-        sheet.paste(one, (_MARGIN + i % columns * width, _MARGIN + i // columns * height))
-    return sheet
+    return [[np.asarray(one) for one in tiles[i : i + columns]] for i in range(0, len(tiles), columns)]

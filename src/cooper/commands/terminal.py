@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
 import numpy as np
@@ -23,6 +23,8 @@ PROSE = 96
 #: Most columns and rows of a map's preview; a row shows two rows of pixels.
 PREVIEW = (40, 18)
 INDENT = "  "
+#: So many things that cannot be used are told of one by one.
+LEFT_OUT = 5
 
 
 def open_console() -> Console:
@@ -51,6 +53,14 @@ def progress_bars() -> Iterator[Callable[[str, int, int], None]]:
     finally:
         if bars:
             progress.stop()
+
+
+def tell_left_out(lines: Sequence[str], what: str) -> None:
+    """What cannot be used, on standard error: a line for each of the first few, and how many more there are."""
+    for line in lines[:LEFT_OUT]:
+        print(f"left out: {line}", file=sys.stderr)
+    if len(lines) > LEFT_OUT:
+        print(f"left out: {len(lines) - LEFT_OUT} {what} more that cannot be used", file=sys.stderr)
 
 
 def printable(text: str) -> str:

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from cooper.data.maps import read_bytes
-from cooper.data.pictures import picture_of
+from cooper.data.pictures import picture_of, stored_file
 from cooper.data.tables import BadRow, Row
 from cooper.images import ImageError
 
@@ -46,8 +46,7 @@ def content_in(value: Any, folder: Path, where: str) -> tuple[bytes, str]:
     """A file that a field holds, by its path, its bytes, or `{"bytes": ..., "path": ...}` as `datasets` stores them,
     and what it is called for people."""
     if isinstance(value, dict):
-        given = value.get("bytes")
-        value = value.get("path") if given is None else given
+        value = stored_file(value)
     if isinstance(value, bytes):
         return value, where
     if not isinstance(value, str):

@@ -16,6 +16,12 @@ _DATA_URI = re.compile(r"data:image/[\w.+-]+;base64,")
 _BASE64 = ("iVBORw0KGgo", "/9j/", "UklGR", "R0lGOD", "Qk", "SUkq", "TU0A")
 
 
+def stored_file(value: dict[str, Any]) -> Any:
+    """The bytes, or else the path, of `{"bytes": ..., "path": ...}`, as `datasets` stores a file in Parquet."""
+    content = value.get("bytes")
+    return value.get("path") if content is None else content
+
+
 def picture_of(value: Any, folder: Path) -> np.ndarray:
     """uint8 RGB (height, width, 3) of what a field of a row holds.
 
@@ -28,8 +34,7 @@ def picture_of(value: Any, folder: Path) -> np.ndarray:
             raise ImageError(f"the row has {len(value)} pictures; only rows of one can be used")
         return picture_of(value[0], folder)
     if isinstance(value, dict):
-        given = value.get("bytes")
-        return picture_of(value.get("path") if given is None else given, folder)
+        return picture_of(stored_file(value), folder)
     if isinstance(value, bytes):
         return load_image(value)
     if not isinstance(value, str) or not value:

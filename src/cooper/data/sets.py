@@ -1,13 +1,15 @@
-"""Training sets by name."""
+"""Sets of data by name: those to train on, and of them those that maps are measured on."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from cooper.data.ade20k import AdeColours, AdeLabels
-from cooper.data.examples import Example
+from cooper.data.examples import Example, MapExample
 from cooper.data.hypersim import Hypersim
 from cooper.data.kitti import Kitti, KittiSplit
 from cooper.data.map_rows import MapRows
@@ -18,18 +20,41 @@ from cooper.data.trace_rows import FIELD as TRACE_FIELD
 from cooper.data.trace_rows import SavedTraces, TraceRows
 from cooper.data.virtual_kitti import VirtualKitti
 
-_SETS: dict[str, Callable[[Path], Sequence[Example]]] = {
-    "hypersim": Hypersim,
-    "virtual_kitti": VirtualKitti,
-    "kitti": Kitti,
-    "kitti_split": KittiSplit,
-    "nyu": Nyu,
-    "nyu_depths": NyuDepths,
-    "nyu_labels": NyuLabels,
-    "ade20k": AdeLabels,
-    "ade20k_full": lambda root: AdeColours(root / "images" / "ADE" / "training"),
-    "ade20k_colours": lambda root: AdeColours(root / "images", root / "labels"),
-    "maps": MapRows,
+
+@dataclass(frozen=True)
+class MapReader:
+    """Opens a set of pictures whose maps are known."""
+
+    kinds: tuple[str, ...]
+    """Kinds of map that it may hold."""
+    training: Callable[[Path], Sequence[MapExample]]
+    held_out: Callable[[Path], Sequence[MapExample]]
+    """The part that is not trained on. Where the data has none, all that lies there."""
+
+
+def _undivided(*kinds: str, reader: Callable[[Path], Sequence[MapExample]]) -> MapReader:
+    return MapReader(kinds, reader, reader)
+
+
+MAP_SETS = {
+    "hypersim": _undivided("depth", reader=Hypersim),
+    "virtual_kitti": _undivided("depth", reader=VirtualKitti),
+    "kitti": MapReader(("depth",), Kitti, partial(Kitti, split="val")),
+    "kitti_split": _undivided("depth", reader=KittiSplit),
+    "nyu": _undivided("depth", reader=Nyu),
+    "nyu_depths": _undivided("depth", reader=NyuDepths),
+    "nyu_labels": _undivided("segmentation", reader=NyuLabels),
+    "ade20k": MapReader(("segmentation",), AdeLabels, partial(AdeLabels, split="validation")),
+    "ade20k_full": MapReader(
+        ("segmentation",),
+        lambda root: AdeColours(root / "images" / "ADE" / "training"),
+        lambda root: AdeColours(root / "images" / "ADE" / "validation"),
+    ),
+    "ade20k_colours": _undivided("segmentation", reader=lambda root: AdeColours(root / "images", root / "labels")),
+    "maps": _undivided("depth", "segmentation", reader=MapRows),
+}
+TRAINING_SETS: dict[str, Callable[[Path], Sequence[Example]]] = {
+    **{name: reader.training for name, reader in MAP_SETS.items()},
     "questions": QuestionRows,
     "traces": TraceRows,
     "saved_traces": SavedTraces,
@@ -87,6 +112,6 @@ def open_set(name: str, path: str | Path) -> Sequence[Example]:
 
     Raises ValueError if no set is called so, or `path` does not hold it.
     """
-    if name not in _SETS:
-        raise ValueError(f"no training set is called {name!r}; choose from {', '.join(_SETS)}")
-    return _SETS[name](Path(path))
+    if name not in TRAINING_SETS:
+        raise ValueError(f"no training set is called {name!r}; choose from {', '.join(TRAINING_SETS)}")
+    return TRAINING_SETS[name](Path(path))

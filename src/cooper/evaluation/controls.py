@@ -17,7 +17,7 @@ from cooper.inference.sampler import Demand
 from cooper.modalities import modality
 from cooper.policy import Policy
 from cooper.scenes.render import View
-from cooper.scenes.targets import class_map
+from cooper.scenes.targets import true_map
 from cooper.scenes.world import Scene
 from cooper.sequence import Sequencer
 from cooper.trace import Drawing
@@ -77,4 +77,4 @@ class Control:
 
 def _true(scene: Scene, view: View, name: str) -> np.ndarray:
     """The true map, as an image."""
-    return modality(name).to_rgb(view.depth if name == "depth" else class_map(scene, view.labels))
+    return modality(name).to_rgb(true_map(scene, view, name))

@@ -5,41 +5,14 @@ Of KITTI and ADE20K it is the part that is not trained on; of the others, all th
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 
 import numpy as np
 
-from cooper.data.ade20k import AdeColours, AdeLabels
 from cooper.data.examples import MapExample
-from cooper.data.hypersim import Hypersim
-from cooper.data.kitti import Kitti, KittiSplit
-from cooper.data.map_rows import MapRows
-from cooper.data.nyu import Nyu, NyuDepths, NyuLabels
-from cooper.data.sets import named
-from cooper.data.virtual_kitti import VirtualKitti
-
-#: By the kind of map, readers by the names that `cooper.data.sets` has for them.
-_SETS: dict[str, dict[str, Callable[[Path], Sequence[MapExample]]]] = {
-    "depth": {
-        "hypersim": Hypersim,
-        "virtual_kitti": VirtualKitti,
-        "kitti": partial(Kitti, split="val"),
-        "kitti_split": KittiSplit,
-        "nyu": Nyu,
-        "nyu_depths": NyuDepths,
-        "maps": MapRows,
-    },
-    "segmentation": {
-        "nyu_labels": NyuLabels,
-        "ade20k": partial(AdeLabels, split="validation"),
-        "ade20k_full": lambda root: AdeColours(root / "images" / "ADE" / "validation"),
-        "ade20k_colours": lambda root: AdeColours(root / "images", root / "labels"),
-        "maps": MapRows,
-    },
-}
+from cooper.data.sets import MAP_SETS, named
 
 
 @dataclass(frozen=True)
@@ -57,9 +30,10 @@ class MapSet:
         Raises ValueError if it is none, or is not there.
         """
         name, path = named(where)
-        if name not in _SETS[kind]:
-            raise ValueError(f"{name!r} is no set with {kind}; choose NAME=PATH from {', '.join(_SETS[kind])}")
-        examples = _SETS[kind][name](Path(path))
+        known = {name: reader.held_out for name, reader in MAP_SETS.items() if kind in reader.kinds}
+        if name not in known:
+            raise ValueError(f"{name!r} is no set with {kind}; choose NAME=PATH from {', '.join(known)}")
+        examples = known[name](Path(path))
         if not len(examples):
             raise ValueError(f"{path} lists no examples; check the path")
         return cls(name, Path(path), examples)

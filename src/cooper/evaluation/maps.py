@@ -18,7 +18,7 @@ from cooper.model.autoencoder import patchify
 from cooper.model.unified import UnifiedModel
 from cooper.scenes.render import View
 from cooper.scenes.seen import look
-from cooper.scenes.targets import class_map
+from cooper.scenes.targets import TRUE_MAPS, true_map
 from cooper.scenes.world import Scene
 from cooper.trace import Drawing
 
@@ -35,8 +35,9 @@ def evaluate_maps(
     There "distances" is the mean relative accuracy of the distances of objects, read off the map without a mistake (the
     median over their true pixels): what answers can hope for that rest on the map. "segmentation" is the mean IoU of
     objects by best assignment; "autoencoder" is the true depth encoded and decoded. "map_seconds" is the time per map.
+    Of what else the model draws, scenes do not hold the truth.
     """
-    drawn = [name for name in ("depth", "segmentation") if name in engine.model.config.modalities]
+    drawn = [name for name in engine.model.config.modalities if name in TRUE_MAPS]
     figures: dict[str, list[dict[str, float]]] = {name: [] for name in (*drawn, "objects", "autoencoder")}
     seconds = 0.0
     step = engine.settings.batch
@@ -83,13 +84,11 @@ def _to_rgb(images: Tensor) -> np.ndarray:
 def _score(
     name: str, images: np.ndarray, scenes: Sequence[tuple[Scene, View]], figures: dict[str, list[dict[str, float]]]
 ) -> None:
-    kind = modality("depth" if name == "autoencoder" else name)
+    of = "depth" if name == "autoencoder" else name
+    kind = modality(of)
     for image, (scene, view) in zip(images, scenes, strict=True):
         values = at_size(kind.to_values(image), *view.depth.shape)
-        if name == "segmentation":
-            figures[name].append(kind.score(values, class_map(scene, view.labels)))
-            continue
-        figures[name].append(kind.score(values, view.depth))
+        figures[name].append(kind.score(values, true_map(scene, view, of)))
         if name == "depth" and view.labels.any():
             read = [mra(float(np.median(values[view.labels == o.id])), o.depth) for o in look(scene, view).named]
             objects = kind.score(values, view.depth, view.labels > 0)

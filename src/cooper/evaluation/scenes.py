@@ -19,7 +19,7 @@ from cooper.evaluation.predictions import Predictions, Row, fingerprint, key_of
 from cooper.evaluation.scores import bootstrap_interval, score_answer
 from cooper.inference.engine import Engine, Rollout, Settings
 from cooper.inference.sampler import Sampling
-from cooper.modalities import modality
+from cooper.modalities import modality, names
 from cooper.policy import policy
 from cooper.scenes.question import GENERAL, SPATIAL, TASKS, Question
 from cooper.scenes.questions import ask_all, pick
@@ -183,7 +183,7 @@ def summarise(rows: Sequence[Row], mode: str) -> dict[str, Any]:
         if not of_task:
             continue
         scores = [row["score"] for row in of_task]
-        calls = {name: float(np.mean([name in row["calls"] for row in of_task])) for name in ("depth", "segmentation")}
+        calls = {name: float(np.mean([name in row["calls"] for row in of_task])) for name in names()}
         tasks[task] = {
             "score": float(np.mean(scores)), "n": len(of_task), "interval": list(bootstrap_interval(scores)),
             "calls": calls,

@@ -9,9 +9,13 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 from PIL import Image
+
+if TYPE_CHECKING:
+    from cooper.modalities.codes import MapCodes
 
 
 @dataclass(frozen=True)
@@ -41,6 +45,14 @@ class Modality(ABC):
     def call(self) -> str:
         """The text of a call, as the tiny model is taught it."""
         return f"<{self.tag}>{self.instruction}</{self.tag}>"
+
+    def coded(self, codes: MapCodes) -> Modality:
+        """This modality as a model with those codes draws it."""
+        return self
+
+    def looked_at(self, rgb: np.ndarray) -> np.ndarray:
+        """A drawn picture as models look at it that look at maps in colours: uint8 (height, width, 3)."""
+        return rgb
 
     @abstractmethod
     def to_rgb(self, values: np.ndarray) -> np.ndarray:
@@ -76,6 +88,11 @@ def modality(name: str) -> Modality:
     if name not in _REGISTRY:
         raise ValueError(f"no modality is called {name!r}; known: {', '.join(_REGISTRY)}")
     return _REGISTRY[name]
+
+
+def names() -> tuple[str, ...]:
+    """Of all registered modalities."""
+    return tuple(_REGISTRY)
 
 
 def by_tag(tag: str, among: Iterable[str]) -> Modality | None:

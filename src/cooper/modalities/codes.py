@@ -5,9 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from cooper.modalities.base import MapView, Modality, modality
-from cooper.modalities.colours import Colours
-from cooper.modalities.depth import Depth
-from cooper.modalities.segmentation import Segmentation
 from cooper.trace import Drawing
 
 
@@ -27,19 +24,12 @@ class MapCodes:
 
     def modality(self, name: str) -> Modality:
         """The modality of that name, as such maps are to be read. Raises ValueError if there is none."""
-        kind = modality(name)
-        if isinstance(kind, Depth):
-            near, far = self.depth or (0.0, 1.0)
-            code = replace(kind, near=near, far=far, code="linear" if self.linear else "log")
-            return code if self.depth else replace(code, unit=None)
-        return Colours() if isinstance(kind, Segmentation) and not self.named else kind
+        return modality(name).coded(self)
 
     def looked_at(self, drawing: Drawing) -> Drawing:
         """A map that has just been drawn, as the model is to look at it."""
-        kind = self.modality(drawing.modality)
-        if not (self.coloured and isinstance(kind, Depth)):
-            return drawing
-        return replace(drawing, image=kind.coloured(drawing.image), latent=None, drawn=drawing.image)
+        image = self.modality(drawing.modality).looked_at(drawing.image) if self.coloured else drawing.image
+        return drawing if image is drawing.image else replace(drawing, image=image, latent=None, drawn=drawing.image)
 
     def view(self, drawing: Drawing) -> MapView:
         """A map as a person wants to see it."""

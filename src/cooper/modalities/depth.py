@@ -7,13 +7,16 @@ because what counts is the relative error: one grey level then is the same ratio
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
-from typing import Literal
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
 from cooper.modalities.base import MapView, Modality, as_float
 from cooper.modalities.metrics import depth_metrics
+
+if TYPE_CHECKING:
+    from cooper.modalities.codes import MapCodes
 
 
 @dataclass(frozen=True)
@@ -45,8 +48,13 @@ class Depth(Modality):
             return (self.near * np.exp(unit * math.log(self.far / self.near))).astype(np.float32)
         return (self.near + unit * (self.far - self.near)).astype(np.float32)
 
-    def coloured(self, rgb: np.ndarray) -> np.ndarray:
-        """A drawn picture in colours, black red and white blue: uint8 (height, width, 3)."""
+    def coded(self, codes: MapCodes) -> Depth:
+        near, far = codes.depth or (0.0, 1.0)
+        own = replace(self, near=near, far=far, code="linear" if codes.linear else "log")
+        return own if codes.depth else replace(own, unit=None)
+
+    def looked_at(self, rgb: np.ndarray) -> np.ndarray:
+        """Black red and white blue."""
         return spectral(as_float(rgb).mean(axis=-1))
 
     def view(self, rgb: np.ndarray) -> MapView:

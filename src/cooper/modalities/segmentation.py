@@ -8,12 +8,16 @@ colours are at least a third apart in some channel, and each colour lies near th
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 from scipy.ndimage import binary_erosion, label, uniform_filter
 
 from cooper.modalities.base import MapView, Modality, as_float
 from cooper.modalities.metrics import segmentation_iou
+
+if TYPE_CHECKING:
+    from cooper.modalities.codes import MapCodes
 
 Colour = tuple[int, int, int]
 #: How far (of 0..1 a channel, all three together) a pixel may be from its class's very colour.
@@ -71,6 +75,11 @@ class Segmentation(Modality):
 
     def name_of(self, value: int) -> str:
         return self.classes[value - 1][0]
+
+    def coded(self, codes: MapCodes) -> Segmentation:
+        from cooper.modalities.colours import Colours  # late: it is a segmentation itself
+
+        return self if codes.named else Colours()
 
     def to_rgb(self, values: np.ndarray) -> np.ndarray:
         return self.palette[values]

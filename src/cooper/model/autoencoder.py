@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import TypeAlias
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float
@@ -192,6 +193,12 @@ def patchify(latent: Float[Tensor, "*batch C h w"], patch: int) -> Float[Tensor,
     n = len(batch)
     order = (*range(n), n + 1, n + 3, n + 2, n + 4, n)
     return x.permute(order).reshape(*batch, (h // patch) * (w // patch), patch * patch * c)
+
+
+def pixels_of(images: Float[Tensor, "*batch 3 H W"]) -> np.ndarray:
+    """Images in [-1, 1] as people see them: uint8 RGB (*batch, H, W, 3), rounded and clipped."""
+    x = ((images.float() + 1) * 127.5).round().clamp(0, 255).to(torch.uint8)
+    return np.moveaxis(x.cpu().numpy(), -3, -1)
 
 
 def unpatchify(

@@ -8,6 +8,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+#: PyTorch's kernels for a CPU. They are private: one that is gone is done without.
+_INT8 = getattr(torch, "_weight_int8pack_mm", None)
+_INT4 = getattr(torch, "_weight_int4pack_mm_for_cpu", None)
+_INT4_PACK = getattr(torch, "_convert_weight_to_int4pack_for_cpu", None)
+
 
 class Int8Linear(nn.Module):
     """Weights rounded to 8 bits, with a scale an output (0.7 % off, for normal weights).
@@ -38,7 +43,8 @@ class Int8Linear(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """x (..., inputs) to (..., outputs)."""
-        if x.shape[:-1].numel() > self.FEW or x.shape[-1] % self.LANES or x.device.type != "cpu":
+        few = x.shape[:-1].numel() <= self.FEW and x.shape[-1] % self.LANES == 0
+        if not few or x.device.type != "cpu" or _INT8 is None:
             n = _outputs(x.shape[-1])  # at a time: what the bits of the 7B's head stand for would take gigabytes
             parts = [
                 F.linear(x, weight.to(x.dtype).mul_(scale[:, None].to(x.dtype)))
@@ -46,8 +52,8 @@ class Int8Linear(nn.Module):
             ]
             y = parts[0] if len(parts) == 1 else torch.cat(parts, dim=-1)
             return y if self.bias is None else y + self.bias
-        few = x.reshape(-1, x.shape[-1]).bfloat16()
-        y = torch._weight_int8pack_mm(few, self.weight, self.scale).to(x.dtype)
+        rows = x.reshape(-1, x.shape[-1]).bfloat16()
+        y = _INT8(rows, self.weight, self.scale).to(x.dtype)
         return (y if self.bias is None else y + self.bias).view(*x.shape[:-1], -1)
 
 
@@ -85,15 +91,14 @@ class Int4Linear(nn.Module):
         offset = (low + 8 * scale).bfloat16()  # what level 8 stands for
         levels = (exact - offset[..., None].float()) / scale[..., None].float() + 8
         levels = levels.round().clamp(0, 15).flatten(1).to(torch.int32)
-        cpu = levels.device.type == "cpu"
-        packed = torch._convert_weight_to_int4pack_for_cpu(levels, 1) if cpu else _pack(levels)
+        packed = _pack(levels) if _INT4 is None or _INT4_PACK is None or not levels.is_cpu else _INT4_PACK(levels, 1)
         return packed, torch.stack([scale, offset], dim=2).transpose(0, 1).contiguous()
 
     def forward(self, x: Tensor) -> Tensor:
         """x (..., inputs) to (..., outputs)."""
-        if x.device.type == "cpu":
+        if x.is_cpu and _INT4 is not None and _INT4_PACK is not None:
             rows = x.reshape(-1, x.shape[-1]).bfloat16()
-            y = torch._weight_int4pack_mm_for_cpu(rows, self.packed, self.GROUP, self.scales).to(x.dtype)
+            y = _INT4(rows, self.packed, self.GROUP, self.scales).to(x.dtype)
             return (y if self.bias is None else y + self.bias).view(*x.shape[:-1], -1)
         return F.linear(x, dequantised(_unpack(self.packed), self.scales).to(x.dtype), self.bias)
 

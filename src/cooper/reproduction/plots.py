@@ -10,6 +10,7 @@ import numpy as np
 
 from cooper.evaluation.predictions import Row
 from cooper.files import new_file
+from cooper.modalities import names as modalities
 from cooper.reproduction import claims
 from cooper.reproduction.claims import Answers, score, share_calling
 from cooper.scenes.question import SPATIAL, TASKS
@@ -39,9 +40,11 @@ def calls(answers: Mapping[str, Answers], path: Path) -> None:
     figure, axes = plt.subplots(1, len(answers), figsize=(11, 3.6), sharey=True, squeeze=False, layout="constrained")
     for axis, (name, of) in zip(axes[0], answers.items(), strict=True):
         asked = [task for task in TASKS if _has(of, task)]
-        for k, call in enumerate(("depth", "segmentation")):
+        width = 0.8 / len(modalities())
+        for k, call in enumerate(modalities()):
             shares = [100 * share_calling(of, (task,), call) for task in asked]
-            axis.bar(np.arange(len(asked)) + (k - 0.5) * 0.4, shares, 0.4, label=call)
+            at = np.arange(len(asked)) + (k - len(modalities()) / 2 + 0.5) * width
+            axis.bar(at, shares, width, label=call)
         axis.set_xticks(np.arange(len(asked)), [task.replace("_", " ") for task in asked], rotation=60, ha="right")
         axis.set_title(name)
     axes[0][0].set_ylabel("% of answers")

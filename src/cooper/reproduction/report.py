@@ -11,6 +11,7 @@ import numpy as np
 
 from cooper.evaluation.predictions import Row
 from cooper.files import new_file
+from cooper.modalities import names
 from cooper.reproduction import plots
 from cooper.reproduction.claims import Answers, Figure, Finding, findings, score, share_calling
 from cooper.reproduction.results import SeedResults
@@ -88,7 +89,7 @@ def _text(
     ]  # fmt: skip
     if drawing:
         lines += [
-            "", "### Share of the answers for which depth / segmentation was drawn", "",
+            "", f"### Share of the answers for which {' / '.join(names())} was drawn", "",
             *_table(
                 ("task", *(v.name for v in drawing)),
                 [(task, *(_calls(answers[v.name], task) for v in drawing)) for task in TASKS],
@@ -205,4 +206,4 @@ def _unanswered(answers: Answers) -> float:
 def _calls(answers: Answers, task: str) -> str:
     if not any(row["task"] == task for rows in answers.values() for row in rows):
         return "-"
-    return " / ".join(f"{share_calling(answers, (task,), call):.0%}" for call in ("depth", "segmentation"))
+    return " / ".join(f"{share_calling(answers, (task,), call):.0%}" for call in names())

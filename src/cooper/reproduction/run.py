@@ -9,6 +9,7 @@ from cooper.reproduction.report import write_report
 from cooper.reproduction.results import load_results, name_of
 from cooper.reproduction.seed import Bars, Say, Seed
 from cooper.reproduction.variants import Plan
+from cooper.training.pipeline import note_once
 from cooper.training.processes import held
 
 
@@ -26,7 +27,7 @@ def reproduce(
     results = out / "results"
     _check_results(results, plan)
     with held(run):
-        _claim(run, plan)
+        note_once(run / "plan.txt", str(plan), begun=True)
         ones = [Seed(run, plan, seed) for seed in seeds]
         for work in (Seed.run, Seed.run_ablations):
             for one in ones:
@@ -42,12 +43,3 @@ def _check_results(folder: Path, plan: Plan) -> None:
         if found.figures.plan != name_of(plan):
             path = folder / f"seed-{found.seed}"
             raise ValueError(f"{path} is of a run with other settings; choose another --out, or move it away")
-
-
-def _claim(run: Path, plan: Plan) -> None:
-    path = run / "plan.txt"
-    if not path.exists():
-        run.mkdir(parents=True, exist_ok=True)
-        path.write_text(f"{plan}\n")
-    elif path.read_text() != f"{plan}\n":
-        raise ValueError(f"{run} holds a run with other settings; choose another --run, or delete it")

@@ -9,7 +9,7 @@ import numpy as np
 
 from cooper.scenes.questions import KINDS, matches, metres, pick
 from cooper.scenes.render import View
-from cooper.scenes.seen import GRID, Looked, Seen, look
+from cooper.scenes.seen import GRID, SceneView, SeenObject, look
 from cooper.scenes.worked import MAX_TOKENS, cell, count_tokens, counted, on_plan, place, tally
 from cooper.scenes.world import Scene
 
@@ -30,7 +30,7 @@ def caption(scene: Scene, view: View, rng: np.random.Generator, geometry: bool =
         return "an empty room."
     phrase = pick(rng, _STYLES if geometry else _FLAT_STYLES)
     begin, key = pick(rng, _ORDERS if geometry else _ORDERS[:1])
-    chosen: list[Seen] = []
+    chosen: list[SeenObject] = []
     text = ""
     for s in sorted(seen, key=lambda s: -s.area):
         tried = f"{begin}: {'; '.join(phrase(o) for o in sorted([*chosen, s], key=key))}."
@@ -40,16 +40,16 @@ def caption(scene: Scene, view: View, rng: np.random.Generator, geometry: bool =
     return text
 
 
-def _numbers(s: Seen) -> str:
+def _numbers(s: SeenObject) -> str:
     return f"{s.name} {metres(s.depth)} away, {metres(s.height)} tall, {place(s)}"
 
 
 #: What is said of each object.
-_FLAT_STYLES: tuple[Callable[[Seen], str], ...] = (
+_FLAT_STYLES: tuple[Callable[[SeenObject], str], ...] = (
     lambda s: f"{s.name} at {cell(s)}",
     lambda s: f"{s.name} {place(s)}",
 )
-_STYLES: tuple[Callable[[Seen], str], ...] = (
+_STYLES: tuple[Callable[[SeenObject], str], ...] = (
     *_FLAT_STYLES,
     _numbers,
     lambda s: f"{s.name} at {cell(s)}, {metres(s.depth)} away",
@@ -57,7 +57,7 @@ _STYLES: tuple[Callable[[Seen], str], ...] = (
     lambda s: f"{s.name} {s.height:.1f} tall, {s.width:.1f} wide",
     lambda s: f"{s.name} at {on_plan(s.across, s.ahead)}",
 )
-_ORDERS: tuple[tuple[str, Callable[[Seen], float]], ...] = (
+_ORDERS: tuple[tuple[str, Callable[[SeenObject], float]], ...] = (
     ("left to right", lambda s: s.u),
     ("near to far", lambda s: s.depth),
 )
@@ -119,7 +119,7 @@ def listed(scene: Scene, view: View, rng: np.random.Generator, geometry: bool = 
     return [lists[i] for i in rng.permutation(len(lists)).tolist()]
 
 
-def _tallied(looked: Looked, kind: tuple[str | None, str | None]) -> Listed:
+def _tallied(looked: SceneView, kind: tuple[str | None, str | None]) -> Listed:
     what = counted(*kind)
     found = sorted((s for s in looked.seen if matches(s, *kind)), key=lambda s: s.u)
     answer = f"{tally([(s.name, s.column) for s in found], what)}."
@@ -127,7 +127,7 @@ def _tallied(looked: Looked, kind: tuple[str | None, str | None]) -> Listed:
 
 
 #: Question, what is told of each object, whether only of those that can be measured, and the maps it is read from.
-_LISTS: tuple[tuple[str, Callable[[Seen], str], bool, tuple[str, ...]], ...] = (
+_LISTS: tuple[tuple[str, Callable[[SeenObject], str], bool, tuple[str, ...]], ...] = (
     ("Where is everything?", lambda s: f"{s.column}, {s.row}", False, ()),
     ("How far is everything?", lambda s: f"{s.depth:.1f}", False, ("depth",)),
     ("How tall is everything?", lambda s: f"{s.height:.1f}", True, ("depth",)),
@@ -137,19 +137,19 @@ _LISTS: tuple[tuple[str, Callable[[Seen], str], bool, tuple[str, ...]], ...] = (
 )
 
 
-def _mention(scene: Scene, s: Seen, rng: np.random.Generator) -> str:
+def _mention(scene: Scene, s: SeenObject, rng: np.random.Generator) -> str:
     """An object's name, or now and then only a part of it that no other has."""
     return pick(rng, [s.name, s.name, *_partly(scene, s)])
 
 
-def _partly(scene: Scene, s: Seen) -> list[str]:
+def _partly(scene: Scene, s: SeenObject) -> list[str]:
     """Its shape, and its colour, each if no other object has it."""
     shape = [s.thing.shape] if sum(t.shape == s.thing.shape for t in scene.things) == 1 else []
     color = [f"{s.thing.color} object"] if sum(t.color == s.thing.color for t in scene.things) == 1 else []
     return [*shape, *color]
 
 
-def _share(s: Seen) -> str:
+def _share(s: SeenObject) -> str:
     return f"{round(100 * (s.bottom - s.top))} by {round(100 * (s.right - s.left))} percent"
 
 
@@ -188,7 +188,7 @@ def grounded(
     return [pairs[i] for i in rng.permutation(len(pairs)).tolist()]
 
 
-def _place(rng: np.random.Generator, seen: tuple[Seen, ...]) -> tuple[int, int]:
+def _place(rng: np.random.Generator, seen: tuple[SeenObject, ...]) -> tuple[int, int]:
     """A column and a row: of an object three times out of four, else anywhere."""
     if seen and rng.random() < 0.75:
         s = pick(rng, seen)

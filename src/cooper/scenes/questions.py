@@ -15,7 +15,7 @@ import numpy as np
 
 from cooper.scenes.question import Question
 from cooper.scenes.render import View
-from cooper.scenes.seen import Looked, Seen, distance_between, look
+from cooper.scenes.seen import SceneView, SeenObject, distance_between, look
 from cooper.scenes.world import COLORS, SHAPES, Scene
 
 T = TypeVar("T")
@@ -72,7 +72,7 @@ def mentioned(text: str) -> tuple[str | None, str | None]:
     return color, shape
 
 
-def matches(seen: Seen, color: str | None, shape: str | None) -> bool:
+def matches(seen: SeenObject, color: str | None, shape: str | None) -> bool:
     """Whether an object has that colour and that shape, None for any."""
     return color in (None, seen.thing.color) and shape in (None, seen.thing.shape)
 
@@ -86,7 +86,7 @@ def _coin(rng: np.random.Generator) -> bool:
     return bool(rng.integers(2))
 
 
-def _the(looked: Looked, seen: Seen, rng: np.random.Generator) -> str:
+def _the(looked: SceneView, seen: SeenObject, rng: np.random.Generator) -> str:
     """ "the red ball", or now and then "the ball" where there is no other, or "the red object"."""
     dice = rng.random()
     things = looked.scene.things
@@ -97,7 +97,7 @@ def _the(looked: Looked, seen: Seen, rng: np.random.Generator) -> str:
     return f"the {seen.name}"
 
 
-def _pairs(seen: Sequence[Seen], rng: np.random.Generator) -> list[tuple[Seen, Seen]]:
+def _pairs(seen: Sequence[SeenObject], rng: np.random.Generator) -> list[tuple[SeenObject, SeenObject]]:
     """Every pair once, in random order and orientation."""
     pairs = list(combinations(seen, 2))
     return [pairs[i] if _coin(rng) else pairs[i][::-1] for i in rng.permutation(len(pairs)).tolist()]
@@ -112,7 +112,7 @@ _TO_CAMERA = (
 )
 
 
-def _distance_to_camera(looked: Looked, rng: np.random.Generator) -> Iterator[Question]:
+def _distance_to_camera(looked: SceneView, rng: np.random.Generator) -> Iterator[Question]:
     for s in _some(rng, looked.named):
         text = pick(rng, _TO_CAMERA).format(_the(looked, s, rng))
         yield Question("distance_to_camera", text, metres(s.depth), "metres", s.depth, (s.id,), ("depth",))
@@ -128,7 +128,7 @@ _BETWEEN = (
 )
 
 
-def _distance_between(looked: Looked, rng: np.random.Generator) -> Iterator[Question]:
+def _distance_between(looked: SceneView, rng: np.random.Generator) -> Iterator[Question]:
     pairs = [(a, b) for a, b in _pairs(looked.named, rng) if distance_between(a.thing, b.thing) >= SHORTEST]
     for a, b in pairs[:PER_TASK]:
         value = distance_between(a.thing, b.thing)
@@ -151,9 +151,9 @@ _SIZE = (
 
 
 def _measure(
-    task: str, wordings: Sequence[str], length: Callable[[Seen], float]
-) -> Callable[[Looked, np.random.Generator], Iterator[Question]]:
-    def ask(looked: Looked, rng: np.random.Generator) -> Iterator[Question]:
+    task: str, wordings: Sequence[str], length: Callable[[SeenObject], float]
+) -> Callable[[SceneView, np.random.Generator], Iterator[Question]]:
+    def ask(looked: SceneView, rng: np.random.Generator) -> Iterator[Question]:
         for s in _some(rng, [s for s in looked.seen if s.measured and length(s) >= SHORTEST]):
             text = pick(rng, wordings).format(_the(looked, s, rng))
             yield Question(task, text, metres(length(s)), "metres", length(s), (s.id,), ("depth",))
@@ -176,32 +176,32 @@ _TALLER = (
 )
 
 
-def _closer(looked: Looked, rng: np.random.Generator) -> Iterator[Question]:
+def _closer(looked: SceneView, rng: np.random.Generator) -> Iterator[Question]:
     for a, b in [p for p in _pairs(looked.named, rng) if _differ_in_depth(*p, CLOSER_GAP)][:PER_TASK]:
         text = pick(rng, _CLOSER).format(f"the {a.name}", f"the {b.name}")
         answer = f"the {min(a, b, key=lambda s: s.depth).name}"
         yield Question("closer", text, answer, "word", None, (a.id, b.id), ("depth",))
 
 
-def _taller(looked: Looked, rng: np.random.Generator) -> Iterator[Question]:
+def _taller(looked: SceneView, rng: np.random.Generator) -> Iterator[Question]:
     for a, b in [p for p in _pairs([s for s in looked.seen if s.measured], rng) if _differ_in_height(*p)][:PER_TASK]:
         text = pick(rng, _TALLER).format(f"the {a.name}", f"the {b.name}")
         answer = f"the {max(a, b, key=lambda s: s.height).name}"
         yield Question("taller", text, answer, "word", None, (a.id, b.id), ("depth",))
 
 
-def _differ_in_depth(a: Seen, b: Seen, gap: float) -> bool:
+def _differ_in_depth(a: SeenObject, b: SeenObject, gap: float) -> bool:
     """Whether one is nearer by `gap`, whichever way one looks at it: surface, nearest point or centre."""
     near, far = sorted((a, b), key=lambda s: s.depth)
     return far.depth - near.depth > gap and near.nearest < far.nearest and near.ahead < far.ahead
 
 
-def _differ_in_side(a: Seen, b: Seen) -> bool:
+def _differ_in_side(a: SeenObject, b: SeenObject) -> bool:
     """Whether one is farther left by `SIDE_GAP`, in the picture and in the room."""
     return abs(a.u - b.u) > SIDE_GAP and (a.u < b.u) == (a.across < b.across)
 
 
-def _differ_in_height(a: Seen, b: Seen) -> bool:
+def _differ_in_height(a: SeenObject, b: SeenObject) -> bool:
     low, high = sorted((a.height, b.height))
     return high > TALLER_RATIO * low and high - low > TALLER_GAP
 
@@ -232,7 +232,7 @@ _FRONT_CHOICE = (
 )
 
 
-def _relative_position(looked: Looked, rng: np.random.Generator) -> Iterator[Question]:
+def _relative_position(looked: SceneView, rng: np.random.Generator) -> Iterator[Question]:
     pairs = _pairs(looked.named, rng)
     side = next(((a, b) for a, b in pairs if _differ_in_side(a, b)), None)
     if side:
@@ -244,12 +244,12 @@ def _relative_position(looked: Looked, rng: np.random.Generator) -> Iterator[Que
 
 
 def _relation(
-    looked: Looked,
+    looked: SceneView,
     rng: np.random.Generator,
-    a: Seen,
-    b: Seen,
+    a: SeenObject,
+    b: SeenObject,
     words: tuple[str, str],
-    order: Callable[[Seen], float],
+    order: Callable[[SeenObject], float],
     yes_no: Sequence[str],
     choice: Sequence[str],
     maps: tuple[str, ...],
@@ -281,7 +281,7 @@ KINDS: tuple[tuple[str | None, str | None], ...] = (
 )  # fmt: skip
 
 
-def _counting(looked: Looked, rng: np.random.Generator) -> Iterator[Question]:
+def _counting(looked: SceneView, rng: np.random.Generator) -> Iterator[Question]:
     """Objects of a shape, of a colour, or all. The number is chosen first, so that small numbers do not crowd."""
     if not looked.seen:
         return
@@ -310,7 +310,7 @@ _OCCLUSION = (
 )
 
 
-def _occlusion(looked: Looked, rng: np.random.Generator) -> Iterator[Question]:
+def _occlusion(looked: SceneView, rng: np.random.Generator) -> Iterator[Question]:
     """Not asked of what carries another object, which covers its top: people disagree on whether that hides it."""
     carriers = {t.on for t in looked.scene.things}
     inside = [s for s in looked.seen if not s.cut and s.id not in carriers]
@@ -333,7 +333,7 @@ _EXISTENCE = (
 )
 
 
-def _existence(looked: Looked, rng: np.random.Generator) -> Iterator[Question]:
+def _existence(looked: SceneView, rng: np.random.Generator) -> Iterator[Question]:
     """Absent things are mostly tempting ones: of a colour and a shape that are there, on two different objects."""
     there = {(t.color, t.shape) for t in looked.scene.things}
     near = [(c, s) for c, _ in sorted(there) for _, s in sorted(there) if (c, s) not in there]
@@ -361,7 +361,7 @@ _SHAPE = (
 )
 
 
-def _color(looked: Looked, rng: np.random.Generator) -> Iterator[Question]:
+def _color(looked: SceneView, rng: np.random.Generator) -> Iterator[Question]:
     things = looked.scene.things
     alone = [s for s in looked.named if sum(t.shape == s.thing.shape for t in things) == 1]
     for s in _some(rng, alone):
@@ -369,7 +369,7 @@ def _color(looked: Looked, rng: np.random.Generator) -> Iterator[Question]:
         yield Question("color", text, s.thing.color, "word", None, (s.id,))
 
 
-def _shape(looked: Looked, rng: np.random.Generator) -> Iterator[Question]:
+def _shape(looked: SceneView, rng: np.random.Generator) -> Iterator[Question]:
     things = looked.scene.things
     alone = [s for s in looked.named if sum(t.color == s.thing.color for t in things) == 1]
     for s in _some(rng, alone):
@@ -378,7 +378,7 @@ def _shape(looked: Looked, rng: np.random.Generator) -> Iterator[Question]:
 
 
 #: How each task asks, in the order in which `ask_all` gives them.
-ASK: dict[str, Callable[[Looked, np.random.Generator], Iterator[Question]]] = {
+ASK: dict[str, Callable[[SceneView, np.random.Generator], Iterator[Question]]] = {
     "distance_to_camera": _distance_to_camera,
     "distance_between": _distance_between,
     "height": _measure("height", _HEIGHT, lambda s: s.height),

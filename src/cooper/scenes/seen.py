@@ -33,7 +33,7 @@ GRID = 16
 
 
 @dataclass(frozen=True)
-class Seen:
+class SeenObject:
     """One object as the picture shows it. Fractions are of the picture's width and height, from the top left."""
 
     thing: Thing
@@ -106,7 +106,7 @@ class Seen:
         return self.share >= MIN_COUNTED and self.area >= MIN_AREA
 
 
-class Looked:
+class SceneView:
     """Everything seen in one view. `seen` holds each object with at least one visible pixel, in order of id."""
 
     def __init__(self, scene: Scene, view: View) -> None:
@@ -122,24 +122,24 @@ class Looked:
         self.seen = tuple(self._look_at(t) for t in scene.things if t.id in self._pixels)
         self._by_id = {s.id: s for s in self.seen}
 
-    def __getitem__(self, label: int) -> Seen:
+    def __getitem__(self, label: int) -> SeenObject:
         return self._by_id[label]
 
     @property
-    def named(self) -> tuple[Seen, ...]:
+    def named(self) -> tuple[SeenObject, ...]:
         return tuple(s for s in self.seen if s.named)
 
     @property
-    def unclear(self) -> tuple[Seen, ...]:
+    def unclear(self) -> tuple[SeenObject, ...]:
         """Objects that show too little to be counted, and too much to be overlooked by everybody."""
         return tuple(s for s in self.seen if not s.counted)
 
-    def _look_at(self, thing: Thing) -> Seen:
+    def _look_at(self, thing: Thing) -> SeenObject:
         pixels = self._pixels[thing.id]
         rows = pixels // self.width
         columns = pixels - rows * self.width
         depths = self._depth[pixels]
-        return Seen(
+        return SeenObject(
             thing=thing,
             share=float(self.view.visible.get(thing.id, 0.0)),
             area=len(pixels) / self._depth.size,
@@ -172,16 +172,16 @@ class Looked:
         return {t.id: int(votes[t.id].argmax()) for t in self.scene.things if votes[t.id].any()}
 
 
-def look(scene: Scene, view: View) -> Looked:
+def look(scene: Scene, view: View) -> SceneView:
     """What is seen in `view`. The last view looked at is remembered: its many questions and traces share the work."""
     global _last
     looked = _last  # read once: another thread may replace it
     if looked is None or looked.scene is not scene or looked.view is not view:
-        _last = looked = Looked(scene, view)
+        _last = looked = SceneView(scene, view)
     return looked
 
 
-_last: Looked | None = None
+_last: SceneView | None = None
 
 
 def distance_between(a: Thing, b: Thing) -> float:

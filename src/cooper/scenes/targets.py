@@ -7,10 +7,13 @@ from pathlib import Path
 import numpy as np
 
 from cooper.modalities import Segmentation, modality
+from cooper.scenes.render import View
 from cooper.scenes.shards import decode_depth, open_shards
 from cooper.scenes.world import Scene
 
-KINDS = ("picture", "depth", "segmentation")
+#: modalities whose truth is known of scenes
+TRUE_MAPS = ("depth", "segmentation")
+KINDS = ("picture", *TRUE_MAPS)
 
 
 def class_map(scene: Scene, labels: np.ndarray) -> np.ndarray:
@@ -21,6 +24,13 @@ def class_map(scene: Scene, labels: np.ndarray) -> np.ndarray:
     for thing in scene.things:
         table[thing.id] = segmentation.number(f"{thing.color} {thing.shape}")
     return table[labels]
+
+
+def true_map(scene: Scene, view: View, name: str) -> np.ndarray:
+    """The true values of one of `TRUE_MAPS`. Raises ValueError for other modalities."""
+    if name not in TRUE_MAPS:
+        raise ValueError(f"nobody knows the true {name} of scenes; known: {', '.join(TRUE_MAPS)}")
+    return view.depth if name == "depth" else class_map(scene, view.labels)
 
 
 class SceneImages:
@@ -46,4 +56,6 @@ class SceneImages:
     def image(self, i: int, kind: str) -> np.ndarray:
         if kind == "picture":
             return self.shards.rgb[i]
+        if kind not in TRUE_MAPS:
+            raise ValueError(f"nobody knows the true {kind} of scenes; known: {', '.join(TRUE_MAPS)}")
         return modality(kind).to_rgb(self.depth(i) if kind == "depth" else self.classes(i))

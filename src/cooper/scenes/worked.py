@@ -18,7 +18,7 @@ from cooper.modalities import modality
 from cooper.scenes.question import Question
 from cooper.scenes.questions import article, matches, mentioned, metres, plural
 from cooper.scenes.render import View
-from cooper.scenes.seen import Looked, Seen, look
+from cooper.scenes.seen import SceneView, SeenObject, look
 from cooper.scenes.world import Scene
 
 Mode: TypeAlias = Literal["direct", "text", "perception", "interleaved"]
@@ -91,14 +91,14 @@ def _join(*parts: str) -> str:
     return text
 
 
-def place(seen: Seen) -> str:
+def place(seen: SeenObject) -> str:
     """Where in the picture: "on the left", "low in the middle", "high on the far right"."""
     sides = ("on the far left", "on the left", "in the middle", "on the right", "on the far right")
     level = "high " if seen.v < 0.42 else "low " if seen.v > 0.65 else ""
     return level + sides[min(4, int(seen.u * 5))]
 
 
-def cell(seen: Seen) -> str:
+def cell(seen: SeenObject) -> str:
     """ "column 3, row 9" of the grid over the picture."""
     return f"column {seen.column}, row {seen.row}"
 
@@ -112,14 +112,14 @@ def on_plan(across: float, ahead: float) -> str:
     return f"{4 + across:.1f}, {ahead:.1f}"
 
 
-def _where(a: Seen, b: Seen | None = None) -> str:
+def _where(a: SeenObject, b: SeenObject | None = None) -> str:
     return f"the {a.name} is {place(a)}{f', the {b.name} {place(b)}' if b else ''}."
 
 
 Story: TypeAlias = tuple[str, str]  # what is seen in the picture, what is read from the map and follows
 
 
-def _distance_to_camera(looked: Looked, question: Question) -> Story:
+def _distance_to_camera(looked: SceneView, question: Question) -> Story:
     s = looked[question.things[0]]
     return _where(s), f"the {s.name} is {metres(s.depth)} away."
 
@@ -128,7 +128,7 @@ def _distance_to_camera(looked: Looked, question: Question) -> Story:
 _RISE = 0.2
 
 
-def _distance_between(looked: Looked, question: Question) -> Story:
+def _distance_between(looked: SceneView, question: Question) -> Story:
     a, b = (looked[i] for i in question.things)
     rise = abs(a.up - b.up)
     exact = (a.across, b.across, a.ahead, b.ahead, *([rise] if rise >= _RISE else []))
@@ -158,8 +158,8 @@ def _rounded(exact: tuple[float, ...], answer: str) -> tuple[float, ...]:
     return tuple(x / 10 for x in best)
 
 
-def _extent(length: str, side: str) -> Callable[[Looked, Question], Story]:
-    def story(looked: Looked, question: Question) -> Story:
+def _extent(length: str, side: str) -> Callable[[SceneView, Question], Story]:
+    def story(looked: SceneView, question: Question) -> Story:
         s = looked[question.things[0]]
         share = s.bottom - s.top if side == "height" else s.right - s.left
         fills = f"It fills {round(100 * share)} percent of the {side}, so it is {question.answer} {length}."
@@ -168,7 +168,7 @@ def _extent(length: str, side: str) -> Callable[[Looked, Question], Story]:
     return story
 
 
-def _closer(looked: Looked, question: Question) -> Story:
+def _closer(looked: SceneView, question: Question) -> Story:
     a, b = (looked[i] for i in question.things)
     return _where(a, b), closer((a.name, a.depth), (b.name, b.depth))
 
@@ -190,7 +190,7 @@ def _compared(a: tuple[str, float], b: tuple[str, float], first: bool, what: str
     return f"{a[1]:.1f} is {word} than {b[1]:.1f}, so the {number}, the {name}, is {what}."
 
 
-def _taller(looked: Looked, question: Question) -> Story:
+def _taller(looked: SceneView, question: Question) -> Story:
     a, b = (looked[i] for i in question.things)
     return _where(a, b), taller((a.name, a.depth, a.height), (b.name, b.depth, b.height))
 
@@ -201,7 +201,7 @@ def taller(a: tuple[str, float, float], b: tuple[str, float, float]) -> str:
     return f"{both}. {_compared((a[0], a[2]), (b[0], b[2]), a[2] > b[2], 'taller')}"
 
 
-def _relative_position(looked: Looked, question: Question) -> Story:
+def _relative_position(looked: SceneView, question: Question) -> Story:
     a, b = (looked[i] for i in question.things)
     if "depth" in question.maps:
         order = _order(question, f"{a.depth:.1f}", f"{b.depth:.1f}", a.depth < b.depth, ("in front", "behind"))
@@ -224,7 +224,7 @@ def _order(question: Question, a: str, b: str, less: bool, sides: tuple[str, str
     return f"{would[0].upper()}{would[1:]} than {b}. {a} is {word}, so {question.answer}."
 
 
-def _counting(looked: Looked, question: Question) -> Story:
+def _counting(looked: SceneView, question: Question) -> Story:
     color, shape = mentioned(question.text)
     what = counted(color, shape)
     found = [s for s in sorted(looked.seen, key=lambda s: s.u) if matches(s, color, shape)]
@@ -246,14 +246,14 @@ def tally(found: Sequence[tuple[str, int]], what: str) -> str:
     return ", ".join([*(f"{i} {name} {column}" for i, (name, column) in enumerate(found, 1)), f"no more {what}"])
 
 
-def _occlusion(looked: Looked, question: Question) -> Story:
+def _occlusion(looked: SceneView, question: Question) -> Story:
     s = looked[question.things[0]]
     # what is told apart is told apart in one place, right behind the name of what is looked at
     found = f"the {looked[looked.covers[s.id]].name}, which hides a part" if question.answer == "yes" else "nothing"
     return _where(s), f"in front of the {s.name} is {found}."
 
 
-def _existence(looked: Looked, question: Question) -> Story:
+def _existence(looked: SceneView, question: Question) -> Story:
     """Where it is. A model that knows whether a name has found something (98 % of direct answers) need not list what
     else has the colour, and draw a conclusion (54 %)."""
     color, shape = mentioned(question.text)
@@ -261,7 +261,7 @@ def _existence(looked: Looked, question: Question) -> Story:
     return "", f"I look for {article(f'{color} {shape}')}: {found}."
 
 
-def _color(looked: Looked, question: Question) -> Story:
+def _color(looked: SceneView, question: Question) -> Story:
     s = looked[question.things[0]]
     return f"the {s.thing.shape} is {place(s)}.", f"it is {s.thing.color}."
 
@@ -274,13 +274,13 @@ _TRAITS = {
 }
 
 
-def _shape(looked: Looked, question: Question) -> Story:
+def _shape(looked: SceneView, question: Question) -> Story:
     s = looked[question.things[0]]
     where = f"the {s.thing.color} object is {place(s)}."
     return where, f"{_TRAITS[s.thing.shape]}, so it is {article(s.thing.shape)}."
 
 
-_STORIES: dict[str, Callable[[Looked, Question], Story]] = {
+_STORIES: dict[str, Callable[[SceneView, Question], Story]] = {
     "distance_to_camera": _distance_to_camera,
     "distance_between": _distance_between,
     "height": _extent("tall", "height"),

@@ -20,7 +20,7 @@ from PIL import Image
 from torch import Tensor, nn
 
 from cooper.modalities import modality
-from cooper.model.autoencoder import Autoencoder
+from cooper.model.autoencoder import Autoencoder, pixels_of
 from cooper.scenes.targets import SceneImages
 from cooper.training.loop import Optimisation, Supervised
 from cooper.training.processes import Share
@@ -99,7 +99,7 @@ class AutoencoderStage(Supervised[Autoencoder]):
         rows = []
         for i in range(min(3, len(self.images))):
             images = to_tensor(np.stack([self.images.image(i, kind) for kind in self.images.kinds]))
-            pairs = zip(from_tensor(images), from_tensor(model.decode(model.encode(images))), strict=True)
+            pairs = zip(pixels_of(images), pixels_of(model.decode(model.encode(images))), strict=True)
             rows.append(np.concatenate([np.concatenate(pair, axis=1) for pair in pairs], axis=1))
         return Image.fromarray(np.concatenate(rows))
 
@@ -136,9 +136,3 @@ def depth_error(model: Autoencoder, images: SceneImages, number: int = 100) -> f
 def to_tensor(images: np.ndarray) -> Tensor:
     """uint8 (..., H, W, 3) to float32 (..., 3, H, W) in [-1, 1]."""
     return torch.from_numpy(np.ascontiguousarray(np.moveaxis(images, -1, -3))).float() / 127.5 - 1
-
-
-def from_tensor(images: Tensor) -> np.ndarray:
-    """The inverse of `to_tensor`, rounded and clipped."""
-    x = ((images.float() + 1) * 127.5).round().clamp(0, 255).to(torch.uint8)
-    return np.moveaxis(x.cpu().numpy(), -3, -1)

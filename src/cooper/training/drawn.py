@@ -12,10 +12,10 @@ from cooper.inference.engine import Engine, Settings
 from cooper.model.unified import UnifiedModel
 from cooper.scenes.targets import SceneImages
 from cooper.sequence import Sequencer
-from cooper.training.kept import Kept
+from cooper.training.disk_cache import DiskCache
 
 
-class DrawnMaps(Kept):
+class DrawnMaps(DiskCache):
     """Maps, uint8 RGB, of the first `number` scenes as a model draws them on demand; the seed of one is its scene's.
 
     They are kept in a folder named after the model's weights and the scenes, and made before it goes on being trained.

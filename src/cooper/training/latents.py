@@ -16,10 +16,10 @@ from torch import Tensor
 from cooper.model.autoencoder import Autoencoder, patchify
 from cooper.scenes.targets import SceneImages
 from cooper.sequence import Sequencer
-from cooper.training.kept import Kept
+from cooper.training.disk_cache import DiskCache
 
 
-def fingerprint(autoencoder: Autoencoder) -> str:
+def encoder_fingerprint(autoencoder: Autoencoder) -> str:
     """Ten letters that stand for the encoder's weights and the config."""
     digest = hashlib.blake2b(repr(autoencoder.config).encode(), digest_size=5)
     for p in autoencoder.encoder.parameters():
@@ -27,7 +27,7 @@ def fingerprint(autoencoder: Autoencoder) -> str:
     return digest.hexdigest()
 
 
-class Latents(Kept):
+class Latents(DiskCache):
     """Latents of a folder of shards under an autoencoder."""
 
     name = "latents"
@@ -36,7 +36,7 @@ class Latents(Kept):
         self.images, self.autoencoder, self.sequencer = images, autoencoder, sequencer
         rows, columns = sequencer.latent_grid(np.zeros((images.size, images.size, 3), dtype=np.uint8))
         shape = (rows * columns, sequencer.config.latent_dim)
-        of = f"{fingerprint(autoencoder)}-{images.shards.fingerprint}"
+        of = f"{encoder_fingerprint(autoencoder)}-{images.shards.fingerprint}"
         super().__init__(Path(folder) / f"latents-{of}", len(images), shape, np.float16)
 
     def compute(self, kind: str, rows: range) -> np.ndarray:

@@ -42,7 +42,7 @@ from cooper.training.reinforcement import Questions, Reinforcement, Reinforcemen
 from cooper.training.rows import SceneRows
 from cooper.training.sharpness import learned_sharpness
 from cooper.training.unified import StageSettings, UnifiedStage
-from cooper.training.vision import Seer, VisionStage, settle
+from cooper.training.vision import VisionStage, VisionWithHeads, settle
 
 
 @dataclass(frozen=True)
@@ -86,7 +86,7 @@ def train(
 def _stages(space: Workspace, recipe: Recipe, last: str, quiet: bool) -> None:
     path = recipe.path(last)
     begun = None if space.start is None else Cooper.load(space.start)
-    _claim(space.run / "start.txt", fingerprint(begun.model) if begun else "nothing", _tokenizer(space).exists())
+    note_once(space.run / "start.txt", fingerprint(begun.model) if begun else "nothing", _tokenizer(space).exists())
     if begun is not None:
         tokenizer = begun.sequencer.tokenizer
         once(lambda: tokenizer.save(str(_tokenizer(space))))
@@ -149,7 +149,7 @@ def train_vision(model: UnifiedModel, space: Workspace, scratch: Scratch, quiet:
     torch.manual_seed(scratch.seed)
     pictures, held_out = SceneImages(space.train), SceneImages(space.validation)
     stage = VisionStage(pictures, held_out, scratch.vision_batch, 100 * scratch.seed, scratch.geometry)
-    Trainer(Seer(model), stage, scratch.vision, space.stage("vision"), dtype=fast_dtype()).run(quiet)
+    Trainer(VisionWithHeads(model), stage, scratch.vision, space.stage("vision"), dtype=fast_dtype()).run(quiet)
     settle(model, stage.images)
     return model
 
@@ -260,10 +260,10 @@ def claim(folder: Path, settings: StageOfModel, *more: object) -> None:
     """
     steps = replace(settings.optimisation, steps=0, warmup=0)  # of few steps fewer are for warming up
     trained = any((folder / name).exists() for name in (STATE, "model"))
-    _claim(folder / "settings.txt", repr((replace(settings, optimisation=steps), *more)), trained)
+    note_once(folder / "settings.txt", repr((replace(settings, optimisation=steps), *more)), trained)
 
 
-def _claim(path: Path, what: str, begun: bool) -> None:
+def note_once(path: Path, what: str, begun: bool) -> None:
     """Note something in a file. Raises ValueError if it holds something else, and what that was about has `begun`."""
 
     def note() -> None:

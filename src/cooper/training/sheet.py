@@ -8,13 +8,18 @@ import numpy as np
 from PIL import Image
 
 
-def contact_sheet(rows: Sequence[Sequence[np.ndarray]]) -> Image.Image:
-    """Rows of uint8 images (H, W, 3), each as large as the first one is; black where a row has fewer."""
+def contact_sheet(
+    rows: Sequence[Sequence[np.ndarray]], margin: int = 0, background: str = "black"
+) -> Image.Image:
+    """Rows of uint8 images (H, W, 3), each as large as the first one is, with a margin of so many pixels between and
+    around them; background where a row has fewer."""
     if not rows:
         return Image.new("RGB", (8, 8))
     height, width = rows[0][0].shape[:2]
-    sheet = Image.new("RGB", (width * max(map(len, rows)), height * len(rows)))
+    across, down = width + margin, height + margin
+    sheet = Image.new("RGB", (margin + across * max(map(len, rows)), margin + down * len(rows)), background)
     for y, row in enumerate(rows):
         for x, image in enumerate(row):
-            sheet.paste(Image.fromarray(image).resize((width, height)), (x * width, y * height))
+            place = (margin + x * across, margin + y * down)
+            sheet.paste(Image.fromarray(image).resize((width, height)), place)
     return sheet

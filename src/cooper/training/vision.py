@@ -23,11 +23,12 @@ from PIL import Image
 from torch import Tensor, nn
 
 from cooper.modalities import modality
+from cooper.model.autoencoder import pixels_of
 from cooper.model.unified import UnifiedModel
 from cooper.model.vision import grid_positions
 from cooper.scenes.targets import SceneImages
 from cooper.scenes.world import COLORS, SHAPES
-from cooper.training.autoencoder import from_tensor, to_tensor
+from cooper.training.autoencoder import to_tensor
 from cooper.training.loop import Supervised
 from cooper.training.processes import Share
 
@@ -37,7 +38,7 @@ CELL = 4
 UNKNOWN = -1
 
 
-class Seer(nn.Module):
+class VisionWithHeads(nn.Module):
     """The part of the model that looks, and linear heads that say what is in each cell and what camera saw it."""
 
     def __init__(self, model: UnifiedModel):
@@ -60,7 +61,7 @@ class Seer(nn.Module):
         return shape, colour, mean, depth[..., 0], self.camera(tokens)
 
 
-class VisionStage(Supervised[Seer]):
+class VisionStage(Supervised[VisionWithHeads]):
     """Batches hold images (B, 3, H, W), the numbers of each cell's shape and colour (B, H / CELL, W / CELL, 2), the
     logarithm of its depth in metres (B, H / CELL, W / CELL), and the camera (B, 3).
 
@@ -88,7 +89,7 @@ class VisionStage(Supervised[Seer]):
             cameras[:] = torch.nan
         return images, cells, depths, cameras
 
-    def loss(self, model: Seer, batch: Any) -> tuple[Tensor, dict[str, float]]:
+    def loss(self, model: VisionWithHeads, batch: Any) -> tuple[Tensor, dict[str, float]]:
         images, cells, depths, cameras = batch
         *logits, mean, depth, camera = model(images)
         error = (mean.float() - F.avg_pool2d(images, CELL).movedim(1, -1)).abs().mean()
@@ -112,16 +113,16 @@ class VisionStage(Supervised[Seer]):
                 figures |= {name: float(each.detach()), f"{name}_bias": float(whole.detach())}
         return total, figures
 
-    def sheet(self, model: Seer) -> Image.Image:
+    def sheet(self, model: VisionWithHeads) -> Image.Image:
         """Held-out pictures, what each cell shows, and what it is taken for."""
         images, cells, *_ = _batch(self.held_out, ((i, "picture", False) for i in range(min(6, len(self.held_out)))))
         with torch.no_grad():
             shape, colour, *_ = model(images)
         seen = torch.stack([shape.argmax(dim=-1), colour.argmax(dim=-1)], dim=-1)
-        columns = (from_tensor(images), _painted(cells.numpy()), _painted(seen.numpy()))
+        columns = (pixels_of(images), _painted(cells.numpy()), _painted(seen.numpy()))
         return Image.fromarray(np.concatenate([np.concatenate(list(c), axis=0) for c in columns], axis=1))
 
-    def trained(self, model: Seer) -> dict[str, nn.Parameter]:
+    def trained(self, model: VisionWithHeads) -> dict[str, nn.Parameter]:
         see = ("head.", "model.vision.", "model.connector_in.", "model.connector_out.")
         begin = (*see, "camera.") if self.geometry else see
         return {k: p for k, p in model.named_parameters() if k.startswith(begin)}

@@ -17,11 +17,13 @@ from cooper.files import new_file
 from cooper.training.processes import Share, wait
 
 
-class Kept(ABC):
+class DiskCache(ABC):
     """For each kind of image an array with a row for each of `length` scenes, in a file of its own in `folder`."""
 
     #: What it is that is kept, for the progress bar.
     name: str
+    #: After so many batches it is noted how many are done.
+    note_every = 50
 
     def __init__(self, folder: Path, length: int, shape: tuple[int, ...], dtype: type):
         self.folder, self.shape, self.dtype = folder, (length, *shape), dtype
@@ -79,7 +81,7 @@ class Kept(ABC):
             for k, first in enumerate(mine[done:], done + 1):
                 rows = range(first, min(first + batch, len(self)))
                 out[first : first + len(rows)] = self.compute(kind, rows)
-                if k % 50 == 0:
+                if k % self.note_every == 0:
                     out.flush()
                     with new_file(done_file) as file:
                         file.write_text(str(k))
