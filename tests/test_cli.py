@@ -275,7 +275,7 @@ MISTAKES: dict[str, tuple[list[str], str]] = {
     "map over the picture by detour": (["depth", "room.png", "--out", "new/../room.png"], "overwrite what is read"),
     "chain over a link's picture": (["ask", "link/01-picture.png", "q", "--out", "chain"], "overwrite the picture"),
     "seed": (["ask", "room.png", "q", "--seed", "-5"], "--seed must not be negative"),
-    "answers in a file": (["eval", "scenes", "--predictions", "text.png/x"], "text.png is a file"),
+    "answers in a file": (["eval", "scenes", "--out", "text.png/x"], "text.png is a file"),
     "rate": (["train", "base", "--run", "new", "--start", "tiny", "--data", "x", "--lr", "inf"], "--lr must be above"),
     "no data": (["data", "flag", "--out", "new.jsonl", "--data", " "], "names no file or folder of data"),
     "data of nothing": (["data", "flag", "--out", "new.jsonl", "--data", "questions=empty.jsonl"], "has no rows"),
@@ -445,7 +445,7 @@ def test_help_and_version(cooper: Cooper) -> None:
     assert cooper().out == top.out
     for command, option in (
         (("ask",), "--max-turns"), (("depth",), "--flow-steps"), (("scenes",), "render"), (("eval",), "scenes"),
-        (("scenes", "make"), "--workers"), (("train", "tiny"), "--n-train"), (("bench",), "engine"),
+        (("scenes", "make"), "--processes"), (("train", "tiny"), "--n-train"), (("bench",), "engine"),
         (("reproduce",), "--quick"),
     ):  # fmt: skip
         ran = cooper(*command, "--help")
@@ -514,7 +514,7 @@ def test_scenes_render(cooper: Cooper, place: Path) -> None:
 
 @needs_mujoco
 def test_scenes_make(cooper: Cooper, place: Path) -> None:
-    argv = ("scenes", "make", "--n", "3", "--out", "shards", "--split", "validation", "--size", "32", "--workers", "1")
+    argv = ("scenes", "make", "--n", "3", "--out", "shards", "--split", "validation", "--size", "32", "--processes", "1")
     assert cooper(*argv).out.splitlines()[-1] == "3 scenes in 1 shard in shards"
     (shard,) = (place / "shards").iterdir()
     made = shard.stat().st_mtime_ns

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import html
+import json
 import re
 from collections import Counter
 from dataclasses import replace
@@ -18,6 +20,7 @@ from cooper.images import load_image
 from cooper.inference.engine import Engine
 from cooper.inference.sampler import generator
 from cooper.modalities import modality
+from cooper.model.config import ModelConfig
 from cooper.policy import POLICIES
 from cooper.quantities import plain_text
 from cooper.trace import Picture, Text, Trace
@@ -30,6 +33,12 @@ QUESTION = "How far is the red ball from the blue box?"
 @pytest.fixture(scope="module")
 def model() -> Cooper:
     return Cooper.load("tiny")
+
+
+def test_its_settings_are_all_written_down() -> None:
+    """So that other defaults make no other model of it."""
+    text = (ASSETS / "tiny" / "config.json").read_text()
+    assert json.loads(text) == json.loads(json.dumps(ModelConfig.from_dict(json.loads(text)).to_dict()))
 
 
 def test_it_is_small_enough_and_has_its_card() -> None:
@@ -78,6 +87,13 @@ def test_a_stream_tells_what_happens_and_ends_with_the_answer(model: Cooper) -> 
     looked = [e for e in events if isinstance(e, MapDrawn)]
     assert [e.drawing.modality for e in looked] == ["depth", "segmentation"]
     assert sum(isinstance(e, FlowStep) for e in events) == 2 * 11, "12 time points are 11 steps"
+
+
+def test_a_notebook_shows_the_chain(model: Cooper) -> None:
+    answer = model.ask(ROOM, QUESTION)
+    shown = html.unescape(answer._repr_html_())
+    assert shown.count("<html") == 1 and shown.count("data:image/png;base64") == 1 + len(answer.trace.drawings)
+    assert answer._repr_html_().count("<") == 2, "all of the page is inside of an attribute"
 
 
 def test_votes_are_counted(model: Cooper) -> None:

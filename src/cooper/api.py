@@ -6,6 +6,7 @@ import time
 import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from html import escape
 from numbers import Integral, Real
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -28,6 +29,7 @@ from cooper.modalities.codes import RELEASED as RELEASED_CODES
 from cooper.model.config import FlowSettings, Precision
 from cooper.model.precision import check_precision, quantised
 from cooper.model.unified import UnifiedModel
+from cooper.page import trace_page
 from cooper.policy import Policy
 from cooper.prompts import FILE as PROMPTS_FILE
 from cooper.prompts import Prompts, WordingWarning, load_prompts
@@ -123,6 +125,11 @@ class Answer:
         """The answer; where there is none, the last turn as it was written. For clients that take text alone."""
         turns = self.trace.turns
         return self.answer or (turns[-1] if turns else "")
+
+    def _repr_html_(self) -> str:
+        """The whole chain, where a notebook shows the answer."""
+        page = trace_page(self.trace, title=self.text, maps=self.codes.view)
+        return f'<iframe srcdoc="{escape(page)}" style="width: 100%; height: 40em; border: 0"></iframe>'
 
     def to_dict(self, maps: Sequence[str | None] = ()) -> dict[str, Any]:
         """The answer as JSON values. `maps` are the paths at which the maps were saved, in order."""

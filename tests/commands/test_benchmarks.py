@@ -194,7 +194,7 @@ def test_exported_scenes_score_as_scenes_do(capsys: pytest.CaptureFixture[str], 
         name: (pytest.approx(row["score"]), row["n"]) for name, row in result["tasks"].items()
     }  # fmt: skip
     assert len(by_task) > 8 and summary["readings"]["mean over categories"]["score"] == pytest.approx(result["mean"])
-    sampled = (*argv, "--predictions", "sampled.jsonl", "--temperature", "1")
+    sampled = (*argv, "--out", "sampled.jsonl", "--temperature", "1")
     assert run_command(capsys, *sampled).code == 0
     assert all(row["temperature"] == "1" for row in map(json.loads, Path("sampled.jsonl").read_text().splitlines()))
     refused = run_command(capsys, *sampled[:-1], "-1")

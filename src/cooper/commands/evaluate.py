@@ -41,7 +41,7 @@ class EvalScenes(WithModel):
     """Side of the pictures, in pixels."""
     shards: OutFolder = None
     """Folder of rendered scenes to read instead of rendering."""
-    predictions: OutFile = None
+    out: OutFile = None
     """JSON Lines file to keep every answer in; run again, the evaluation goes on where it was interrupted."""
     maps: Flag = True
     """Whether depth and segmentation of every scene are drawn and measured, too; --no-maps leaves that out."""
@@ -50,13 +50,13 @@ class EvalScenes(WithModel):
     """Print one JSON object."""
 
     def run(self) -> int:
-        if self.predictions is not None:
-            check_file(self.predictions, "--predictions")
+        if self.out is not None:
+            check_file(self.out, "--out")
         cooper = self.load()
         with progress_bars() as show:
             result = evaluate_scenes(
                 cooper, self.mode, self.n, self.split, self.start, self.batch, show, questions=self.questions,
-                maps=self.maps, size=self.size, shards=self.shards, predictions=self.predictions,
+                maps=self.maps, size=self.size, shards=self.shards, predictions=self.out,
                 control=self.control, temperature=self.temperature,
             )  # fmt: skip
         if self.json:

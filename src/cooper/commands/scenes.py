@@ -63,7 +63,7 @@ class Make:
     """First seed."""
     size: int = 128
     """Height and width of the pictures, pixels."""
-    workers: int = 2
+    processes: int = 2
     """Processes that render at once; what they write does not depend on their number."""
 
     def run(self) -> int:
@@ -74,7 +74,7 @@ class Make:
         if split_of(start) != self.split:
             raise ValueError(f"seed {start} belongs to {split_of(start)}; give --split {split_of(start)} to use it")
         check_folder(self.out)
-        paths = make_shards(self.out, start, self.n, self.size, self.workers)
+        paths = make_shards(self.out, start, self.n, self.size, self.processes)
         print(f"{self.n} scenes in {len(paths)} shard{'' if len(paths) == 1 else 's'} in {self.out}")
         return 0
 
