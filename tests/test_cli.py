@@ -514,7 +514,7 @@ def test_scenes_render(cooper: Cooper, place: Path) -> None:
 
 @needs_mujoco
 def test_scenes_make(cooper: Cooper, place: Path) -> None:
-    argv = ("scenes", "make", "--n", "3", "--out", "shards", "--split", "validation", "--size", "32", "--processes", "1")
+    argv = ("scenes", "make", "--n", "3", "--out", "shards", "--split", "validation", "--size", "32", "--processes=1")
     assert cooper(*argv).out.splitlines()[-1] == "3 scenes in 1 shard in shards"
     (shard,) = (place / "shards").iterdir()
     made = shard.stat().st_mtime_ns
