@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from cooper import hardware
-from cooper.hardware import fast_dtype, side_by_side, threads
+from cooper.hardware import fast_dtype, lanes, side_by_side, threads
 
 
 def test_tasks_share_the_threads() -> None:
@@ -19,6 +19,12 @@ def test_tasks_share_the_threads() -> None:
         assert side_by_side([torch.get_num_threads] * 2) == [2, 2]
         assert side_by_side([torch.get_num_threads] * 4) == [1] * 4
         assert side_by_side([torch.get_num_threads]) == [4]
+
+
+def test_there_are_few_numbers_of_threads() -> None:
+    """Those of each number are kept."""
+    with threads(6):
+        assert [lanes(most) for most in range(9)] == [1, 1, 2, 2, 4, 4, 6, 6, 6]
 
 
 def test_what_tasks_set_stays_among_them() -> None:

@@ -15,10 +15,11 @@ from cooper import Cooper
 from cooper.checkpoints.checkpoint import find
 from cooper.checkpoints.convert import convert
 from cooper.checkpoints.native import save_native
+from cooper.checkpoints.prompts_in_code import prompts_in
 from cooper.cli import main
 from cooper.modalities import modality
 from cooper.modalities.codes import RELEASED as RELEASED_CODES
-from cooper.prompts import FILE, Prompts, WordingWarning, load_prompts, prompts_in
+from cooper.prompts import FILE, Prompts, WordingWarning, load_prompts
 
 # made up here; what a release's file might look like
 RELEASE = '''

@@ -10,15 +10,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
-from cooper import Answer, Cooper
-from cooper.api import Options
+from cooper import Answer, Cooper, FlowStep, MapDrawn, Options, TokenWritten
 from cooper.evaluation.form import well_formed
 from cooper.images import load_image
-from cooper.inference.engine import Drew, Engine, Finished, Looked, Rollout, Wrote
+from cooper.inference.engine import Engine
+from cooper.inference.sampler import generator
 from cooper.modalities import modality
 from cooper.policy import POLICIES
-from cooper.quantities import plain_text
 from cooper.trace import Picture, Text, Trace
 
 ASSETS = Path(str(resources.files("cooper") / "assets"))
@@ -73,46 +73,25 @@ def test_a_policy_may_see_to_an_answer(model: Cooper) -> None:
 
 def test_a_stream_tells_what_happens_and_ends_with_the_answer(model: Cooper) -> None:
     events = list(model.stream(ROOM, QUESTION, mode="perception"))
-    assert isinstance(events[-1], Answer) and any(isinstance(e, Wrote) for e in events)
-    looked = [e for e in events if isinstance(e, Looked)]
+    assert isinstance(events[-1], Answer) and any(isinstance(e, TokenWritten) for e in events)
+    looked = [e for e in events if isinstance(e, MapDrawn)]
     assert [e.drawing.modality for e in looked] == ["depth", "segmentation"]
-    assert sum(isinstance(e, Drew) for e in events) == 2 * 11, "12 time points are 11 steps"
+    assert sum(isinstance(e, FlowStep) for e in events) == 2 * 11, "12 time points are 11 steps"
 
 
 def test_votes_are_counted(model: Cooper) -> None:
-    *events, result = model.stream(ROOM, "How many balls are there?", mode="direct", samples=5)
-    rollouts = [event.rollout for event in events if isinstance(event, Finished)]
-    assert isinstance(result, Answer) and sorted(r.seed for r in rollouts) == [0, 1, 2, 3, 4]
-    said = Counter(plain_text(r.trace.answer) for r in rollouts if r.trace.answer)
-    assert said and result.votes.keys() <= said.keys(), "each is called as somebody wrote it"
-    assert sum(result.votes.values()) == said.total(), "all that answered, and nobody else"
-    assert all(result.votes[answer] >= said[answer] for answer in result.votes)
-    assert result.votes[result.answer] == max(result.votes.values())
-    assert result.tokens == sum(r.tokens for r in rollouts) and result.seed in range(5)
+    result = model.ask(ROOM, "How many balls are there?", mode="direct", samples=5)
+    alone = [model.ask(ROOM, "How many balls are there?", mode="direct", temperature=0.7, seed=k) for k in range(5)]
+    assert result.votes == Counter(one.answer for one in alone if one.answer)
+    assert result.votes[result.answer] == max(result.votes.values()) and result.tokens == sum(a.tokens for a in alone)
 
 
-@pytest.mark.parametrize(
-    ("said", "answer", "votes"),
-    [
-        (["3 m", "2 m", "2.0 m", "3 m", "2 meters"], "2 m", {"3 m": 2, "2 m": 3}),
-        (["no", "Yes", "yes.", "no", "\\text{yes}"], "Yes", {"no": 2, "Yes": 3}),
-        (["3 m", "1.8 m", "180 cm", "10 ft"], "1.8 m", {"3 m": 1, "1.8 m": 2, "10 ft": 1}),
-        (["4 m", "90 cm", "2 m"], "2 m", {"4 m": 1, "90 cm": 1, "2 m": 1}),
-        (["2", "2 m", "3"], "2 m", {"2": 1, "2 m": 1, "3": 1}),
-        (["the 2 boxes", "2 boxes", "2 boxes"], "2 boxes", {"the 2 boxes": 1, "2 boxes": 2}),
-        (["", "", "red"], "red", {"red": 1}), (["", ""], "", {}),
-    ],
-)  # fmt: skip
-def test_what_means_the_same_counts_together(
-    model: Cooper, said: list[str], answer: str, votes: dict[str, int], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    turns = [f"<answer>\\boxed{{{text}}}</answer>" if text else "" for text in said]
-    rollouts = [
-        Rollout(Trace((Text("Well?"), Text(turn, "model"))), "answered", seed, []) for seed, turn in enumerate(turns, 7)
-    ]
-    monkeypatch.setattr(Engine, "run", lambda *_, **options: rollouts[: options["samples"]])
-    result = model.ask(ROOM, "Well?", samples=len(said))
-    assert (result.answer, result.votes) == (answer, votes)
+def test_a_turn_has_so_many_tokens(model: Cooper) -> None:
+    cut = model.ask(ROOM, QUESTION, max_tokens=5)
+    assert (cut.tokens, cut.answer, cut.reason) == (5, "", "length")
+    for name in ("samples", "batch", "max_tokens"):
+        with pytest.raises(ValueError, match=f"{name} must be at least 1, not 0"):
+            model.ask(ROOM, QUESTION, **{name: 0})
 
 
 def test_maps_have_the_size_of_the_picture_and_its_units(model: Cooper) -> None:
@@ -145,12 +124,22 @@ def test_drawn_depth_is_that_of_the_scene(model: Cooper) -> None:
         ({"guidance": ("a", 1)}, "guidance must be two numbers"),
         ({"seed": "7"}, "seed must be a whole number, not '7'"), ({"guidance": 3.0}, "guidance must be two numbers"),
         ({"guidance": (4,)}, "guidance must be two numbers"), ({"samples": 0}, "samples must be at least 1"),
+        ({"seed": -1}, "seed must not be negative, as -1 is"),
+        ({"flow_steps": 0}, "flow_steps must be at least 1, not 0"),
     ],
 )  # fmt: skip
 def test_options_that_are_none(model: Cooper, options: dict[str, object], said: str) -> None:
     with pytest.raises(ValueError, match=said):
         model.ask(ROOM, QUESTION, **options)
-    assert Options(seed=np.int64(3), guidance=(1.0, 2.0))  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="a map alone has no max_turns, mode; give"):
+        model.depth(ROOM, mode="direct", max_turns=2)
+
+
+def test_seeds_of_any_kind_are_numbers(model: Cooper) -> None:
+    options = Options(seed=np.int64(3), guidance=(1.0, 2.0))  # type: ignore[arg-type]
+    assert type(options.seed) is int
+    draws = [torch.rand(3, generator=generator(seed, "text", 0)) for seed in (3, np.int64(3))]  # type: ignore[arg-type]
+    assert torch.equal(*draws)
 
 
 def test_a_question_cannot_write_the_frame(model: Cooper) -> None:

@@ -7,9 +7,17 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from cooper.api import Answer, Cooper, Map, Options
+    from cooper.inference.engine import Finished, FlowStep, MapDrawn, TokenWritten
     from cooper.trace import Drawing, Picture, Text, Trace
 
-__all__ = ["Answer", "Cooper", "Drawing", "Map", "Options", "Picture", "Text", "Trace"]
+__all__ = [
+    "Answer", "Cooper", "Drawing", "Finished", "FlowStep", "Map", "MapDrawn", "Options", "Picture", "Text",
+    "TokenWritten", "Trace",
+]  # fmt: skip
+_MODULES = {
+    "cooper.inference.engine": ("Finished", "FlowStep", "MapDrawn", "TokenWritten"),
+    "cooper.trace": ("Drawing", "Picture", "Text", "Trace"),
+}
 __version__ = "0.1.0"
 
 
@@ -17,5 +25,5 @@ def __getattr__(name: str) -> Any:
     """Public names are imported at first use: the command line and render workers start without torch."""
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    module = "cooper.trace" if name in ("Drawing", "Picture", "Text", "Trace") else "cooper.api"
+    module = next((module for module, names in _MODULES.items() if name in names), "cooper.api")
     return getattr(importlib.import_module(module), name)

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import re
 import time
 import warnings
-from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from numbers import Integral, Real
@@ -14,7 +12,6 @@ from tempfile import TemporaryDirectory
 from typing import Any, Literal, TypeAlias, get_args
 
 import numpy as np
-from PIL import Image
 
 from cooper.checkpoints.adapters import Adapters
 from cooper.checkpoints.checkpoint import Checkpoint, find
@@ -26,6 +23,7 @@ from cooper.inference.engine import Engine, Event, Finished, Rollout, Settings
 from cooper.inference.flow import RELEASED, changed, on_demand
 from cooper.inference.sampler import Sampling
 from cooper.modalities import MapCodes, MapView, Modality
+from cooper.modalities.base import at_size
 from cooper.modalities.codes import RELEASED as RELEASED_CODES
 from cooper.model.config import FlowSettings, Precision
 from cooper.model.precision import check_precision, quantised
@@ -33,9 +31,11 @@ from cooper.model.unified import UnifiedModel
 from cooper.policy import Policy
 from cooper.prompts import FILE as PROMPTS_FILE
 from cooper.prompts import Prompts, WordingWarning, load_prompts
-from cooper.quantities import parse_number, plain_text, to_metres, unit_after
+from cooper.quantities import parse_number
 from cooper.sequence import Sequencer
-from cooper.trace import Picture, Text, Trace, asked, calls_of
+from cooper.trace import Picture, Text, Trace, asked
+from cooper.turns import calls_of
+from cooper.voting import vote
 
 #: whether published weights are run as they are trained and asked here, or as their release runs them
 Compat: TypeAlias = Literal["consistent", "released"]
@@ -53,7 +53,7 @@ class Options:
     max_turns: int | None = None
     """Most texts the model may write; a map can be drawn between two."""
     flow_steps: int | None = None
-    """Calls of the model per map."""
+    """Calls of the model per map, one fewer than time points: the release's num_timesteps=50 is 49."""
     guidance: tuple[float, float] | None = None
     """Scales of text and image guidance; 1 is none."""
     temperature: float = 0.0
@@ -61,14 +61,27 @@ class Options:
     top_p: float = 1.0
     seed: int = 0
     samples: int = 1
-    """Answers that are sampled and voted on; with more than one, a temperature of 0 becomes 0.7."""
+    """Answers that are sampled and voted on; with more than one, a temperature of 0 becomes 0.7. Theirs are the seeds
+    from `seed` on."""
+    max_tokens: int | None = None
+    """Most tokens the model may write in a turn; one that is cut off has no answer."""
+    batch: int = 32
+    """Most answers that are written at the same time. Memory grows with it, speed less and less; the answers are the
+    same."""
 
     def __post_init__(self) -> None:
-        for name in ("max_turns", "flow_steps", "seed", "samples"):
+        may_be_left_out = ("max_turns", "flow_steps", "max_tokens")
+        for name in (*may_be_left_out, "seed", "samples", "batch"):
             value = getattr(self, name)
-            left_out = value is None and name in ("max_turns", "flow_steps")
+            left_out = value is None and name in may_be_left_out
             if not left_out and (isinstance(value, bool) or not isinstance(value, Integral)):
                 raise ValueError(f"{name} must be a whole number, not {value!r}")
+            if value is not None:
+                object.__setattr__(self, name, int(value))  # NumPy's are no JSON
+        if self.seed < 0:
+            raise ValueError(f"seed must not be negative, as {self.seed} is")
+        if self.flow_steps is not None and self.flow_steps < 1:
+            raise ValueError(f"flow_steps must be at least 1, not {self.flow_steps}")
         for name in ("temperature", "top_p"):
             if not isinstance(getattr(self, name), Real):
                 raise ValueError(f"{name} must be a number, not {getattr(self, name)!r}")
@@ -99,6 +112,7 @@ class Answer:
     tokens: int
     """Tokens the model wrote, over all samples."""
     seconds: float
+    """From the first token to the last; of several questions that were answered together, each one's equal part."""
     votes: dict[str, int] = field(default_factory=dict)
     """Answers and how often they were given, if more than one sample was drawn."""
     codes: MapCodes = MapCodes()
@@ -106,7 +120,7 @@ class Answer:
 
     @property
     def text(self) -> str:
-        """What whoever wants text alone is given: the answer, or, where there is none, the last that was written."""
+        """The answer; where there is none, the last turn as it was written. For clients that take text alone."""
         turns = self.trace.turns
         return self.answer or (turns[-1] if turns else "")
 
@@ -142,7 +156,9 @@ class Map:
 
     @property
     def labels(self) -> np.ndarray:
-        """The values of a segmentation."""
+        """The values of a segmentation. Raises ValueError for a map of numbers, such as depth."""
+        if not np.issubdtype(self.values.dtype, np.integer):
+            raise ValueError(f"{self.modality} has numbers, not labels; take `values`")
         return self.values
 
 
@@ -206,9 +222,9 @@ class Cooper:
     from_pretrained = load
 
     def save_pretrained(self, folder: str | Path, shard_bytes: int | None = None) -> None:
-        """Write the model in our own layout, which `load` takes, as it is in memory; of one in bf16, the autoencoder as
-        it was stored. How it was loaded (`compat`) is not part of it. Raises ValueError if its weights are
-        quantised."""
+        """Write the model in our own layout, which `load` takes, in the precision it has in memory; the autoencoder of
+        a model in bf16 is read again from where it was loaded, in its own. How it was loaded (`compat`) is not part of
+        it. Raises ValueError if its weights are quantised."""
         if quantised(self.model):
             raise ValueError("quantised weights are not saved; load the model in another precision and save that")
         prompts, stored, config = self.sequencer.prompts, self._stored, self.model.config
@@ -245,12 +261,12 @@ class Cooper:
     def answer_many(self, prompts: Sequence[Trace], options: Options = Options(), **changes: Any) -> list[Answer]:
         """As `ask_many`, of prompts as they are: a picture, then a question of any length."""
         options = replace(options, **changes)
-        engine, mode, seeds = self._prepared(options, len(prompts))
+        engine, policy, seeds = self._prepared(options, len(prompts))
         began = time.perf_counter()
-        rollouts = engine.run(prompts, mode, samples=options.samples, seeds=seeds)
+        rollouts = engine.run(prompts, policy, samples=options.samples, seeds=seeds)
         seconds = (time.perf_counter() - began) / max(len(prompts), 1)
         groups = [rollouts[i : i + options.samples] for i in range(0, len(rollouts), options.samples)]
-        return [self._vote(group, options, seconds) for group in groups]
+        return [self._answer(group, options, seconds) for group in groups]
 
     def stream(
         self, image: ImageSource, question: str, options: Options = Options(), **changes: Any
@@ -258,15 +274,15 @@ class Cooper:
         """As `ask`, but yields what happens when it happens (tokens, flow steps, maps), and the Answer last."""
         options = replace(options, **changes)
         prompt = prompt_of(load_image(image), question)
-        engine, mode, seeds = self._prepared(options, 1)
+        engine, policy, seeds = self._prepared(options, 1)
         began = time.perf_counter()
         rollouts = []
-        for event in engine.stream([prompt], mode, samples=options.samples, seeds=seeds):
+        for event in engine.stream([prompt], policy, samples=options.samples, seeds=seeds):
             if isinstance(event, Finished):
                 rollouts.append(event.rollout)
             yield event
         rollouts.sort(key=lambda r: r.seed)
-        yield self._vote(rollouts, options, time.perf_counter() - began)
+        yield self._answer(rollouts, options, time.perf_counter() - began)
 
     def depth(self, image: ImageSource, **changes: Any) -> Map:
         """The depth of a picture: `values` in `unit`."""
@@ -278,6 +294,8 @@ class Cooper:
 
     def draw(self, image: ImageSource, name: str, options: Options = Options(), **changes: Any) -> Map:
         """A map of any modality this model draws. Of the options, those that maps have: flow steps, guidance, seed."""
+        if others := changes.keys() - {"flow_steps", "guidance", "seed"}:
+            raise ValueError(f"a map alone has no {', '.join(sorted(others))}; give flow_steps, guidance or seed")
         options = replace(options, **changes)
         if name not in self.model.config.modalities:
             raise ValueError(f"{self.name} does not draw {name!r}; it draws {', '.join(self.model.config.modalities)}")
@@ -286,60 +304,38 @@ class Cooper:
         drawing = engine.draw([picture], name, seeds=[options.seed])[0]
         kind = self.model.config.codes.modality(name)
         values = kind.to_values(drawing.image)
-        height, width = picture.shape[:2]
-        # numbers are interpolated, labels must not be
-        how = Image.Resampling.NEAREST if np.issubdtype(values.dtype, np.integer) else Image.Resampling.BILINEAR
-        resized = np.asarray(Image.fromarray(values).resize((width, height), how))
-        return Map(name, resized, kind.unit, kind.view(drawing.image), kind)
+        return Map(name, at_size(values, *picture.shape[:2]), kind.unit, kind.view(drawing.image), kind)
 
     def _settings(self, options: Options, flow: FlowSettings | None = None) -> Settings:
         flow = changed(flow or self.model.config.flow, options.flow_steps, options.guidance)
         temperature = 0.7 if options.samples > 1 and options.temperature == 0 else options.temperature
-        return Settings(Sampling(temperature, options.top_p), flow)
+        return Settings(
+            Sampling(temperature, options.top_p), flow, turn_tokens=options.max_tokens, batch=options.batch
+        )
 
-    def _prepared(self, options: Options, prompts: int) -> tuple[Engine, Any, list[int]]:
-        if options.samples < 1:
-            raise ValueError(f"samples must be at least 1, not {options.samples}")
-        mode = self.policy(options.mode)
+    def _prepared(self, options: Options, prompts: int) -> tuple[Engine, Policy, list[int]]:
+        for name in ("samples", "batch", "max_tokens"):
+            if (number := getattr(options, name)) is not None and number < 1:
+                raise ValueError(f"{name} must be at least 1, not {number}")
+        policy = self.policy(options.mode)
         if options.max_turns is not None:
-            mode = replace(mode, max_turns=options.max_turns)
+            policy = replace(policy, max_turns=options.max_turns)
         seeds = [options.seed + k for _ in range(prompts) for k in range(options.samples)]
-        return Engine(self.model, self.sequencer, self._settings(options)), mode, seeds
+        return Engine(self.model, self.sequencer, self._settings(options)), policy, seeds
 
-    def _vote(self, rollouts: list[Rollout], options: Options, seconds: float) -> Answer:
-        """The most frequent answer, however it is written; of numbers that are equally frequent, the middle one."""
+    def _answer(self, rollouts: list[Rollout], options: Options, seconds: float) -> Answer:
+        """Of the samples of one question."""
         best, votes = rollouts[0], {}
         answer = best.trace.answer or ""
         if len(rollouts) > 1:
-            said = [plain_text(r.trace.answer or "") for r in rollouts]
-            meant = [_meant(text) for text in said]
-            counts = Counter(key for key, text in zip(meant, said, strict=True) if text)
-            most = max(counts.values(), default=0)
-            tied = [i for i, key in enumerate(meant) if counts[key] == most]
-            tied.sort(key=lambda i: (_metres(said[i]), i))
-            chosen = tied[(len(tied) - 1) // 2]
-            best, answer = rollouts[chosen], said[meant.index(meant[chosen])]
-            votes = {said[meant.index(key)]: number for key, number in counts.items()}
+            result = vote([rollout.trace.answer for rollout in rollouts])
+            best, answer, votes = rollouts[result.chosen], result.answer, result.votes
         value, unit = parse_number(answer) or (None, None)
         meta = {"model": self.name, "mode": options.mode, "seed": best.seed, "seconds": round(seconds, 3)}
         return Answer(
             answer, value, unit, replace(best.trace, meta={**best.trace.meta, **meta}), best.reason, options.mode,
             self.name, best.seed, sum(r.tokens for r in rollouts), seconds, votes, self.model.config.codes,
         )  # fmt: skip
-
-
-def _meant(answer: str) -> tuple[str | float, bool]:
-    """What answers that say the same have in common: "2 m" and "2.0 meters", "Yes" and "yes."."""
-    number = re.match(r"[-+]?(?:\d[\d.,/ ]*)?\d", answer)
-    rest = answer[number.end() :].strip().rstrip(".").lower() if number else ""
-    if number and rest in ("", unit_after(rest)):
-        return round(_metres(answer), 9), bool(rest)
-    return answer.casefold().rstrip("."), False
-
-
-def _metres(answer: str) -> float:
-    parsed = parse_number(answer)
-    return 0.0 if parsed is None else to_metres(*parsed)
 
 
 def prompt_of(image: np.ndarray, question: str) -> Trace:

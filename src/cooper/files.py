@@ -12,6 +12,8 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
+from cooper.signals import uninterrupted
+
 
 @contextmanager
 def new_file(path: Path) -> Iterator[Path]:
@@ -22,7 +24,7 @@ def new_file(path: Path) -> Iterator[Path]:
     # a short name: `path` may have one as long as names can be
     temporary = path.with_name(f".{os.getpid()}.{threading.get_ident()}.tmp{path.suffix[:20]}")
     try:
-        with _named(path):
+        with named(path):
             yield temporary
         temporary.replace(path)
     finally:
@@ -48,8 +50,8 @@ def held(lock: Path, why: str) -> Iterator[None]:
 
 
 @contextmanager
-def _named(path: Path) -> Iterator[None]:
-    """Says of what the system says of no file, such as that there is no space left, which one was being written."""
+def named(path: Path) -> Iterator[None]:
+    """Adds the path to errors of the system that name no file, such as that there is no space left."""
     try:
         yield
     except OSError as error:
@@ -69,15 +71,18 @@ def new_folder(path: Path, instead_of: Iterable[str] = ()) -> Iterator[Path]:
     shutil.rmtree(temporary, ignore_errors=True)  # of a process that was killed, and had the same number elsewhere
     temporary.mkdir(parents=True)
     try:
-        with _named(path):
+        with named(path):
             yield temporary
         if path.is_dir():
+            # weights first: what they are without their settings is told, and the other way round it is not
             new = [file.name for file in temporary.iterdir()]
-            for name in new:
-                (temporary / name).replace(path / name)
-            for file in [file for pattern in instead_of for file in path.glob(pattern)]:
-                if file.name not in new and file.is_file():
-                    file.unlink()
+            new.sort(key=lambda name: not name.endswith(".safetensors"))
+            with uninterrupted():
+                for name in new:
+                    (temporary / name).replace(path / name)
+                for file in [file for pattern in instead_of for file in path.glob(pattern)]:
+                    if file.name not in new and file.is_file():
+                        file.unlink()
         else:
             temporary.rename(path)
     finally:

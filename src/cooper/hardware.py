@@ -118,6 +118,13 @@ def threads_for(multiplications: int) -> Iterator[None]:
         yield
 
 
+def lanes(most: int) -> int:
+    """Into how many threads work is dealt out of which there is enough for `most`: all, or else a power of two, as
+    `side_by_side` keeps the threads of each number for later."""
+    there = torch.get_num_threads()
+    return there if most >= there else 1 << (max(most, 1).bit_length() - 1)
+
+
 def side_by_side(tasks: Sequence[Callable[[], T]]) -> list[T]:
     """Run tasks, each in a thread of its own whose operations have an equal share of the threads."""
     if len(tasks) == 1:

@@ -5,7 +5,7 @@ A **piece** is a segment ready for the model: `Words` (token ids), `Seen` (an im
 pieces: each follows its parent, and sees its ancestors and itself, nothing else. One interleaved sequence is a chain; a
 picture with ten questions, or a question with eight rollouts, is a tree that holds what they share once.
 
-Rules (method section 2), with `|` for the frame tokens around every piece:
+Rules (docs/method.md, section 2), with `|` for the frame tokens around every piece:
 
     piece     tokens           attends to itself   rotary position                   seen by descendants
     Words     | w w w |        causally            one a token, advances by each     yes
@@ -48,7 +48,7 @@ class Words:
     """Token ids of a text, without its frame. With `loss`, each next token (and the end) is to be predicted.
 
     A text that is still being written, or goes on, lacks the `end` or the `begin` of its frame. A `blind` one does not
-    see what is `hidden` of images before it (view dropout, method section 9).
+    see what is `hidden` of images before it (view dropout, docs/method.md, section 9).
     """
 
     ids: tuple[int, ...]

@@ -16,12 +16,11 @@ from PIL import Image
 from cooper.modalities.base import MapView
 from cooper.page_style import whole_page
 from cooper.quantities import plain_text
-from cooper.trace import Drawing, Picture, Text, Trace, answer_of, calls_of, thought_of
+from cooper.trace import Drawing, Picture, Text, Trace
+from cooper.turns import Part, answer_of, answers_of, calls_of, thoughts_of
 
 RGB: TypeAlias = tuple[int, int, int]
 
-_THOUGHTS = re.compile(r"<think>.*?(?:</think>|$)", re.DOTALL)
-_ANSWERS = re.compile(r"<answer>.*?</answer>", re.DOTALL)
 #: What the footer shows first, and how it is called there; other short values of `Trace.meta` follow.
 _FOOTER = {"model": "model", "mode": "mode", "seed": "seed", "seconds": "time"}
 #: Longest side of an image on the page, pixels; photographs are larger, and would make a page of many megabytes.
@@ -85,12 +84,11 @@ def _read(text: Text) -> str:
 
 def _turn(text: str) -> str:
     """Thoughts, calls and answers in the order written. What is none of these is shown as it stands."""
-    parts = [(m.start(), m.end(), _prose(thought_of(m[0]), "thought")) for m in _THOUGHTS.finditer(text)]
-    parts += [(m.start(), m.end(), _answer(m[0])) for m in _ANSWERS.finditer(text)]
+    parts = [(thought.start, thought.end, _prose(thought.inside, "thought")) for thought in thoughts_of(text)]
+    parts += [(answer.start, answer.end, _answer(answer, text)) for answer in answers_of(text)]
     for call in calls_of(text):
-        end = call.start + len(f"<{call.tag}>{call.instruction}</{call.tag}>")
         chip = f'<p class="call"><b>{escape(call.tag)}</b><span>{escape(call.instruction.strip())}</span></p>'
-        parts.append((call.start, end, chip))
+        parts.append((call.start, call.end, chip))
     html, position = [], 0
     for start, end, part in [*sorted(parts), (len(text), len(text), "")]:
         if start < position:
@@ -101,8 +99,8 @@ def _turn(text: str) -> str:
     return "".join(html)
 
 
-def _answer(block: str) -> str:
-    answer, sentence = _plain(answer_of(block) or ""), _plain(re.sub(r"</?answer>", "", block))
+def _answer(part: Part, turn: str) -> str:
+    answer, sentence = _plain(answer_of(turn[part.start : part.end]) or ""), _plain(part.inside)
     said = _prose(sentence, "said") if sentence.rstrip(".") != answer.rstrip(".") else ""
     return f'<div class="answer"><span>Answer</span><strong>{escape(answer)}</strong>{said}</div>'
 

@@ -1,4 +1,5 @@
-"""Ways of answering, as data: a system prompt, the maps that may be drawn, a turn budget. No code knows their names."""
+"""Ways of answering, as data: a system prompt, the maps that may be drawn, a turn budget. The engine knows none by
+name."""
 
 from __future__ import annotations
 
@@ -18,28 +19,27 @@ class Policy:
     """Most texts the model may write; a map can be drawn between two of them."""
     reflection: str = "Look at the map."
     """Text inserted after each map."""
-    given: tuple[str, ...] = ()
-    """Texts of the first turns, given to the model instead of being written by it."""
     answers_last: bool = False
-    """Whether the last turn is the answer: it comes where a thought, another call or the end would come before it. Of
-    models whose tags are tokens of their own; others do as they like."""
+    """Whether the last turn is forced to answer: `<answer>` is written where the model would open a thought, call a map
+    or end. Only of models whose tags are single tokens; others do as they like."""
+
+    thinks: bool | None = True
+    """Whether the turn that answers begins with a thought: it must, must not, or may (None)."""
 
     def __post_init__(self) -> None:
         if self.max_turns < 1:
             raise ValueError("a policy needs at least one turn, or there is no answer")
-        if len(self.given) >= self.max_turns:
-            raise ValueError("a policy must leave the model a turn of its own after those that are given")
 
 
 #: The tiny model's ways, in the order of the paper's table: base, RE, PE, COOPER.
 POLICIES = {
     p.name: p
     for p in (
-        Policy("direct", None),
+        Policy("direct", None, thinks=False),
         Policy("text", "Think, then answer."),
         Policy(
             "perception", "Draw the depth, draw the objects, then answer.", ("depth", "segmentation"), max_turns=3,
-            answers_last=True,
+            answers_last=True, thinks=None,
         ),
         Policy("interleaved", "Draw a map if it helps, think, then answer.", ("depth", "segmentation"), max_turns=3),
     )

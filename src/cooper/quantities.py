@@ -104,14 +104,15 @@ def parse_number(text: str) -> tuple[float, str | None] | None:
 
 def whole_quantity(text: str) -> tuple[float, str | None] | None:
     """The (value, unit) that a text is and says nothing besides, but for the name of what is counted ("4 chairs", "four
-    chairs"); None for other texts ("one way", "half open")."""
+    chairs"); None for other texts ("one way", "half open", "1/0")."""
     text = _normal(text).rstrip(". ")
     if match := _LENGTH.match(text):
         value, unit, end = _length(match, text)
-        return (value, unit) if end == len(text) else None
+        return (value, unit) if end == len(text) and math.isfinite(value) else None
     for pattern, name in ((_NUMBER, r"[^\W\d]+"), (_IN_WORDS, r"[^\W\d]+s")):
         if (match := pattern.match(text)) and re.fullmatch(rf"(?:\s*{name})?", text[match.end() :]):
-            return _value(match[0]), None
+            value = _value(match[0])
+            return (value, None) if math.isfinite(value) else None
     return None
 
 
@@ -127,7 +128,8 @@ def unit_after(text: str) -> str | None:
 def square_metres(text: str) -> float | None:
     """The one area that a text states: "24 square feet" is about 2.2. None if it states none, or several."""
     found = {round(_area(match), 6) for match in _AREA.finditer(_normal(text))}
-    return found.pop() if len(found) == 1 else None
+    area = found.pop() if len(found) == 1 else math.nan
+    return area if math.isfinite(area) else None
 
 
 def without_areas(text: str) -> str:

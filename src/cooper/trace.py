@@ -7,7 +7,6 @@ serialises to a folder (`trace.json` plus images), so that what was seen can be 
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -16,7 +15,7 @@ from typing import Any, Literal, TypeAlias
 import numpy as np
 from PIL import Image
 
-from cooper.quantities import unit_after
+from cooper.turns import answer_of
 
 Role: TypeAlias = Literal["system", "user", "model", "reflection"]
 ROLES: tuple[Role, ...] = ("system", "user", "model", "reflection")
@@ -83,11 +82,6 @@ Segment: TypeAlias = Text | Picture | Drawing
 def _check_image(image: np.ndarray) -> None:
     if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or 0 in image.shape:
         raise ValueError(f"an image is uint8 (height, width, 3); this one is {image.dtype} {image.shape}")
-
-
-_CALL = re.compile(r"<([a-z][a-z0-9-]*)>([^<]*)</\1>")
-_ANSWER = re.compile(r"<answer>(.*?)</answer>", re.DOTALL)
-_NOT_CALLS = ("think", "answer")
 
 
 @dataclass(frozen=True)
@@ -162,7 +156,10 @@ class Trace:
             if not isinstance(data["meta"], dict):
                 raise ValueError("its meta is no object")
             return cls(tuple(_segment(folder, row) for row in data["segments"]), data["meta"])
-        except (OSError, KeyError, TypeError, ValueError, EOFError, SyntaxError, Image.DecompressionBombError) as error:
+        except (
+            OSError, KeyError, TypeError, ValueError, EOFError, SyntaxError, RecursionError,
+            Image.DecompressionBombError,
+        ) as error:  # fmt: skip
             why = (str(error).splitlines() or [type(error).__name__])[0]
             raise ValueError(f"{folder} does not hold a trace (trace.json and its images): {why}") from None
 
@@ -172,8 +169,10 @@ def _segment(folder: Path, row: dict[str, Any]) -> Segment:
     if row["type"] == "text":
         if row["role"] not in ROLES or not isinstance(row["text"], str):
             raise ValueError(f"a text has a string and a role of {', '.join(ROLES)}")
-        ids = tuple(int(i) for i in row["ids"]) if "ids" in row else None
-        return Text(row["text"], row["role"], ids, bool(row.get("cut", False)))
+        ids = row.get("ids")
+        if ids is not None and not (isinstance(ids, list) and all(type(i) is int and i >= 0 for i in ids)):
+            raise ValueError("the tokens of a text are a list of whole numbers")
+        return Text(row["text"], row["role"], None if ids is None else tuple(ids), bool(row.get("cut", False)))
     if row["type"] not in ("picture", "drawing"):
         raise ValueError(f"no segment is of type {row['type']!r}")
     image = np.asarray(Image.open(_inside(folder, row["image"]), formats=("PNG",)).convert("RGB"))
@@ -181,6 +180,10 @@ def _segment(folder: Path, row: dict[str, Any]) -> Segment:
         return Picture(image)
     path = row.get("latent")
     latent = np.load(_inside(folder, path), allow_pickle=False) if path else None
+    if not isinstance(latent, np.ndarray | None):
+        raise ValueError(f"{path} holds more than one array")
+    if not isinstance(row["modality"], str) or any(type(row[name]) is not bool for name in ("target", "shown")):
+        raise ValueError("a drawing has the name of its modality, and is a target or shown, or not")
     drawn = None
     if "drawn" in row:
         drawn = np.asarray(Image.open(_inside(folder, row["drawn"]), formats=("PNG",)).convert("RGB"))
@@ -192,64 +195,6 @@ def _inside(folder: Path, name: str) -> Path:
     if path.resolve().parent != folder.resolve():
         raise ValueError(f"it names a file outside its folder: {name}")
     return path
-
-
-@dataclass(frozen=True)
-class Call:
-    """A well-formed tool call inside a turn: tag name, instruction, and where in the text the tag begins."""
-
-    tag: str
-    instruction: str
-    start: int
-
-
-def calls_of(text: str) -> tuple[Call, ...]:
-    """Every well-formed `<tag>instruction</tag>` of a turn outside its thoughts, in order; unknown tags included."""
-    return tuple(Call(m[1], m[2], m.start()) for m in _CALL.finditer(_said(text)) if m[1] not in _NOT_CALLS)
-
-
-def _said(text: str) -> str:
-    """A turn with blanks in the place of its thoughts."""
-    parts, at = [], 0
-    while (begin := text.find("<think>", at)) >= 0 and (end := text.find("</think>", begin)) >= 0:
-        end += len("</think>")
-        parts += [text[at:begin], " " * (end - begin)]
-        at = end
-    return "".join([*parts, text[at:]])
-
-
-_BOX = re.compile(r"\\boxed\s*\{")
-_BARE_NUMBER = re.compile(r"[\s~$]*[-+]?[\d.,/ ]*\d[\s~$]*")
-
-
-def answer_of(text: str) -> str | None:
-    """What a turn answers outside its thoughts: the inside of its last `\\boxed{}`, else of `<answer>`, else None."""
-    found = _ANSWER.findall(_said(text))
-    if not found:
-        return None
-    boxed = boxed_in(found[-1])
-    return (found[-1] if boxed is None else boxed).strip()
-
-
-def boxed_in(text: str) -> str | None:
-    """The inside of the last `\\boxed{}`, which may hold braces, or all that follows if it is never closed. To a number
-    in it belongs the unit that is written right after it."""
-    boxes = list(_BOX.finditer(text))
-    if not boxes:
-        return None
-    start, depth = boxes[-1].end(), 1
-    for end in range(start, len(text)):
-        depth += {"{": 1, "}": -1}.get(text[end], 0)
-        if not depth:
-            inside = text[start:end]
-            unit = unit_after(text[end + 1 :]) if _BARE_NUMBER.fullmatch(inside) else None
-            return f"{inside}{' ' * unit[0].isalpha()}{unit}" if unit else inside
-    return text[start:]
-
-
-def thought_of(text: str) -> str:
-    """The thoughts of a turn, without their tags."""
-    return " ".join(t.strip() for t in re.findall(r"<think>(.*?)(?:</think>|$)", text, flags=re.DOTALL))
 
 
 #: Characters of the longest question.

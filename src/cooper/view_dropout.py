@@ -1,4 +1,4 @@
-"""View dropout (arXiv 2605.27310, method section 9): after a map, words do not see all of the picture.
+"""View dropout (arXiv 2605.27310, docs/method.md, section 9): after a map, words do not see all of the picture.
 
 What is written after a map then has to be read from it, and the map is used; a model that sees the whole picture all
 the time learns to ignore it. The map itself is drawn with open eyes. The same pieces are trained on and rolled out.

@@ -19,7 +19,7 @@ from cooper.checkpoints.checkpoint import UnusedWarning, find
 from cooper.checkpoints.convert import convert
 from cooper.checkpoints.inspect import described, weight_bytes
 from cooper.checkpoints.native import save_native
-from cooper.inference.engine import Drew, Engine
+from cooper.inference.engine import Engine, FlowStep
 from cooper.layout import Clean, Seen, Words
 from cooper.modalities import modality
 from cooper.modalities.codes import RELEASED as RELEASED_CODES
@@ -179,7 +179,7 @@ def test_what_compat_selects(
     late = FlowSettings(50, 3.0, 3.0, 1.5, (0.4, 1.0), "global", noise=1.0)
     assert flows == [late if compat == "released" else flow], "as the release measures depth"
     *events, answer = cooper.stream(picture(0).image, "How far?", mode="drawn")
-    assert [e.step for e in events if isinstance(e, Drew)] == list(range(1, flow.time_points))
+    assert [e.step for e in events if isinstance(e, FlowStep)] == list(range(1, flow.time_points))
     assert isinstance(answer, Answer)
     kinds = [type(piece) for piece in cooper.sequencer.pieces(answer.trace, cooper.sequencer.encoder(cooper.model))]
     # picture, through both either way; question; call; map; reflection; what the model wrote

@@ -23,10 +23,11 @@ from cooper.cli import main
 from cooper.commands.map_quality import EvalDepth
 from cooper.data.kitti import OUTDOORS
 from cooper.evaluation.map_scores import DepthScoring
-from cooper.evaluation.maps import at_size, decoded, evaluate_maps
+from cooper.evaluation.maps import decoded, evaluate_maps
 from cooper.evaluation.scenes import load_scenes
 from cooper.inference.engine import Engine
 from cooper.modalities import Depth, modality
+from cooper.modalities.base import at_size
 from cooper.modalities.codes import RELEASED
 from cooper.modalities.metrics import DEPTH_RANGE, depth_metrics
 from cooper.scenes.targets import class_map

@@ -15,7 +15,8 @@ from cooper.policy import POLICIES
 from cooper.scenes.render import View
 from cooper.scenes.targets import class_map
 from cooper.scenes.world import SPLITS, Scene
-from cooper.trace import Picture, Text, Trace, calls_of
+from cooper.trace import Picture, Text, Trace
+from cooper.turns import calls_of
 
 pytest.importorskip("mujoco")
 TAGS = ("depth-estimation", "segmentation")

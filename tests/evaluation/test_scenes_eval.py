@@ -18,7 +18,6 @@ import cooper.evaluation.maps as maps_module
 import cooper.evaluation.scenes as scenes_module
 from cooper.api import Cooper
 from cooper.commands.evaluate import EvalScenes
-from cooper.evaluation.maps import at_size
 from cooper.evaluation.predictions import Predictions, fingerprint, key_of
 from cooper.evaluation.scenes import (
     Asked,
@@ -32,6 +31,7 @@ from cooper.evaluation.scenes import (
 from cooper.inference.engine import Engine, Rollout, Shown
 from cooper.inference.session import Written
 from cooper.modalities import modality
+from cooper.modalities.base import at_size
 from cooper.model.precision import put_in
 from cooper.model.presets import dummy
 from cooper.model.unified import UnifiedModel

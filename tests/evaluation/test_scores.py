@@ -9,8 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from cooper.evaluation.extraction import answer_in
+from cooper.evaluation.grading import grade
 from cooper.evaluation.scores import bootstrap_interval, mra, score_answer
-from cooper.quantities import parse_number, to_metres
+from cooper.quantities import parse_number, square_metres, to_metres, whole_quantity
 
 # ---------------------------------------------------------------- numbers
 
@@ -128,10 +130,18 @@ def test_parse_number(text: str, expected: tuple[float, str | None] | None) -> N
         assert parsed is not None and parsed[1] == expected[1] and parsed[0] == pytest.approx(expected[0])
 
 
+@pytest.mark.parametrize("text", ["1/0", "1e999", "0/0 m", "1/0 sqm", "1e400 m^2"])
+def test_what_is_infinite_is_no_quantity(text: str) -> None:
+    assert whole_quantity(text) is None and square_metres(text) is None
+    assert grade("number", answer_in("number", text), "3 m") == 0
+
+
 @given(st.text(alphabet="0123456789 .,/-'\"aefhimnort\\{}$", max_size=60))
 def test_parse_number_takes_any_text(text: str) -> None:
     parsed = parse_number(text)
     assert parsed is None or math.isfinite(parsed[0])
+    for number in ((whole_quantity(text) or (0.0,))[0], square_metres(text) or 0.0):
+        assert math.isfinite(number)
 
 
 def test_to_metres() -> None:

@@ -16,7 +16,7 @@ from tests.helpers import Scripted, decoder_calls, picture, random_model, sequen
 
 from cooper.hardware import threads
 from cooper.inference.cache import Context
-from cooper.inference.engine import Drew, Engine, Event, Finished, Looked, Rollout, Settings, Wrote
+from cooper.inference.engine import Engine, Event, Finished, FlowStep, MapDrawn, Rollout, Settings, TokenWritten
 from cooper.inference.flow import FlowSettings
 from cooper.inference.sampler import Sampling
 from cooper.inference.session import Session
@@ -312,15 +312,16 @@ def test_events_tell_the_whole_story() -> None:
     engine = Engine(MODEL, SEQUENCER, settings(0.0))
     seeds = list(PROMPTS)
     events = list(engine.stream(list(PROMPTS.values()), POLICY, seeds=seeds))
-    finished = {event.row: event.rollout for event in events if isinstance(event, Finished)}
+    finished = {event.number: event.rollout for event in events if isinstance(event, Finished)}
     assert sorted(finished) == list(range(len(seeds)))
     for row, rollout in finished.items():
-        own = [event for event in events if event.row == row]
+        own = [event for event in events if event.number == row]
         assert isinstance(own[-1], Finished) and rollout.seed == seeds[row]
-        assert [e.token for e in own if isinstance(e, Wrote)] == [token for turn in rollout.turns for token in turn.ids]
-        drawings = [event.drawing for event in own if isinstance(event, Looked)]
+        written = [token for turn in rollout.turns for token in turn.ids]
+        assert [e.token for e in own if isinstance(e, TokenWritten)] == written
+        drawings = [event.drawing for event in own if isinstance(event, MapDrawn)]
         assert all(a is b for a, b in zip(drawings, rollout.trace.drawings, strict=True))
-        steps = [(event.modality, event.step, event.steps) for event in own if isinstance(event, Drew)]
+        steps = [(event.modality, event.step, event.steps) for event in own if isinstance(event, FlowStep)]
         assert steps == [(drawing.modality, step, 3) for drawing in drawings for step in (1, 2, 3)]
 
 

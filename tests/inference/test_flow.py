@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 import torch
 from tests.helpers import decoder_calls, random_model
@@ -160,6 +162,9 @@ def test_maps_do_not_depend_on_how_many_threads_draw_them() -> None:
     ("wrong", "message"),
     [
         ({"time_points": 1}, "at least 2 time points"),
+        ({"interval": (1.0, 0.4)}, "the lower one first; not 1 and 0.4"),
+        ({"interval": (math.nan, 1.0)}, "the lower one first"),
+        ({"renorm_min": 5.0}, "lies in 0 to 1, not at 5"),
         ({"shift": 0.0}, "time shift must be above 0"),
         ({"text_scale": -1.0}, "must not be negative"),
         ({"noise": -0.1}, "deviation of noise must not be negative"),
@@ -208,15 +213,15 @@ def test_the_likeliest_token_is_always_eligible() -> None:
     assert ids.tolist() == [1] and log_p.tolist() == [0.0]
 
 
-def test_what_are_no_numbers_is_told() -> None:
+def test_nan_is_told() -> None:
     """Damaged weights, or guidance beyond the range of numbers; not an answer like any other."""
     for temperature in (0.0, 1.0):
-        with pytest.raises(ValueError, match="no numbers"):
+        with pytest.raises(ValueError, match="logits are NaN: its weights"):
             Sampling(temperature).choose(torch.tensor([[0.0, float("nan")]]), torch.tensor([0.5]))
     v = torch.ones(1, 4, 8)
-    with pytest.raises(ValueError, match="no numbers: its weights"):
+    with pytest.raises(ValueError, match="NaN or infinite: the model's weights"):
         list(integrate(lambda x, t, guided: (v * float("nan"), None, None), v, FlowSettings(3)))
-    with pytest.raises(ValueError, match="guide it less"):
+    with pytest.raises(ValueError, match="lower the guidance"):
         flow = FlowSettings(3, text_scale=3e38, interval=(0.0, 1.0), renorm="none")
         list(integrate(lambda x, t, guided: (v, -v, v), v, flow))
 

@@ -71,8 +71,7 @@ CASES = {
 
 def run(says: Sequence[tuple[str, ...]], policy: Policy = POLICY, trace_tokens: int = 300) -> list[Rollout]:
     """One rollout per script; the seed of each is its number."""
-    given = [None] * len(policy.given)  # these turns are not written, but they count
-    script = {i: [*given, *map(SEQUENCER.ids, texts)] for i, texts in enumerate(says)}
+    script = {i: [*map(SEQUENCER.ids, texts)] for i, texts in enumerate(says)}
     sampling = Scripted(script=script, turn_tokens=LIMIT)
     settings = Settings(sampling, FlowSettings(2), turn_tokens=LIMIT, trace_tokens=trace_tokens)
     return Engine(MODEL, SEQUENCER, settings).run([PROMPT] * len(says), policy)
@@ -127,29 +126,8 @@ def test_the_policies_as_data() -> None:
         assert rollout.trace.segments[0] == Text(policy(name).system or "", "system")
     with pytest.raises(ValueError, match="no mode is called 'best'; choose from direct, text, perception, interleaved"):
         policy("best")
-
-
-def test_given_turns_are_read_and_not_written() -> None:
-    given = replace(POLICY, given=(DEPTH, SEGMENTATION))
-    (rollout,) = run([(ANSWER,)], given)
-    check(
-        rollout,
-        CASES["two maps"]
-        if False
-        else Case((DEPTH, SEGMENTATION, ANSWER), "answered", ("depth", "segmentation"), "1.2 m"),
-    )
-    assert [bool(turn.log_probabilities) for turn in rollout.turns] == [False, False, True]
-    with pytest.raises(ValueError, match="a turn of its own"):
-        replace(POLICY, given=(DEPTH,) * 3)
     with pytest.raises(ValueError, match="at least one turn"):
         replace(POLICY, max_turns=0)
-
-
-def test_given_turns_equal_the_same_turns_written() -> None:
-    (given,), (written,) = run([(ANSWER,)], replace(POLICY, given=(DEPTH,))), run([(DEPTH, ANSWER)])
-    assert given.trace.turns == written.trace.turns
-    # a pixel of the map may have been rounded the other way
-    assert given.turns[1].log_probabilities == pytest.approx(written.turns[1].log_probabilities, abs=5e-3)
 
 
 # ---------------------------------------------------------------- budgets

@@ -165,7 +165,7 @@ def test_plans_train_all_that_they_ask() -> None:
             assert variant.mode in {mode for s in supervised for mode, _ in plan.recipe.unified[s].mix.modes}
         # none is told more than another
         assert len({(s.mix.answered, s.mix.asked) for s in plan.recipe.unified.values()}) == 1
-    # every variant is trained alike (method section 6)
+    # every variant is trained alike (docs/method.md, section 6)
     steps = {name: s.optimisation.steps for name, s in FULL.recipe.unified.items()}
     on_traces = ("interleaved", "text", "text_from_base", "view_dropout", "true_maps")
     assert len({(steps[name], FULL.recipe.unified[name].scenes) for name in on_traces}) == 1

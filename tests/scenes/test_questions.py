@@ -15,7 +15,7 @@ from cooper.scenes.render import View
 from cooper.scenes.seen import GRID, look
 from cooper.scenes.worked import MAX_TOKENS, MODES, count_tokens, worked_turns
 from cooper.scenes.world import COLORS, SHAPES, Camera, Scene, Thing, sample_scene
-from cooper.trace import answer_of, calls_of
+from cooper.turns import answer_of, calls_of
 
 N = 100
 Asked = list[tuple[Scene, View, list[Question]]]

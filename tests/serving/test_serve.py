@@ -264,11 +264,11 @@ def test_what_cannot_be_answered_costs_those_beside_it_nothing(
 
 def test_faults_of_ours_are_told_as_ours(address: str, cooper: Counting, monkeypatch: pytest.MonkeyPatch) -> None:
     def failing(*_: Any) -> Any:
-        raise ValueError("what the model computes are no numbers")
+        raise ValueError("the model's logits are NaN")
 
     monkeypatch.setattr(cooper, "answer_many", failing)
     code, reply = post(address, asking(data_url(ROOM.read_bytes())))
-    assert code == 500 and reply["error"]["type"] == "server_error" and "no numbers" in reply["error"]["message"]
+    assert code == 500 and reply["error"]["type"] == "server_error" and "NaN" in reply["error"]["message"]
 
 
 def test_pictures_that_wait_have_so_much_room(cooper: Counting) -> None:

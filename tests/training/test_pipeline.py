@@ -11,6 +11,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -218,12 +219,14 @@ def test_another_seed_begins_with_other_weights_and_the_same_eyes() -> None:
 
 
 ENDLESS = """
+import signal
 import sys
 from dataclasses import replace
 from tests.training.test_pipeline import FAST, QUICK, space_in
 from cooper.training.pipeline import train
 from pathlib import Path
 if __name__ == "__main__":
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # as commands do
     scratch = replace(QUICK.scratch, autoencoder=replace(FAST, steps=100_000))
     train(space_in(Path(sys.argv[1])), replace(QUICK, scratch=scratch), "autoencoder", processes=2, quiet=True)
 """
@@ -231,17 +234,19 @@ if __name__ == "__main__":
 
 @pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="looks processes up in /proc, which is Linux's")
 @pytest.mark.parametrize(
-    ("end", "starting"), [(signal.SIGKILL, True), (signal.SIGKILL, False), (signal.SIGINT, False)]
-)  # fmt: skip
+    ("end", "starting"),
+    [(signal.SIGKILL, True), (signal.SIGKILL, False), (signal.SIGINT, False), (signal.SIGTERM, False)],
+)
 def test_processes_end_with_their_parent(tmp_path: Path, end: signal.Signals, starting: bool) -> None:
     """Also if the parent alone is interrupted, or dies in the background, where a shell has SIGINT ignored, or while
-    they are starting: nothing goes on writing into the run, and what was learned is kept."""
+    they are starting: nothing goes on writing into the run, and what was learned is kept. SIGTERM comes to all at the
+    same time here, their workers among them, as `timeout` and schedulers of clusters send it."""
     (tmp_path / "endless.py").write_text(ENDLESS)
     root, ignored = str(Path(__file__).parents[2]), end == signal.SIGKILL
     parent = subprocess.Popen(
         [sys.executable, str(tmp_path / "endless.py"), str(tmp_path)], env={**os.environ, "PYTHONPATH": root},
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_IGN if ignored else signal.default_int_handler),
-        stderr=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL, start_new_session=True,
     )  # fmt: skip
     log, children = tmp_path / "run/autoencoder/log.jsonl", Path(f"/proc/{parent.pid}/task/{parent.pid}/children")
     try:
@@ -251,7 +256,7 @@ def test_processes_end_with_their_parent(tmp_path: Path, end: signal.Signals, st
             _until(lambda: log.exists() and log.stat().st_size > 0)
         trainers = [Path(f"/proc/{pid}") for pid in children.read_text().split()]
         assert len(trainers) >= 2
-        parent.send_signal(end)
+        (os.killpg if end == signal.SIGTERM else os.kill)(parent.pid, end)
         assert parent.wait(timeout=60) != 0
     finally:
         parent.kill()
@@ -259,6 +264,59 @@ def test_processes_end_with_their_parent(tmp_path: Path, end: signal.Signals, st
     _until(lambda: not any(map(_runs, trainers)), seconds=60)
     assert log.exists() != starting
     assert (log.parent / "state.safetensors").exists() != starting
+
+
+UNEQUAL = """
+import multiprocessing.popen_spawn_posix
+import os
+import signal
+import sys
+import threading
+import time
+from pathlib import Path
+from cooper.training.processes import run_in
+
+launch, started, folder = multiprocessing.popen_spawn_posix.Popen._launch, [], Path(sys.argv[1])
+
+def launched(self, obj):
+    if sys.argv[2] == "starting" and len(started) == 1:
+        os.kill(os.getpid(), signal.SIGTERM)
+    launch(self, obj)
+    started.append(self.pid)
+    if sys.argv[2] == "meeting" and len(started) == 2:
+        os.kill(self.pid, signal.SIGSTOP)
+        threading.Thread(target=interrupt, daemon=True).start()
+
+def interrupt():
+    while not any(meeting.stat().st_size for meeting in folder.glob(".meeting*")):
+        time.sleep(0.1)
+    time.sleep(1)  # until the first waits for the second
+    os.kill(os.getpid(), signal.SIGTERM)
+    time.sleep(1)
+    os.kill(started[1], signal.SIGCONT)
+
+def work(quiet):
+    time.sleep(1000)
+
+if __name__ == "__main__":
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    multiprocessing.popen_spawn_posix.Popen._launch = launched
+    run_in(2, folder, work)
+"""
+
+
+@pytest.mark.parametrize("when", ["starting", "meeting"])
+def test_nobody_waits_for_one_that_was_interrupted(tmp_path: Path, when: str) -> None:
+    """Between the start of the first and of the second, and while the second is slower than the first."""
+    (tmp_path / "unequal.py").write_text(UNEQUAL)
+    argv = [sys.executable, str(tmp_path / "unequal.py"), str(tmp_path / "run"), when]
+    parent = subprocess.Popen(argv, stderr=subprocess.DEVNULL, start_new_session=True)
+    try:
+        assert parent.wait(timeout=120) != 0
+    finally:
+        with suppress(ProcessLookupError):
+            os.killpg(parent.pid, signal.SIGKILL)
+        parent.wait()
 
 
 def _runs(process: Path) -> bool:

@@ -46,7 +46,8 @@ class Ask(WithModel):
     max_turns: Annotated[int | None, arg(metavar="N", help_behavior_hint="(default: the mode's)")] = None
     """Most texts the model may write; a map can be drawn between two."""
     flow_steps: FlowSteps = None
-    """Calls of the model per map: more is slower and cleaner."""
+    """Calls of the model per map, one fewer than time points (the release's num_timesteps=50 is 49): more is slower and
+    cleaner."""
     guidance: Guidance = None
     """Scales of text and image guidance while drawing; 1 is none."""
     temperature: float = 0.0
@@ -137,14 +138,14 @@ class Ask(WithModel):
         """Many chains: how far they are, then the one that won, and the votes."""
         from cooper.api import Answer
         from cooper.commands.chain import ChainView, waiting
-        from cooper.inference.engine import Drew, Finished
+        from cooper.inference.engine import Finished, FlowStep
 
         with waiting(console) as progress:
             bar = progress.add_task("thinking", total=self.samples)
             for event in model.stream(picture, self.question, self._options()):
                 if isinstance(event, Answer):
                     break
-                doing = f"drawing {event.modality}" if isinstance(event, Drew) else "thinking"
+                doing = f"drawing {event.modality}" if isinstance(event, FlowStep) else "thinking"
                 progress.update(bar, advance=isinstance(event, Finished), description=doing)
         assert isinstance(event, Answer), "a stream ends with its answer"
         view = ChainView(console, model.sequencer)

@@ -27,10 +27,10 @@ class BenchEngine:
 
     preset: str = "tiny"
     """Size of the model; its weights are random."""
-    model: Path | None = None
+    model: Annotated[Path | None, arg(metavar="DIR", help_behavior_hint="")] = None
     """Folder of a model to measure instead of a preset."""
-    threads: int | None = None
-    """Threads to compute on; by default as many as PyTorch takes."""
+    threads: Annotated[int | None, arg(metavar="N", help_behavior_hint="(default: as many as PyTorch takes)")] = None
+    """Threads to compute on."""
     repeats: int = 3
     """Runs of which the median counts."""
     dtype: Precision = "fp32"

@@ -9,7 +9,7 @@ from rich.text import Text as Styled
 from cooper.api import Answer
 from cooper.commands.terminal import INDENT, Prose, printable, show_map
 from cooper.commands.turn import TurnReader
-from cooper.inference.engine import Drew, Event, Finished, Looked, Wrote
+from cooper.inference.engine import Event, Finished, FlowStep, MapDrawn, TokenWritten
 from cooper.sequence import Sequencer
 from cooper.trace import Drawing, Text, Trace
 
@@ -32,13 +32,13 @@ class ChainView:
         self._bar: tuple[Progress, TaskID] | None = None
 
     def show(self, event: Event) -> None:
-        if isinstance(event, Wrote):
+        if isinstance(event, TokenWritten):
             self._ids.append(event.token)
             # a character of several tokens is not whole before the last of them
             self._read(self.detokenise(self._ids).rstrip("\N{REPLACEMENT CHARACTER}"))
-        elif isinstance(event, Drew):
+        elif isinstance(event, FlowStep):
             self._called(event.modality, event.step, event.steps)
-        elif isinstance(event, Looked):
+        elif isinstance(event, MapDrawn):
             self._looked(event.drawing)
         elif isinstance(event, Finished):
             self._end_turn()

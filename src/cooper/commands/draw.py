@@ -24,7 +24,8 @@ class _Draw(WithModel, ABC):
     out: OutFile = None
     """FILE.npy for the values, FILE.png for colours, at the picture's size; both if it has neither ending."""
     flow_steps: FlowSteps = None
-    """Calls of the model per map: more is slower and cleaner."""
+    """Calls of the model per map, one fewer than time points (the release's num_timesteps=50 is 49): more is slower and
+    cleaner."""
     guidance: Guidance = None
     """Scales of text and image guidance; 1 is none."""
     seed: int = 0

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json as json_
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from rich.console import Console
@@ -12,7 +11,7 @@ from rich.table import Table
 from rich.text import Text
 from tyro.conf import arg
 
-from cooper.commands.options import WithModel
+from cooper.commands.options import Flag, OutFile, OutFolder, WithModel
 from cooper.commands.outputs import check_file
 from cooper.commands.terminal import progress_bars
 from cooper.evaluation.controls import Control
@@ -29,24 +28,25 @@ class EvalScenes(WithModel):
     """Scenes."""
     split: Literal["train", "validation", "test"] = "test"
     """The range of seeds that scenes come from."""
-    start: int | None = None
-    """First seed; by default the split's."""
+    start: Annotated[int | None, arg(metavar="SEED", help_behavior_hint="(default: the first of the split)")] = None
+    """First seed."""
     questions: int = 3
     """Most questions a scene, each of another task; 12 asks all there are."""
     temperature: float = 0.0
-    """Randomness of the text; 0 always takes the likeliest token, 1 is what rollouts of reinforcement have."""
+    """Sampling temperature of the text: 0 always takes the likeliest token (greedy), 1 samples from the model's own
+    distribution, as rollouts of reinforcement do."""
     batch: int = 64
     """Questions, or maps, that are worked on together."""
     size: int = 128
     """Side of the pictures, in pixels."""
-    shards: Path | None = None
+    shards: OutFolder = None
     """Folder of rendered scenes to read instead of rendering."""
-    predictions: Path | None = None
+    predictions: OutFile = None
     """JSON Lines file to keep every answer in; run again, the evaluation goes on where it was interrupted."""
-    maps: bool = True
-    """Depth and segmentation of every scene are drawn and measured, too; this leaves it out."""
+    maps: Flag = True
+    """Whether depth and segmentation of every scene are drawn and measured, too; --no-maps leaves that out."""
     control: Annotated[Control, arg(name="control")] = field(default_factory=Control)
-    json: bool = False
+    json: Flag = False
     """Print one JSON object."""
 
     def run(self) -> int:

@@ -33,7 +33,7 @@ class _EvalMaps(WithModel, ABC):
     n: Annotated[int | None, arg(metavar="N", help_behavior_hint="(default: all)")] = None
     """Take only so many examples, drawn by lot."""
     flow_steps: FlowSteps = None
-    """Calls of the model per map."""
+    """Calls of the model per map, one fewer than time points: the release's num_timesteps=50 is 49."""
     guidance: Guidance = None
     """Scales of text and image guidance; 1 is none."""
     seed: int = 0

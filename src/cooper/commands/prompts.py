@@ -40,7 +40,7 @@ class Import:
     """The name of the system prompt of answers for which all maps are drawn first (--mode perception)."""
 
     def run(self) -> int:
-        from cooper.prompts import prompts_in
+        from cooper.checkpoints.prompts_in_code import prompts_in
 
         check_file(self.out, "--out", self.source)
         given = {name: getattr(self, name) for name in _WHAT}

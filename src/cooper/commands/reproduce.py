@@ -23,18 +23,21 @@ class Reproduce:
     were run separately come together in one report.
     """
 
-    run_folder: Annotated[Path | None, arg(name="run", metavar="DIR")] = None
-    """Folder for scenes, checkpoints, logs and answers. By default runs/reproduce, and runs/quick if it is to be
-    quick."""
-    out: Annotated[Path | None, arg(metavar="DIR")] = None
-    """Folder for results.md and results/. By default docs, and the folder of the run if it is to be quick."""
-    seeds: int | None = None
-    """Seeds: 0, 1, ... By default 3, and 1 if it is to be quick."""
-    seed: int | None = None
+    run_folder: Annotated[
+        Path | None,
+        arg(name="run", metavar="DIR", help_behavior_hint="(default: runs/reproduce; runs/quick with --quick)"),
+    ] = None
+    """Folder for scenes, checkpoints, logs and answers."""
+    out: Annotated[
+        Path | None, arg(metavar="DIR", help_behavior_hint="(default: docs; the run's folder with --quick)")
+    ] = None
+    """Folder for results.md and results/."""
+    seeds: Annotated[int | None, arg(metavar="N", help_behavior_hint="(default: 3; 1 with --quick)")] = None
+    """How many seeds: 0, 1, ..."""
+    seed: Annotated[int | None, arg(metavar="SEED", help_behavior_hint="")] = None
     """Run only this seed; the report is of all whose results are in the folder."""
-    autoencoder: Annotated[str | None, arg(metavar="MODEL")] = None
-    """A model, such as tiny, whose autoencoder all variants have, as the paper's have FLUX's. By default one is
-    trained."""
+    autoencoder: Annotated[str | None, arg(metavar="MODEL", help_behavior_hint="(default: one is trained)")] = None
+    """A model, such as tiny, whose autoencoder all variants have, as the paper's have FLUX's."""
     quick: bool = False
     """A few minutes of each stage: shows that everything runs, and no claim."""
     processes: int = field(default_factory=lambda: min(2, os.cpu_count() or 1))

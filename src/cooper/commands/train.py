@@ -53,7 +53,7 @@ class Train:
     """Your own data: files or folders, or published sets by name, mixed by weight."""
     preset: Literal["tiny", "bagel_7b"] = "tiny"
     """What stages are trained with, and, from nothing, the model's size."""
-    start: str | None = None
+    start: Annotated[str | None, arg(metavar="MODEL", help_behavior_hint="(default: nothing)")] = None
     """A model to begin with instead of with nothing: a shipped model, or a model's folder."""
     n_train: int = 50_000
     """Scenes to render to train on. All that the folder has are trained on."""

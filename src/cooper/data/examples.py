@@ -10,7 +10,7 @@ import numpy as np
 from cooper.modalities import modality
 from cooper.trace import Drawing, Picture, Text, Trace
 
-#: Whether maps help with a question, hurt, or make no difference (method section 4).
+#: Whether maps help with a question, hurt, or make no difference (docs/method.md, section 4).
 Flag: TypeAlias = Literal["positive", "negative", "boundary"]
 
 

@@ -8,7 +8,8 @@ from pathlib import Path
 from cooper.data.examples import Flag, QuestionExample
 from cooper.data.fields import PICTURE, field, picture_in
 from cooper.data.tables import BadRow, Row, TableReader, open_table
-from cooper.trace import answer_of, asked, boxed_in
+from cooper.trace import asked
+from cooper.turns import answer_of, boxed_in
 
 _YES_NO = {"1": "yes", "0": "no", "true": "yes", "false": "no"}
 
@@ -23,7 +24,7 @@ class Fields:
 
 
 class QuestionRows(TableReader[QuestionExample]):
-    """A table with a picture, a question and an answer in each row, and possibly a `flag` (method section 4).
+    """A table with a picture, a question and an answer in each row, and possibly a `flag` (docs/method.md, section 4).
 
     Paths of pictures are relative to `pictures`, or the table's own folder. Two forms mean more than their fields say:
     - `caption` and `label` (VSR): whether the caption is true of the picture, "yes" or "no";

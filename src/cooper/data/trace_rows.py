@@ -11,7 +11,8 @@ from cooper.data.pictures import picture_of
 from cooper.data.reader import Reader
 from cooper.data.tables import BadRow, TableReader, open_table
 from cooper.modalities import by_tag
-from cooper.trace import Drawing, Picture, Segment, Text, Trace, calls_of
+from cooper.trace import Drawing, Picture, Segment, Text, Trace
+from cooper.turns import calls_of
 
 FIELD = "interleaved_reason"
 

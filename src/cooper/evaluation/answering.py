@@ -49,7 +49,7 @@ def answer_all(
         told = (item.prompt, item.truth, list(item.options))
         if row and tuple(row.get(name) for name in ("prompt", "truth", "options")) != told:
             raise ValueError(f"{answers.path} answers another question {item.index} than this; choose another file")
-    way, batch = engine.sequencer.prompts.policy(mode), engine.settings.batch
+    policy, batch = engine.sequencer.prompts.policy(mode), engine.settings.batch
     missing = [item for item in questions.items if item.index not in answers.rows]
     done = len(questions.items) - len(missing)
     for first in range(0, len(missing), batch):
@@ -67,7 +67,7 @@ def answer_all(
         def keep(number: int, rollout: Rollout, asked: Sequence[Item] = asked) -> None:
             answers.add([_row(asked[number], rollout)])
 
-        engine.run(prompts, way, seeds=[seed + questions.numbers[item.index] for item in asked], on_finished=keep)
+        engine.run(prompts, policy, seeds=[seed + questions.numbers[item.index] for item in asked], on_finished=keep)
         done += len(part)
         on_progress("questions", done, len(questions.items))
     return [answers.rows[item.index] for item in questions.items if item.index in answers.rows]

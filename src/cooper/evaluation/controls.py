@@ -1,6 +1,7 @@
 """Controls: what becomes of answers if maps are not what was drawn, or are forbidden or demanded?
 
-A model that answers as well with another picture's map as with its own does not use its maps (method section 9).
+A model that answers as well with another picture's map as with its own does not use its maps (docs/method.md,
+section 9).
 """
 
 from __future__ import annotations
@@ -34,28 +35,28 @@ class Control:
     calls: Calls = "free"
     """Whether it may call for maps as it likes, may not, or must before it answers."""
 
-    def check(self, way: Policy, scenes: int) -> None:
+    def check(self, policy: Policy, scenes: int) -> None:
         """Raises ValueError if it would change nothing, or nothing that could be answered, where so many scenes are
-        asked about in that way."""
-        if not way.calls and (self.maps, self.calls) != ("drawn", "free"):
-            raise ValueError(f"nothing is drawn in mode {way.name}, so maps and calls cannot be controlled there")
+        asked about in that policy."""
+        if not policy.calls and (self.maps, self.calls) != ("drawn", "free"):
+            raise ValueError(f"nothing is drawn in mode {policy.name}, so maps and calls cannot be controlled there")
         if self.maps == "other" and scenes < 2:
             raise ValueError("other maps are those of the next scene; ask about at least 2")
 
-    def settings(self, sequencer: Sequencer, way: Policy, settings: Settings) -> Settings:
+    def settings(self, sequencer: Sequencer, policy: Policy, settings: Settings) -> Settings:
         """Those of an engine that answers under this control.
 
         Raises ValueError if calls are controlled and tags are not tokens of their own.
         """
         if self.calls == "free":
             return settings
-        opening = sequencer.opening("answer", *(modality(m).tag for m in way.calls))
+        opening = sequencer.opening("answer", *(modality(m).tag for m in policy.calls))
         if opening is None:
             raise ValueError("calls can only be forbidden or demanded of models whose tags are single tokens")
         answer, *tags = opening
         if self.calls == "never":
             return replace(settings, sampling=replace(settings.sampling, banned=tuple(tags)))
-        calls = tuple(tuple(sequencer.ids(sequencer.prompts.call(modality(m)))) for m in way.calls)
+        calls = tuple(tuple(sequencer.ids(sequencer.prompts.call(modality(m)))) for m in policy.calls)
         return replace(settings, demand=Demand(calls, (answer, sequencer.config.special.end)))
 
     def shown(self, scenes: Sequence[tuple[Scene, View]], index: Sequence[int]) -> Shown | None:

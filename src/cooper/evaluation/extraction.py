@@ -10,22 +10,21 @@ from collections.abc import Sequence
 
 from cooper.evaluation.items import LETTERS, NUMBERS, Kind
 from cooper.quantities import parse_number, plain_text, quantity, square_metres, without_areas
-from cooper.trace import boxed_in
+from cooper.turns import boxed_in, calls_of, thoughts_of, without
 
-# a thought that is never ended ends where the answer begins
-_THOUGHT = re.compile(r"<think>(?:.*?</think>|.*?(?=<answer>)|.*)", re.DOTALL)
+# scorers of benchmarks read an answer that was cut off, too
 _ANSWER = re.compile(r"<answer>(.*?)(?:</answer>|$)", re.DOTALL)
-_CALL = re.compile(r"<([a-z][a-z0-9-]*)>[^<]*</\1>")
 _MARKS = re.compile(r"\\(?:text|mathrm|mathbf|textbf)\b|[*_`$]")
 
 
 def final_text(turns: Sequence[str]) -> str:
     r"""What the last turn says in the end: in its last `<answer>`, or outside its thoughts and calls; of that, what is
     in the last `\boxed{}` if there is one."""
+    last = turns[-1] if turns else ""
     # where a thought begins may have been part of the prompt
-    visible = _THOUGHT.sub("", turns[-1]).rpartition("</think>")[2] if turns else ""
+    visible = without(last, thoughts_of(last)).rpartition("</think>")[2]
     answers = _ANSWER.findall(visible)
-    text = answers[-1] if answers else _CALL.sub("", visible)
+    text = answers[-1] if answers else without(visible, calls_of(visible))
     boxed = boxed_in(text)
     return (text if boxed is None else boxed).strip()
 

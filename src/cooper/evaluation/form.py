@@ -1,5 +1,5 @@
-"""Whether turns have the form that they are taught (method section 4). Pure functions of text: a reward as well as a
-figure of the evaluation."""
+"""Whether turns have the form that they are taught (docs/method.md, section 4). Pure functions of text: a reward as
+well as a figure of the evaluation. Strict, where `cooper.turns` reads what it can."""
 
 from __future__ import annotations
 
@@ -12,9 +12,6 @@ _THOUGHT = re.compile(rf"\s*<think>{_INSIDE}</think>\s*", re.DOTALL)
 _CALL = re.compile(rf"\s*<(?P<tag>[a-z][a-z0-9-]*)>{_INSIDE}</(?P=tag)>\s*", re.DOTALL)
 _ANSWER = re.compile(rf"\s*<answer>{_INSIDE}</answer>\s*", re.DOTALL)
 _NO_CALLS = ("think", "answer")
-
-#: Whether the turn that answers begins with a thought, by mode: it must, must not, or may (None).
-THINKS: dict[str, bool | None] = {"direct": False, "text": True, "perception": None, "interleaved": True}
 
 
 def calls_well(text: str, tags: Collection[str]) -> bool:

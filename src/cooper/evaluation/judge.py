@@ -76,7 +76,7 @@ class Judge:
             (urlsplit(url).hostname or "").encode("idna")
             self.client: Any = openai.OpenAI(base_url=url, api_key=key, timeout=timeout, max_retries=retries)
         except Exception as error:  # whatever the client's own library finds in an address
-            raise ValueError(f"{url!r} is no address of a judge ({error})") from None
+            raise ValueError(f"{url!r} is not the address of a judge ({error})") from None
         self.url, self.model, self.workers, self.tokens = url, model, workers, tokens
         self.cache = cache
         self._known: dict[str, bool | float] = {} if cache is None else _read(cache)

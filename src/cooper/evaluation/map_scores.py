@@ -13,7 +13,7 @@ from scipy.spatial import KDTree
 
 from cooper.data.examples import MapExample
 from cooper.data.tables import BadRow
-from cooper.evaluation.maps import at_size
+from cooper.modalities.base import at_size
 from cooper.modalities.depth import Depth
 from cooper.modalities.metrics import DEPTH_RANGE, adjusted_rand, boundary_f1, depth_metrics, segmentation_iou
 from cooper.modalities.segmentation import Segmentation

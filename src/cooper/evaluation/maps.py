@@ -8,12 +8,12 @@ from typing import Any, TypeAlias
 
 import numpy as np
 import torch
-from PIL import Image
 from torch import Tensor
 
 from cooper.evaluation.scores import bootstrap_interval, mra
 from cooper.inference.engine import Engine
 from cooper.modalities import modality
+from cooper.modalities.base import at_size
 from cooper.model.autoencoder import patchify
 from cooper.model.unified import UnifiedModel
 from cooper.scenes.render import View
@@ -93,14 +93,6 @@ def _score(
             read = [mra(float(np.median(values[view.labels == o.id])), o.depth) for o in look(scene, view).named]
             objects = kind.score(values, view.depth, view.labels > 0)
             figures["objects"].append({**objects, "distances": float(np.mean(read)) if read else np.nan})
-
-
-def at_size(values: np.ndarray, height: int, width: int) -> np.ndarray:
-    """A map (h, w) at another size: numbers are interpolated, labels are not."""
-    if values.shape == (height, width):
-        return values
-    how = Image.Resampling.NEAREST if np.issubdtype(values.dtype, np.integer) else Image.Resampling.BILINEAR
-    return np.asarray(Image.fromarray(values).resize((width, height), how))
 
 
 def _summary(figures: Sequence[dict[str, float]]) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-from cooper.files import held
+from cooper.files import held, named
 
 if TYPE_CHECKING:
     from torch import nn
@@ -97,7 +97,7 @@ class Predictions:
         with self._lock:  # answers come from several threads
             self.rows |= {self._key(row): row for row in rows}
             if self.path is not None:
-                with self.path.open("a", encoding="utf-8") as file:
+                with named(self.path), self.path.open("a", encoding="utf-8") as file:
                     file.writelines(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
 
 

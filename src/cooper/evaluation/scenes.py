@@ -13,7 +13,7 @@ import numpy as np
 
 from cooper.evaluation.answering import told
 from cooper.evaluation.controls import Control
-from cooper.evaluation.form import THINKS, well_formed
+from cooper.evaluation.form import well_formed
 from cooper.evaluation.maps import OnProgress, evaluate_maps
 from cooper.evaluation.predictions import Predictions, Row, fingerprint, key_of
 from cooper.evaluation.scores import bootstrap_interval, score_answer
@@ -72,12 +72,12 @@ def evaluate_scenes(
     Raises ValueError for an unknown mode or split, seeds outside of the split, and shards that lack a scene.
     """
     began = time.perf_counter()
-    way = cooper.policy(mode)
+    asked_by = cooper.policy(mode)
     if n < 1 or batch < 1 or questions < 1:
         raise ValueError(f"n, batch and questions are at least 1; got {n}, {batch} and {questions}")
     control = control or Control()
-    control.check(way, n)
-    settings = control.settings(cooper.sequencer, way, Settings(Sampling(temperature), batch=batch))
+    control.check(asked_by, n)
+    settings = control.settings(cooper.sequencer, asked_by, Settings(Sampling(temperature), batch=batch))
     changed = f"maps {control.maps}, calls {control.calls}"
     engine = Engine(cooper.model, cooper.sequencer, settings)
     run = {
@@ -94,7 +94,7 @@ def evaluate_scenes(
             part = open_questions[first : first + batch]
             prompts = [Trace((Picture(scenes[a.index][1].rgb), Text(a.question.text))) for a in part]
             shown = control.shown(scenes, [a.index for a in part])
-            rollouts = engine.run(prompts, way, seeds=[a.seed for a in part], shown=shown)
+            rollouts = engine.run(prompts, asked_by, seeds=[a.seed for a in part], shown=shown)
             answers.add([row_of(a, rollout) for a, rollout in zip(part, rollouts, strict=True)])
             on_progress("questions", done + first + len(part), len(asked))
         keys = {(a.seed, a.question.task, a.question.text) for a in asked}
@@ -176,7 +176,7 @@ def summarise(rows: Sequence[Row], mode: str) -> dict[str, Any]:
     "spatial", "general" and "mean" are means over tasks, each counting the same; None where there is no task.
     "well_formed" is the share of all turns that have their form.
     """
-    way = policy(mode)
+    ours = policy(mode)
     tasks: dict[str, Any] = {}
     for task in TASKS:
         of_task = [row for row in rows if row["task"] == task]
@@ -188,8 +188,8 @@ def summarise(rows: Sequence[Row], mode: str) -> dict[str, Any]:
             "score": float(np.mean(scores)), "n": len(of_task), "interval": list(bootstrap_interval(scores)),
             "calls": calls,
         }  # fmt: skip
-    tags = [modality(name).tag for name in way.calls]
-    formed = [ok for row in rows for ok in well_formed(row["turns"], tags, THINKS[mode])]
+    tags = [modality(name).tag for name in ours.calls]
+    formed = [ok for row in rows for ok in well_formed(row["turns"], tags, ours.thinks)]
     groups = {"spatial": SPATIAL, "general": GENERAL, "mean": TASKS}
     means = {name: _mean([tasks[t]["score"] for t in group if t in tasks]) for name, group in groups.items()}
     return {"tasks": tasks, **means, "well_formed": _mean(formed)}

@@ -15,7 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from cooper.hardware import side_by_side, threads_for
+from cooper.hardware import lanes, side_by_side, threads_for
 from cooper.inference.cache import SCORES, Context
 from cooper.layout import Noised, chain, collate, lay_out
 from cooper.model.packed import embed
@@ -109,7 +109,7 @@ class Velocities:
 
     def _lanes(self, rows: int) -> list[tuple[slice, Callable[[Tensor, float], Tensor]]]:
         if rows not in self._passes:
-            number = min(rows, torch.get_num_threads()) if self.model.device.type == "cpu" else 1
+            number = lanes(rows) if self.model.device.type == "cpu" else 1
             ends = [rows * i // number for i in range(number + 1)]
             parts = [slice(a, b) for a, b in zip(ends, ends[1:], strict=False)]
             self._passes[rows] = [(part, self._pass(part)) for part in parts]

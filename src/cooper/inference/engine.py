@@ -18,7 +18,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from cooper.hardware import SMALL, side_by_side
+from cooper.hardware import SMALL, lanes, side_by_side
 from cooper.inference.flow import FlowSettings
 from cooper.inference.sampler import Demand, Sampling, generator
 from cooper.inference.session import Session, Written
@@ -28,7 +28,8 @@ from cooper.model.autoencoder import unpatchify
 from cooper.model.unified import UnifiedModel
 from cooper.policy import Policy
 from cooper.sequence import Encode, Sequencer
-from cooper.trace import Drawing, Picture, Text, Trace, answer_of, calls_of
+from cooper.trace import Drawing, Picture, Text, Trace
+from cooper.turns import answer_of, calls_of
 from cooper.view_dropout import hidden_view, seeded
 
 #: why a trace ended: it answered; a turn neither answered nor called a map it may call; a turn or the whole trace ran
@@ -58,41 +59,43 @@ class Settings:
 
 
 @dataclass(frozen=True)
-class Wrote:
-    """A trace (by its number) got one more token."""
+class TokenWritten:
+    """A rollout, by its number, got one more token."""
 
-    row: int
+    number: int
     token: int
 
 
 @dataclass(frozen=True)
-class Drew:
-    """A trace's map is `step` of `steps` flow steps along."""
+class FlowStep:
+    """The map that a rollout is drawing is `step` of `steps` flow steps along."""
 
-    row: int
+    number: int
     modality: str
     step: int
     steps: int
 
 
 @dataclass(frozen=True)
-class Looked:
-    """A trace's map is finished."""
+class MapDrawn:
+    """A rollout's map is finished."""
 
-    row: int
+    number: int
     drawing: Drawing
 
 
 @dataclass(frozen=True)
 class Finished:
-    row: int
+    """A rollout is finished."""
+
+    number: int
     rollout: Rollout
 
 
-#: Fewest rows for which a thread of their own was measured to be worth it (docs/log.md).
+#: Fewest rows for which a thread of their own was measured to be worth it (docs/log.md, "Answering on two cores").
 LANE = 16
 
-Event: TypeAlias = Wrote | Drew | Looked | Finished
+Event: TypeAlias = TokenWritten | FlowStep | MapDrawn | Finished
 #: told of a rollout, by its number, as soon as it is finished, perhaps in another thread
 OnFinished: TypeAlias = Callable[[int, "Rollout"], None]
 #: the number of a rollout and the map it drew, to the map that it is shown instead
@@ -107,7 +110,7 @@ class Rollout:
     reason: Reason
     seed: int
     turns: list[Written]
-    """Token ids and log-probabilities of every turn the model wrote; a given turn has no log-probabilities."""
+    """Token ids and log-probabilities of every turn the model wrote."""
     seconds: float = 0.0
     """From the start of its batch to its end."""
 
@@ -156,9 +159,9 @@ class Engine:
         drawn, before the model looks at it. Raises ValueError for an empty prompt or too few seeds.
         """
         seeds = self._checked(prompts, samples, seeds)
-        lanes = self._lanes(len(prompts), samples)
-        ends = [len(prompts) * i // lanes for i in range(lanes + 1)]
-        together = max(1, self.settings.batch // samples // lanes)
+        number = self._lanes(len(prompts), samples)
+        ends = [len(prompts) * i // number for i in range(number + 1)]
+        together = max(1, self.settings.batch // samples // number)
 
         done: dict[int, Rollout] = {}
         ended = threading.Event()
@@ -167,8 +170,8 @@ class Engine:
             try:
                 for event in self._batches(prompts, part, together, policy, samples, seeds, shown):
                     if isinstance(event, Finished):
-                        done[event.row] = event.rollout
-                        on_finished(event.row, event.rollout)
+                        done[event.number] = event.rollout
+                        on_finished(event.number, event.rollout)
                     if ended.is_set():
                         return
             except BaseException:
@@ -206,9 +209,9 @@ class Engine:
         """Into how many threads prompts are dealt out, each advancing a share of a batch by itself: products of a small
         model are too small for several threads, which would wait for each other."""
         decoder, rows = self.model.config.decoder, min(prompts * samples, self.settings.batch)
-        lanes = max(1, min(torch.get_num_threads(), prompts, rows // LANE))
-        small = rows / lanes * decoder.hidden * 2 * decoder.ffn < SMALL
-        return lanes if small and self.model.device.type == "cpu" else 1
+        number = lanes(min(prompts, rows // LANE, max(1, self.settings.batch // samples)))
+        small = rows / number * decoder.hidden * 2 * decoder.ffn < SMALL
+        return number if small and self.model.device.type == "cpu" else 1
 
     def _batches(
         self, prompts: Sequence[Trace], part: range, together: int, policy: Policy, samples: int, seeds: list[int],
@@ -240,7 +243,7 @@ class Engine:
             for k, (image, seed) in enumerate(zip(pictures, seeds, strict=True))
         ]
         events = self._draw(session, rows, list(range(len(rows))), 0)
-        drawn = {event.row: event.drawing for event in events if isinstance(event, Looked)}
+        drawn = {event.number: event.drawing for event in events if isinstance(event, MapDrawn)}
         return [drawn[k] for k in range(len(rows))]
 
     def _run_batch(
@@ -259,10 +262,7 @@ class Engine:
         session = opened.fork(samples, self._capacity(policy, traces))
         rows = [_Row(first + k, traces[k // samples], seed) for k, seed in enumerate(seeds)]
         for turn in range(policy.max_turns):
-            if turn < len(policy.given):
-                self._give(session, rows, policy.given[turn])
-            else:
-                yield from self._write(session, rows, turn, self._demand(policy, turn))
+            yield from self._write(session, rows, turn, self._demand(policy, turn))
             for row in rows:
                 if row.reason is not None:
                     continue
@@ -294,17 +294,20 @@ class Engine:
     def views(self, trace: Trace, encode: Encode, seed: int) -> dict[int, list[Piece]]:
         """The pieces of a prompt's pictures with what is hidden of them, as `Sequencer.pieces` takes them, if anything
         is; `seed` is that of the prompt's first rollout."""
-        share, rng = self.settings.view_dropout, seeded(seed)
+        share = self.settings.view_dropout
+        if not share:
+            return {}
+        rng = seeded(seed)
         return {
             id(s.image): hidden_view(self.sequencer.picture(s.image, encode), share, self.model.config, rng)
-            for s in trace.pictures if share
+            for s in trace.pictures
         }  # fmt: skip
 
     def _capacity(self, policy: Policy, traces: Sequence[Trace]) -> int:
         """Columns that a batch can come to after its prompts: rows are padded to the longest of each stream."""
-        longest = max([self.turn_tokens, *(len(self.sequencer.ids(text)) for text in policy.given)])
+        turns = min(policy.max_turns, self.trace_tokens)  # each has a token
         between = 0
-        if policy.max_turns > 1:
+        if turns > 1:
             # a map has the size that it is drawn at, which may be many times that of a small picture
             shapes = {self.sequencer.drawn_shape(s.image) for trace in traces for s in trace.pictures[:1]}
             maps = [Drawing("", np.zeros(shape, dtype=np.uint8)) for shape in shapes]
@@ -313,15 +316,7 @@ class Engine:
                 streams = ([p for p in pieces if isinstance(p, Clean) == gen] for pieces in shown)
                 between += max((sum(tokens_of(p, self.model.config) + 2 for p in s) for s in streams), default=0)
             between += len(self.sequencer.ids(policy.reflection)) + 2
-        return policy.max_turns * (longest + 2 + between)
-
-    def _give(self, session: Session, rows: list[_Row], text: str) -> None:
-        ids = list(self.sequencer.ids(text))
-        session.read_turn([ids if row.reason is None else [] for row in rows])
-        for row in rows:
-            if row.reason is None:
-                row.turns.append(Written(ids, [], True))
-                row.trace += Text(text, "model")
+        return turns * (self.turn_tokens + 2 + between)
 
     def _demand(self, policy: Policy, turn: int) -> Demand | None:
         """What a turn must have before it may end."""
@@ -337,7 +332,7 @@ class Engine:
         limits = [0 if row.reason is not None else min(most, self.trace_tokens - row.tokens) for row in rows]
         uniform = torch.stack([torch.rand(most, generator=generator(row.seed, "text", turn)) for row in rows])
         for step in session.write(limits, uniform, s.sampling, demand):
-            yield from (Wrote(rows[i].number, token) for i, token in step)
+            yield from (TokenWritten(rows[i].number, token) for i, token in step)
         for row, written in zip(rows, session.written, strict=True):
             if row.reason is None:
                 row.turns.append(written)
@@ -373,10 +368,10 @@ class Engine:
             for step, moved in enumerate(walk, 1):
                 latents = moved
                 for i in members:
-                    yield Drew(rows[i].number, rows[i].call.name, step, flow.time_points - 1)  # type: ignore[union-attr]
+                    yield FlowStep(rows[i].number, rows[i].call.name, step, flow.time_points - 1)  # type: ignore[union-attr]
             for i, drawing in zip(members, self._finish(latents, grid, [rows[i].call for i in members]), strict=True):
                 rows[i].trace += drawing
-                yield Looked(rows[i].number, drawing)
+                yield MapDrawn(rows[i].number, drawing)
 
     def _by_grid(self, rows: list[_Row], going: list[int]) -> dict[tuple[int, int], list[int]]:
         grids: dict[tuple[int, int], list[int]] = {}

@@ -1,4 +1,4 @@
-"""Rectified flow: the schedule, two-way guidance, and the walk from noise to a drawing (method section 5)."""
+"""Rectified flow: the schedule, two-way guidance, and the walk from noise to a drawing (docs/method.md, section 5)."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from torch import Tensor
 
 from cooper.model.config import FlowSettings
 
-#: How the release draws in answers, and where the quality of its depth is measured (method section 5).
+#: How the release draws in answers, and where the quality of its depth is measured (docs/method.md, section 5).
 RELEASED = FlowSettings(50, 3.0, 4.0, 2.0, (0.0, 1.0), "text_channel", noise=1.0)
 RELEASED_ON_DEMAND = FlowSettings(50, 3.0, 3.0, 1.5, (0.4, 1.0), "global", noise=1.0)
 
@@ -80,6 +80,6 @@ def integrate(velocity: Velocity, noise: Tensor, s: FlowSettings) -> Iterator[Te
         v, without_text, without_image = velocity(x, t, guided)
         x = x - step * guide(v, without_text, without_image, s if guided else plain)
         if not x.isfinite().all():
-            why = "guide it less" if wanted else "its weights are damaged, or too large"
-            raise ValueError(f"what the model draws are no numbers: {why}")
+            why = "lower the guidance" if wanted else "the model's weights are damaged, or out of range"
+            raise ValueError(f"the velocity of a map is NaN or infinite: {why}")
         yield x

@@ -44,7 +44,7 @@ class Sampling:
         under the distribution that was sampled from (temperature 1 when greedy)."""
         logits = logits.float()
         if logits.isnan().any():
-            raise ValueError("what the model computes are no numbers: its weights are damaged, or too large")
+            raise ValueError("the model's logits are NaN: its weights are damaged, or out of range in this precision")
         if self.banned:
             logits = logits.index_fill(-1, torch.tensor(self.banned, device=logits.device), float("-inf"))
         if self.temperature < COLD:
@@ -90,5 +90,6 @@ class Owed:
 
 def generator(*key: int | str) -> torch.Generator:
     """A CPU generator that is a pure function of its key, such as (seed, "text", turn)."""
-    digest = hashlib.blake2b(repr(key).encode(), digest_size=8).digest()
+    plain = tuple(k if isinstance(k, str) else int(k) for k in key)  # NumPy's numbers are written otherwise
+    digest = hashlib.blake2b(repr(plain).encode(), digest_size=8).digest()
     return torch.Generator().manual_seed(int.from_bytes(digest, "little") % 2**63)

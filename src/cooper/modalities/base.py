@@ -1,6 +1,7 @@
 """What a modality is: a kind of map the model can draw, as one plug-in file and one registration.
 
-Engine, training and server know modalities only through this interface.
+Engine and server know modalities only through this interface. Data, training and evaluation also know depth and
+segmentation by name (CONTRIBUTING.md lists where).
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
+from PIL import Image
 
 if TYPE_CHECKING:
     from cooper.modalities.codes import MapCodes
@@ -101,3 +103,11 @@ def by_tag(tag: str, among: Iterable[str]) -> Modality | None:
 def as_float(rgb: np.ndarray) -> np.ndarray:
     """RGB as float32 in 0..1, from uint8 or float."""
     return rgb.astype(np.float32) / 255 if rgb.dtype == np.uint8 else np.clip(rgb, 0, 1).astype(np.float32)
+
+
+def at_size(values: np.ndarray, height: int, width: int) -> np.ndarray:
+    """A map (h, w) at another size: numbers are interpolated, labels are not."""
+    if values.shape == (height, width):
+        return values
+    how = Image.Resampling.NEAREST if np.issubdtype(values.dtype, np.integer) else Image.Resampling.BILINEAR
+    return np.asarray(Image.fromarray(values).resize((width, height), how))

@@ -19,8 +19,8 @@ class MapCodes:
     named: bool = True
     """Whether a segmentation has the colours of the synthetic world's classes. Otherwise they are just colours."""
     coloured: bool = False
-    """Whether depth is looked at in colours, as published models learned it (method section 3), or in grey as it is
-    drawn."""
+    """Whether depth is looked at in colours, as published models learned it (docs/method.md, section 3), or in grey as
+    it is drawn."""
 
     def modality(self, name: str) -> Modality:
         """The modality of that name, as such maps are to be read. Raises ValueError if there is none."""

@@ -1,7 +1,7 @@
 """Metric depth along the optical axis, drawn as a grey picture, near = dark.
 
-The paper maps metres linearly to 0..1 (section 3); at a small size a logarithmic code serves better, because what
-counts is the relative error: one grey level then is the same ratio everywhere.
+The paper maps metres linearly to 0..1 (docs/method.md, section 3); at a small size a logarithmic code serves better,
+because what counts is the relative error: one grey level then is the same ratio everywhere.
 """
 
 from __future__ import annotations

@@ -106,7 +106,7 @@ Renorm: TypeAlias = Literal["global", "channel", "text_channel", "none"]
 
 @dataclass(frozen=True)
 class FlowSettings:
-    """How a map is drawn (method section 5). The defaults are the shipped model's."""
+    """How a map is drawn (docs/method.md, section 5). The defaults are the shipped model's."""
 
     time_points: int = 12
     """Points of the schedule, both ends included: 12 points are 11 calls of the model."""
@@ -133,6 +133,11 @@ class FlowSettings:
             raise ValueError("the time shift must be above 0, guidance scales must not be negative, and all be numbers")
         if not 0 <= self.noise < math.inf:
             raise ValueError(f"the deviation of noise must not be negative, as {self.noise} is")
+        low, high = self.interval
+        if not 0 <= low < high:
+            raise ValueError(f"guidance is on between two times, the lower one first; not {low:g} and {high:g}")
+        if not 0 <= self.renorm_min <= 1:
+            raise ValueError(f"the lower limit of renormalisation lies in 0 to 1, not at {self.renorm_min:g}")
         if self.renorm not in ("global", "channel", "text_channel", "none"):
             raise ValueError(f"no renormalisation is called {self.renorm!r}; use global, channel, text_channel or none")
 

@@ -53,7 +53,8 @@ def tiny() -> ModelConfig:
         vision_sizes=SMALL_WORLD,
         # noise as it is where a drawing begins, where the picture alone tells what to draw, in half of the examples
         time_shift=8.0,
-        # one step from noise goes to the mean of the maps that the picture allows; many do not err less (docs/log.md)
+        # one step from noise goes to the mean of the maps that the picture allows; many do not err less
+        # (docs/log.md, "What draws depth better, and fewer answers")
         flow=FlowSettings(2, noise=1.0),
         maps_through="vision",
     )

@@ -18,7 +18,7 @@ TIME_FREQUENCIES = 256
 
 
 class UnifiedModel(nn.Module):
-    """Text, pictures and drawings in one sequence (method section 2, BAGEL).
+    """Text, pictures and drawings in one sequence (docs/method.md, section 2, BAGEL).
 
     It turns each kind of input into tokens of width `hidden` (`embed_text`, `embed_pictures`, `embed_latents`), runs
     them through the decoder, and reads logits (`decoder.head`) and velocities (`velocity`) off the hidden states.

@@ -18,7 +18,8 @@ from cooper.reproduction.results import SeedResults
 from cooper.reproduction.variants import VARIANTS, Plan, Variant
 from cooper.scenes.question import GENERAL, SPATIAL, TASKS
 
-#: (mean of the spatial sets, of all) in the paper's table, method section 7; spatial are SIBench, Q-Spatial+ and MMVP
+#: (mean of the spatial sets, of all) in the paper's table (docs/method.md, section 7); spatial are SIBench, Q-Spatial+
+#: and MMVP
 PAPER = {"base": (55.14, 60.49), "PE": (57.46, 59.45), "RE": (55.94, 62.24), "COOPER": (62.05, 66.42)}
 #: figures of drawn maps: where `evaluate_maps` has them, title
 MAPS = (

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import replace
 from itertools import groupby
 from pathlib import Path
@@ -15,7 +15,7 @@ from cooper.api import Cooper
 from cooper.evaluation.maps import OnProgress, evaluate_maps
 from cooper.evaluation.predictions import Row
 from cooper.evaluation.scenes import evaluate_scenes, load_scenes
-from cooper.files import new_file
+from cooper.files import named, new_file
 from cooper.hardware import describe
 from cooper.inference.engine import Engine, Settings
 from cooper.reproduction.results import SeedFigures, SeedResults, name_of, source
@@ -104,8 +104,9 @@ class Seed:
             yield
         finally:
             self.folder.mkdir(parents=True, exist_ok=True)
-            with self._times.open("a", encoding="utf-8") as file:
-                file.write(json.dumps({"what": what, "seconds": round(time.monotonic() - began, 1)}) + "\n")
+            row = {"what": what, "seconds": round(time.monotonic() - began, 1)}
+            with named(self._times), self._times.open("a", encoding="utf-8") as file:
+                file.write(f"\n{json.dumps(row)}\n")  # a line before may have been cut off
 
     def _render(self, processes: int) -> None:
         plan = self.plan
@@ -159,8 +160,16 @@ class Seed:
     def _hours(self) -> dict[str, float]:
         folders = (*(self.space.stage(name) for name in SCRATCH_STAGES), *sorted(self.folder.iterdir()))
         logs = {folder.name: folder / "log.jsonl" for folder in folders}
-        logs = {name: path for name, path in logs.items() if path.exists()} | {"by the clock": self._times}
-        return {name: sum(row["seconds"] for row in _rows(path)) / 3600 for name, path in logs.items()}
+        rows = {name: _rows(path) for name, path in logs.items() if path.exists()} | {"by the clock": self._clock()}
+        return {name: sum(row["seconds"] for row in those) / 3600 for name, those in rows.items()}
+
+    def _clock(self) -> list[Row]:
+        """What took how long, but for what was cut off when a disk was full."""
+        rows = []
+        for line in self._times.read_text(encoding="utf-8", errors="replace").split("\n"):
+            with suppress(ValueError):
+                rows.append(json.loads(line))
+        return rows
 
 
 def _rows(path: Path) -> list[Row]:

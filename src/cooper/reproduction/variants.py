@@ -1,4 +1,5 @@
-"""What is compared: models of several stages, ways of asking them (the paper's: method, section 6), controls."""
+"""What is compared: models of several stages, ways of asking them (the paper's: docs/method.md, section 6), and
+controls."""
 
 from __future__ import annotations
 
@@ -115,7 +116,7 @@ def telling_little(recipe: Recipe, scenes: int, questions: int) -> Recipe:
 
     This is where the method is meant for: the paper has 100 000 pictures with a map, 6 901 traces of a question each,
     and a SigLIP that learned from captions. Where every picture comes with dozens of right answers, there is nothing
-    left for maps to teach (docs/log.md).
+    left for maps to teach (docs/log.md, "Plenty of maps, few answers").
     """
     assert recipe.scratch is not None
 
@@ -139,7 +140,7 @@ def with_autoencoder(plan: Plan, model: str) -> Plan:
 
 _SUPERVISED = ("interleaved", "text", "text_from_base", "true_maps", "view_dropout")
 #: By the times of its steps some three hours for a seed on two cores that are quick in bf16, twice that on others
-#: (docs/log.md); without the autoencoder and the ablations.
+#: (docs/log.md, "The plan cut to three hours, on a processor without bf16"); without the autoencoder and the ablations.
 FULL = Plan(
     replace(
         telling_little(shortened(TINY, {
@@ -147,7 +148,8 @@ FULL = Plan(
             "perception": 2500, "answers": 700, "direct": 920, **dict.fromkeys(_SUPERVISED, 700),
             **dict.fromkeys(TINY.reinforced, 80),
         }), scenes=2000, questions=3), balance=replace(TINY.balance, scenes=60),
-        # each question about once: what came of more rollouts of fewer was learned by heart (docs/log.md)
+        # each question about once: what came of more rollouts of fewer was learned by heart (docs/log.md,
+        # "Three answers a scene")
         reinforced_on=Measured("interleaved", 450, Flagging(samples=4)),
     )
 )  # fmt: skip

@@ -13,6 +13,8 @@ from cooper.scenes.seen import GRID, Looked, Seen, look
 from cooper.scenes.worked import MAX_TOKENS, cell, count_tokens, counted, on_plan, place, tally
 from cooper.scenes.world import Scene
 
+#: Orders of base training that belong to no task.
+DESCRIBE, RECONSTRUCT = "Describe the picture.", "Draw the picture again."
 #: A cell's depth is asked only if the depth within the cell varies by less than this ratio.
 _FLAT = 1.15
 

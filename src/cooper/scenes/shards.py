@@ -24,6 +24,7 @@ import numpy as np
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from cooper.files import new_file
+from cooper.signals import end_with_parent
 
 from .render import Renderer, View
 from .world import MAX_THINGS, Scene, sample_scene, split_of
@@ -127,13 +128,17 @@ def _work(jobs: list[Job], workers: int) -> Iterator[int]:
 
 
 def _alone_on_a_core() -> None:
+    end_with_parent()
     # Mesa's software rasteriser otherwise starts a thread per core in every worker.
     os.environ.setdefault("LP_NUM_THREADS", "1")
 
 
 def _check_alike(paths: list[Path], size: int) -> None:
     for path in paths:
-        found = _map(path)["rgb"].shape[1]
+        arrays = _map(path)
+        found, seeds = arrays["rgb"].shape[1], arrays["seeds"]
+        if path.stem != f"scenes-{seeds[0]:08d}-{len(seeds)}":
+            raise ValueError(f"{path} holds scenes {seeds[0]} to {seeds[-1]}; give it its own name again, or delete it")
         if found != size:
             raise ValueError(f"{path} holds pictures of {found} pixels, not {size}; choose another folder")
 

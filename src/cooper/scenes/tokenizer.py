@@ -13,8 +13,7 @@ from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, pre_token
 
 from cooper.modalities import modality
 from cooper.policy import POLICIES
-from cooper.scenes.captions import caption, grounded, listed
-from cooper.scenes.prompts import DESCRIBE, RECONSTRUCT
+from cooper.scenes.captions import DESCRIBE, RECONSTRUCT, caption, grounded, listed
 from cooper.scenes.questions import ask_all
 from cooper.scenes.shards import Shards
 from cooper.scenes.worked import MODES, worked_turns
@@ -44,7 +43,7 @@ def texts(shards: Shards, number: int) -> Iterator[str]:
         for q in ask_all(scene, view, rng):
             yield q.text
             for mode in MODES:
-                for turn in worked_turns(scene, view, q, mode, lambda name: modality(name).call):
+                for turn in worked_turns(scene, view, q, mode):
                     yield turn.text
 
 

@@ -14,6 +14,7 @@ from itertools import product
 from math import floor, hypot
 from typing import Literal, TypeAlias, get_args
 
+from cooper.modalities import modality
 from cooper.scenes.question import Question
 from cooper.scenes.questions import article, matches, mentioned, metres, plural
 from cooper.scenes.render import View
@@ -24,11 +25,6 @@ Mode: TypeAlias = Literal["direct", "text", "perception", "interleaved"]
 MODES: tuple[Mode, ...] = get_args(Mode)
 #: Words, digits, punctuation marks and tags that a turn may have.
 MAX_TOKENS = 80
-#: The call that asks for a map, by modality.
-CALLS = {
-    "depth": "<depth-estimation>draw the depth</depth-estimation>",
-    "segmentation": "<segmentation>draw the objects</segmentation>",
-}
 
 
 @dataclass(frozen=True)
@@ -39,39 +35,33 @@ class Turn:
     draws: str | None = None
 
 
-def worked_turns(
-    scene: Scene,
-    view: View,
-    question: Question,
-    mode: Mode,
-    call_text: Callable[[str], str] = CALLS.__getitem__,
-) -> tuple[Turn, ...]:
+def worked_turns(scene: Scene, view: View, question: Question, mode: Mode) -> tuple[Turn, ...]:
     """The model's turns on the way to the answer of `question`, one of `ask_all(scene, view, ...)`.
 
     `direct` answers at once. `text` thinks, without maps. `perception` draws depth, then segmentation, then answers.
-    `interleaved` draws `question.maps`, reads them and reasons. `call_text` gives the call of a modality as it is
-    written. A pure function of its arguments. Raises ValueError for an unknown mode.
+    `interleaved` draws `question.maps`, reads them and reasons. A pure function of its arguments. Raises ValueError for
+    an unknown mode.
     """
     answer = f"<answer>\\boxed{{{question.answer}}}</answer>"
     if mode == "direct":
         return (Turn(answer),)
     if mode == "perception":
-        return (*(Turn(_think(_PERCEIVE[m]) + call_text(m), m) for m in _PERCEIVE), Turn(answer))
+        return (*(Turn(_think(_PERCEIVE[m]) + modality(m).call, m) for m in _PERCEIVE), Turn(answer))
     if mode not in MODES:
         raise ValueError(f"unknown mode {mode!r}; choose one of {', '.join(MODES)}")
     looked = look(scene, view)
     locate, read = _STORIES[question.task](looked, question)
     if mode == "interleaved" and question.maps:
-        draws = tuple(wanted(m, call_text, locate if i == 0 else "") for i, m in enumerate(question.maps))
+        draws = tuple(wanted(m, locate if i == 0 else "") for i, m in enumerate(question.maps))
         return (*draws, _last_turn(("On the map,", read), answer))
     if question.maps:
         read = _join("By eye,", read)
     return (_last_turn((locate, read), answer),)
 
 
-def wanted(modality: str, call_text: Callable[[str], str], seen: str = "") -> Turn:
+def wanted(name: str, seen: str = "") -> Turn:
     """The turn that asks for a map, after what is `seen` in the picture."""
-    return Turn(_think(_join(seen, _WANT[modality])) + call_text(modality), modality)
+    return Turn(_think(_join(seen, _WANT[name])) + modality(name).call, name)
 
 
 def count_tokens(text: str) -> int:

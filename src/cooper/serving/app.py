@@ -92,6 +92,8 @@ def make_app(cooper: Cooper, options: Options, batch: int = Settings().batch) ->
             return _error(error.status, str(error))
         except ClientDisconnect:
             return Response(status_code=499)
+        except asyncio.CancelledError:
+            return _error(503, "the server ends")
         except ValueError as error:
             return _error(400, str(error))
         try:

@@ -34,7 +34,7 @@ class Shaping:
     spread: float = 1.0
     """Deviation of the noise times' logit; published models have 1."""
     flip: float = 0.5
-    """Share of the pictures with maps that are mirrored, left to right (method section 3)."""
+    """Share of the pictures with maps that are mirrored, left to right (docs/method.md, section 3)."""
     mode: str = "interleaved"
     """The mode whose system prompt traces begin with, unless they have their own."""
 

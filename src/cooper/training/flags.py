@@ -1,9 +1,9 @@
 """Which questions maps help with: measured, not assumed.
 
-A question is answered several times with maps and without. The rule is ours (the paper's is not public, method
-section 4): what is always right or always wrong has nothing to teach and is dropped; of the others, maps help if the
-mean score with them is higher by a threshold, and by twice what chance explains (its standard error), and hurt if it is
-lower by as much. Where no map was drawn, none made a difference.
+A question is answered several times with maps and without. The rule is ours (the paper's is not public:
+docs/method.md, section 4): what is always right or always wrong has nothing to teach and is dropped; of the others,
+maps help if the mean score with them is higher by a threshold, and by twice what chance explains (its standard error),
+and hurt if it is lower by as much. Where no map was drawn, none made a difference.
 """
 
 from __future__ import annotations
@@ -52,7 +52,8 @@ class Flagging:
     without: str = "text"
     """The mode that does not."""
     drop: bool = True
-    """Leave out what is always right or always wrong. Otherwise it counts among what maps make no difference with."""
+    """Whether what is always right or always wrong is left out. Otherwise (--no-drop) it counts among what maps make no
+    difference with."""
 
     def __post_init__(self) -> None:
         if self.samples < 1 or not 0 < self.tau < math.inf:

@@ -1,6 +1,6 @@
 """GRPO: group advantages and the clipped objective, as mathematics on tensors.
 
-As in the paper (method section 4):
+As in the paper (docs/method.md, section 4):
  1. The advantage of a rollout is its reward less its group's mean, over the group's deviation + 1e-4.
  2. The ratio of new to old probability is clipped at 0.2 on both sides.
  3. Only tokens that the model wrote are optimised: texts, not maps.
@@ -96,7 +96,7 @@ def grpo_loss(
         away = reference - log_p
         estimate = torch.exp(away) - away - 1
         token = token + objective.kl * estimate
-        kl = float(estimate.detach().mean())
+        kl = float(estimate.detach().mean()) if len(token) else 0.0
     clip_share = float((clipped < ratio * advantage).detach().float().mean()) if len(token) else 0.0
     return Outcome(aggregate(token, rollout, len(advantages), objective), clip_share, kl)
 

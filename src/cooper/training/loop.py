@@ -33,8 +33,9 @@ from torch.utils.data import DataLoader, Dataset
 
 from cooper.checkpoints.writing import save_tensors
 from cooper.files import new_file
+from cooper.signals import ignore, uninterrupted
 from cooper.training.muon import Muon
-from cooper.training.processes import Share, uninterrupted
+from cooper.training.processes import Share
 
 #: what an interrupted run goes on from, in its folder
 STATE = "state.safetensors"
@@ -193,7 +194,7 @@ class Trainer(Generic[M]):
         self.share = Share.mine()
         self.step = 0
         self._lost = 0
-        """Steps in a row whose gradients were no numbers."""
+        """Steps in a row whose gradients were NaN or infinite."""
         self._whole = True
         """Whether weights, averages, optimisers and the number of the step belong together: not within an update."""
 
@@ -223,15 +224,18 @@ class Trainer(Generic[M]):
 
     def run(self, quiet: bool = False) -> bool:
         """Train to the end, from the last checkpoint if there is one. The model ends with the averaged weights. Returns
-        whether anything was left to do. Raises ValueError if what was learned is no numbers."""
+        whether anything was left to do. Raises ValueError if what was learned is NaN or infinite."""
         self.folder.mkdir(parents=True, exist_ok=True)
+        if self.share.rank == 0:
+            for left_over in self.folder.glob(".*.tmp*"):  # of a process that was killed while it wrote
+                left_over.unlink(missing_ok=True)
         self.resume()
         if left := not self.finished:
             self._train(quiet)
         self.use_average()
         if not all(p.isfinite().all() for p in self.names.values()):
             raise ValueError(
-                f"{self.stage.name} ended with weights that are no numbers; delete {self.folder}, and try a lower rate"
+                f"{self.stage.name} ended with NaN or infinite weights; delete {self.folder}, and try a lower rate"
             )
         return left
 
@@ -240,7 +244,7 @@ class Trainer(Generic[M]):
 
         loader = DataLoader(
             _Steps(self.stage, self.step, self.optimisation.steps, self.share), batch_size=1, collate_fn=_first,
-            num_workers=self.workers, prefetch_factor=4 if self.workers else None,
+            num_workers=self.workers, prefetch_factor=4 if self.workers else None, worker_init_fn=ignore,
         )  # fmt: skip
         columns = (
             TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(),
@@ -332,12 +336,12 @@ class Trainer(Generic[M]):
         return [{"loss": total, **figures} for figures in rows], norm
 
     def descend(self, norm: float) -> None:
-        """One update of the weights, of their average, and of what computes. Gradients that are no numbers change
+        """One update of the weights, of their average, and of what computes. Gradients that are NaN or infinite change
         nothing; raises ValueError after `PATIENCE` of them in a row."""
         self._lost = 0 if math.isfinite(norm) else self._lost + 1
         if self._lost >= PATIENCE:
             raise ValueError(
-                f"{self.stage.name}: {PATIENCE} steps in a row had gradients that are no numbers; a lower rate may help"
+                f"{self.stage.name}: {PATIENCE} steps in a row had NaN or infinite gradients; a lower rate may help"
             )
         if math.isfinite(norm):
             for optimiser in self.optimisers:

@@ -296,8 +296,10 @@ def once(work: Callable[[], object]) -> None:
     if Share.mine().rank == 0:
         threads = torch.get_num_threads()
         torch.set_num_threads(os.cpu_count() or 1)
-        work()
-        torch.set_num_threads(threads)
+        try:
+            work()
+        finally:
+            torch.set_num_threads(threads)
     wait()
 
 

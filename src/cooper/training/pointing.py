@@ -13,9 +13,9 @@ adds nothing to the model.
 
 Looking at a map is not reading it. The map's colour would have to reach the word, from there the token that writes the
 number, and there it would have to be understood; none of these is worth anything without the others, and a small model
-finds none of them (docs/log.md). So the first three numbers that a head brings to a word from a map are to be the
-colour in which the map shows the thing, and those that a head of the layer above brings to where a number follows it,
-too. What colours mean is left to be found out.
+finds none of them (docs/log.md, "How maps come to be read"). So the first three numbers that a head brings to a word
+from a map are to be the colour in which the map shows the thing, and those that a head of the layer above brings to
+where a number follows it, too. What colours mean is left to be found out.
 """
 
 from __future__ import annotations

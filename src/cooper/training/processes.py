@@ -7,10 +7,9 @@ import multiprocessing
 import os
 import re
 import signal
-import threading
 import uuid
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
@@ -22,6 +21,7 @@ from torch.multiprocessing import ProcessExitedException
 
 from cooper import files
 from cooper.hardware import agree_on, fast_dtype
+from cooper.signals import interrupt_once, uninterrupted
 
 T = TypeVar("T")
 
@@ -117,42 +117,19 @@ def _spawn(processes: int, args: tuple[Any, ...]) -> None:
         raise
 
 
-def _interrupted(*_: object) -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # a second one would spoil what is being kept
-    raise KeyboardInterrupt
-
-
-@contextmanager
-def uninterrupted() -> Iterator[None]:
-    """An interruption that comes inside is held until the end. For what takes a moment and must not be left half done.
-
-    Nothing is held outside the main thread, where no interruption arrives.
-    """
-    before = signal.getsignal(signal.SIGINT)
-    if threading.current_thread() is not threading.main_thread() or before is None:
-        yield
-        return
-    came: list[int] = []
-    signal.signal(signal.SIGINT, lambda number, _: came.append(number))
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, before)
-    if came:
-        signal.raise_signal(signal.SIGINT)
-
-
 def _process(
     rank: int, world: int, meeting: str, work: Callable[..., object], args: tuple[Any, ...], quiet: bool
 ) -> None:
+    # until all have met there is nothing to keep, and no handler of ours runs while one waits for the others. SIGINT is
     # how this process learns that its parent died, too; whoever was started in the background would ignore it
-    signal.signal(signal.SIGINT, _interrupted)
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
     parent = multiprocessing.parent_process()
     if parent is not None and os.getppid() != parent.pid:  # it died while this process was starting, and none was told
         return
     torch.set_num_threads(max(1, (os.cpu_count() or 1) // world))
     patience = timedelta(hours=12)  # the first one draws and flags while the others wait
     dist.init_process_group("gloo", init_method=f"file://{meeting}", rank=rank, world_size=world, timeout=patience)
+    interrupt_once()
     try:
         # one that a mistake ends at once would leave others half connected, and theirs would be told instead
         agree_on(gathered([fast_dtype()])[0])

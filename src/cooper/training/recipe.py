@@ -126,7 +126,8 @@ _THINKING = replace(
     _SUPERVISED, mix=replace(_TRACES, modes=(("text", 0.66), ("direct", 0.34)), tokens=740), drawn=False, after="direct"
 )
 # the paper: 20 steps of 128 questions, 8 rollouts each, at 3e-6. Answers are right or wrong there, lengths, too; here
-# lengths are graded: within a tenth they are right by luck, and learning from that made them worse (docs/log.md)
+# lengths are graded: within a tenth they are right by luck, and learning from that made them worse (docs/log.md, "Maps
+# are used for the first time")
 # How sure a model is has a rate of its own: it is what a step tells most about, by far
 _REINFORCED = Reinforcement(Optimisation(steps=40, lr=5e-5, scale_lr=0.05, warmup=2, ema=0.9), after="interleaved")
 _REINFORCED_THINKING = replace(_REINFORCED, after="text", mode="text", weights=Weights(form=0.1, exploration=0.0))
@@ -142,18 +143,19 @@ TINY = Recipe(
     unified={
         # the analogue of BAGEL: words, numbers looked up by names, sums, reading maps, pictures. Two of five rows have
         # words alone, as the language model has learned that BAGEL begins as: whoever cannot subtract guesses
-        # differences from pictures, and words before all else make maps slow to be read (docs/log.md)
+        # differences from pictures, and words before all else make maps slow to be read (docs/log.md, "Three answers a
+        # scene")
         "base": StageSettings(
             Mix(tokens=600, told=0.23, sums=0.23, caption=0.2, grounded=4, listed=4, reconstruct=0.25, read=0.12),
             Optimisation(steps=1800, lr=1e-3, matrix_lr=2e-3, decay=0.0, ema=0.995),
             rows=20, seed=10, trains_vision=False,
         ),
         # AMG: maps on demand; the paper's has no text loss, ours goes on with the lists in a fifth of the rows, so that
-        # nothing is forgotten, and with reading maps. Depth is learned in steps, not in pictures (docs/log.md): many,
-        # of little cost
+        # nothing is forgotten, and with reading maps. Depth is learned in steps, not in pictures: many, of little cost
+        # (docs/log.md, "Why maps are not read, and what draws them better")
         "perception": replace(_SECOND, mix=_MAPS, optimisation=replace(_SECOND.optimisation, steps=4000)),
         # answers strewn among maps are hardly learned, so they have a stage, with enough maps that none is forgotten
-        # (docs/log.md). The two together are stage 1
+        # (docs/log.md, "Seed 0 of the shorter plan, whole"). The two together are stage 1
         "answers": replace(
             _SECOND, mix=replace(_MAPS, maps_alone=0.3), optimisation=replace(_SECOND.optimisation, steps=1100),
             seed=22, after="perception",
@@ -179,7 +181,7 @@ TINY = Recipe(
     balance=Measured("answers", 100, Flagging(with_maps="perception", without="direct")),
 )  # fmt: skip
 
-# the paper's AdamW, at a constant rate (method, sections 3 and 4)
+# the paper's AdamW, at a constant rate (docs/method.md, sections 3 and 4)
 _PUBLISHED = Optimisation(steps=6000, lr=5e-6, warmup=500, decay=0.0, eps=1e-15, ema=0.995)
 #: The published model's size: what the paper states of its stages. It begins with BAGEL's weights. The data here are
 #: scenes of the synthetic world, and rows are packed by questions, not to a number of tokens.

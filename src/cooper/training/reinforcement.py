@@ -1,4 +1,4 @@
-"""The reinforcement stage: the engine answers, the answers are judged, GRPO teaches (method section 4, CPR).
+"""The reinforcement stage: the engine answers, the answers are judged, GRPO teaches (docs/method.md, section 4, CPR).
 
 A step takes some questions, rolls each out several times, all together, and goes over the rollouts once or more. A
 question's rollouts are one row of the packed pass, which holds the prompt once; what they sampled is scored by the very
@@ -133,6 +133,8 @@ class ReinforcementStage(Stage[UnifiedModel]):
         self.judge, self.reference = judge, reference
         self.name, self.questions, self.sequencer, self.settings = name, questions, sequencer, settings
         self.policy = sequencer.prompts.policy(settings.mode)
+        if self.policy.answers_last:  # its tags are put there, not sampled, and cannot be learned from
+            raise ValueError(f"mode {settings.mode} forces its last turn to answer; reinforce another one")
         self.tags = tuple(modality(name).tag for name in self.policy.calls)
         self._shown: list[Group] = []
 

@@ -18,9 +18,8 @@ from torch import Tensor
 from cooper.layout import Node, Noised, Piece, merge, tokens_of
 from cooper.modalities import modality
 from cooper.policy import POLICIES, Policy
-from cooper.scenes.captions import caption, grounded, listed, told
+from cooper.scenes.captions import DESCRIBE, RECONSTRUCT, caption, grounded, listed, told
 from cooper.scenes.moved import moved
-from cooper.scenes.prompts import DESCRIBE, RECONSTRUCT
 from cooper.scenes.question import GENERAL, Question
 from cooper.scenes.questions import ask_all
 from cooper.scenes.render import View
@@ -60,7 +59,7 @@ class Mix:
     they have maps, names and places in the picture. (Rows without a picture are the same for all.) None: all come with
     everything."""
     answered_share: float = 0.5
-    """Share of the rows that are about the former, if they are told apart."""
+    """Share of the rows that are about the former, if they are told apart. The other rows are about any."""
     asked: int | None = None
     """So many spatial questions are known of each scene that has spatial answers, always the same, and nothing spatial
     besides. None: all questions, lists and captions."""
@@ -94,7 +93,7 @@ class Mix:
     """What tokens of a target that show some of an object count in the flow loss; the room's count 1."""
     view_dropout: float = 0.0
     """Share of the picture's patches that is hidden from what is written after a map, so that the map has to be read
-    (method section 9)."""
+    (docs/method.md, section 9)."""
 
     @property
     def draws_maps(self) -> bool:
@@ -218,7 +217,7 @@ class SceneRows:
         while True:
             for one in listed(scene, view, rng):
                 if one.maps == ("depth",):
-                    turns = (wanted("depth", call_of), Turn(one.answer))
+                    turns = (wanted("depth"), Turn(one.answer))
                     yield start + segments_of(turns, one.question, policy, cached)
 
     def sums(self, rng: np.random.Generator) -> Iterator[Trace]:
@@ -252,7 +251,7 @@ class SceneRows:
         if policy.calls or policy.system is None:
             lists = mix.listed if policy.system is None else min(1, mix.listed)
             for one in _several(lists, lambda: listed(scene, view, rng, everything)):
-                turns = [*(wanted(m, call_of) for m in one.maps if m in policy.calls), Turn(one.answer)]
+                turns = [*(wanted(m) for m in one.maps if m in policy.calls), Turn(one.answer)]
                 target = rng.random() < mix.traced_targets
                 traces.append(start + segments_of(turns, one.question, policy, cached, target))
         questions = [q for q in ask_all(scene, view, rng) if everything or q.task in GENERAL] if mix.questions else []
@@ -299,7 +298,7 @@ def worked(
     scene: Scene, view: View, question: Question, policy: Policy, images: _Cached | None, target: bool
 ) -> Sequence[Segment]:  # fmt: skip
     """A worked trace after the picture: question, turns, maps, reflections. With `target`, maps are to be drawn."""
-    turns = worked_turns(scene, view, question, policy.name, call_of)  # type: ignore[arg-type]
+    turns = worked_turns(scene, view, question, policy.name)  # type: ignore[arg-type]
     return segments_of(turns, question.text, policy, images, target)
 
 
@@ -325,11 +324,6 @@ def _several(number: int, make: Callable[[], list[T]]) -> list[T]:
     while len(made) < number and (more := make()):
         made += more
     return made[:number]
-
-
-def call_of(name: str) -> str:
-    """The call that asks for a map of that modality."""
-    return modality(name).call
 
 
 class _Cached:

@@ -2,8 +2,8 @@
 
 All logits are multiplied by it, so it is what dividing them by a temperature undoes. Rollouts have temperature 1, and
 there a small model that was taught in few steps loses a tenth of its answers to chance. Of all that a step of
-reinforcement learns from, this number stands out of the noise by far (docs/log.md), but as a part of the weights it
-moves as slowly as they do.
+reinforcement learns from, this number stands out of the noise by far (docs/log.md, "Stage 1 in two parts, and sharpness
+as a parameter"), but as a part of the weights it moves as slowly as they do.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Benchmarks, a file each. A new one is a new file and its name below."""
+"""Benchmarks, a file each. A new one is a new file, its name below, and a command (CONTRIBUTING.md)."""
 
 from cooper.evaluation.benchmarks.base import Benchmark, Reading
 from cooper.evaluation.benchmarks.cv_bench import CV_BENCH

@@ -1,4 +1,4 @@
-"""The cooperative perception-reasoning reward, CPR (method section 4): answer, form, exploration.
+"""The cooperative perception-reasoning reward, CPR (docs/method.md, section 4): answer, form, exploration.
 
 Each is a pure function of immutable traces and of the question's record, in a file of its own. `rewards` is their sum
 for the rollouts of one question, whatever their order.

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 
 from cooper.data.examples import Flag
-from cooper.trace import Trace, calls_of
+from cooper.trace import Trace
+from cooper.turns import calls_of
 
 #: Rollouts of a group that should call for a map, or at most may.
 THRESHOLD = 3

@@ -1,4 +1,0 @@
-"""Orders of base training that belong to no task."""
-
-DESCRIBE = "Describe the picture."
-RECONSTRUCT = "Draw the picture again."
