@@ -173,7 +173,8 @@ class SceneView:
 
 
 #: the names that they had before, which `worked` and `captions` still use
-Seen, Looked = SeenObject, SceneView
+Seen = SeenObject
+Looked = SceneView
 
 
 def look(scene: Scene, view: View) -> SceneView:
