@@ -14,8 +14,8 @@ from cooper.data.hypersim import Hypersim
 from cooper.data.nyu import INDOORS, NyuLabels
 from cooper.modalities import Depth, MapCodes, modality
 from cooper.modalities.codes import RELEASED
-from cooper.modalities.colours import Colours
 from cooper.modalities.depth import spectral
+from cooper.modalities.segmentation import Colours
 from cooper.model.config import ModelConfig
 from cooper.model.presets import bagel_7b, tiny
 from cooper.trace import Drawing, Trace

@@ -9,13 +9,9 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 from PIL import Image
-
-if TYPE_CHECKING:
-    from cooper.modalities.codes import MapCodes
 
 
 @dataclass(frozen=True)
@@ -33,6 +29,22 @@ class MapView:
     legend: tuple[tuple[str, tuple[int, int, int]], ...] | None = None
 
 
+@dataclass(frozen=True)
+class CodeSettings:
+    """What a model's pictures of maps stand for. The defaults are those of the shipped model and of the synthetic
+    world."""
+
+    depth: tuple[float, float] | None = (0.5, 12.0)
+    """Metres that are drawn black and white. None: nobody knows them, and depth is relative, 0 to 1."""
+    linear: bool = False
+    """Whether grey is linear in metres, or in their logarithm."""
+    named: bool = True
+    """Whether a segmentation has the colours of the synthetic world's classes. Otherwise they are just colours."""
+    coloured: bool = False
+    """Whether depth is looked at in colours, as published models learned it (docs/method.md, section 3), or in grey as
+    it is drawn."""
+
+
 class Modality(ABC):
     """A kind of map. `tag` is what a call is written with; `instruction` is the order inside the tag."""
 
@@ -46,7 +58,7 @@ class Modality(ABC):
         """The text of a call, as the tiny model is taught it."""
         return f"<{self.tag}>{self.instruction}</{self.tag}>"
 
-    def coded(self, codes: MapCodes) -> Modality:
+    def coded(self, codes: CodeSettings) -> Modality:
         """This modality as a model with those codes draws it."""
         return self
 

@@ -4,23 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from cooper.modalities.base import MapView, Modality, modality
+from cooper.modalities.base import CodeSettings, MapView, Modality, modality
 from cooper.trace import Drawing
 
 
 @dataclass(frozen=True)
-class MapCodes:
-    """The defaults are those of the shipped model and of the synthetic world."""
-
-    depth: tuple[float, float] | None = (0.5, 12.0)
-    """Metres that are drawn black and white. None: nobody knows them, and depth is relative, 0 to 1."""
-    linear: bool = False
-    """Whether grey is linear in metres, or in their logarithm."""
-    named: bool = True
-    """Whether a segmentation has the colours of the synthetic world's classes. Otherwise they are just colours."""
-    coloured: bool = False
-    """Whether depth is looked at in colours, as published models learned it (docs/method.md, section 3), or in grey as
-    it is drawn."""
+class MapCodes(CodeSettings):
+    """The settings, and maps read by them."""
 
     def modality(self, name: str) -> Modality:
         """The modality of that name, as such maps are to be read. Raises ValueError if there is none."""

@@ -8,15 +8,12 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 import numpy as np
 
-from cooper.modalities.base import MapView, Modality, as_float
+from cooper.modalities.base import CodeSettings, MapView, Modality, as_float
 from cooper.modalities.metrics import depth_metrics
-
-if TYPE_CHECKING:
-    from cooper.modalities.codes import MapCodes
 
 
 @dataclass(frozen=True)
@@ -48,7 +45,7 @@ class Depth(Modality):
             return (self.near * np.exp(unit * math.log(self.far / self.near))).astype(np.float32)
         return (self.near + unit * (self.far - self.near)).astype(np.float32)
 
-    def coded(self, codes: MapCodes) -> Depth:
+    def coded(self, codes: CodeSettings) -> Depth:
         near, far = codes.depth or (0.0, 1.0)
         own = replace(self, near=near, far=far, code="linear" if codes.linear else "log")
         return own if codes.depth else replace(own, unit=None)

@@ -133,9 +133,9 @@ class FlowSettings:
             raise ValueError("the time shift must be above 0, guidance scales must not be negative, and all be numbers")
         if not 0 <= self.noise < math.inf:
             raise ValueError(f"the deviation of noise must not be negative, as {self.noise} is")
-        low, high = self.interval
-        if not 0 <= low < high:
-            raise ValueError(f"guidance is on between two times, the lower one first; not {low:g} and {high:g}")
+        if len(self.interval) != 2 or not 0 <= self.interval[0] < self.interval[1]:
+            told = " and ".join(f"{t:g}" for t in self.interval)
+            raise ValueError(f"the interval of guidance lies between two times, the lower one first; not {told}")
         if not 0 <= self.renorm_min <= 1:
             raise ValueError(f"the lower limit of renormalisation lies in 0 to 1, not at {self.renorm_min:g}")
         if self.renorm not in ("global", "channel", "text_channel", "none"):
