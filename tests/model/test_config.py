@@ -26,7 +26,8 @@ from cooper.model.presets import PRESETS, tiny
         ("latent_sizes.longest", "x", "latent_sizes.longest"), ("latent_sizes", 3, "not a model config|latent_sizes"),
         ("special.end", 10**6, "special.end is 1000000, and there"), ("autoencoder.scale", None, "autoencoder.scale"),
         ("autoencoder.multipliers", [1, "2"], "autoencoder.multipliers"), ("codes.linear", 1, "codes.linear"),
-        ("flow.interval", [0.5], "interval of guidance lies between two times, .* not 0.5"), ("flow.noise", "much", "not a model"),
+        ("flow.interval", [0.5], "interval of guidance lies between two times, .* not 0.5"),
+        ("flow.noise", "much", "not a model"),
         ("more", 1, "unexpected keyword argument 'more'"),
     ],
 )  # fmt: skip
