@@ -15,10 +15,12 @@ import torch
 from tokenizers import AddedToken, Tokenizer
 from torch import Tensor, nn
 
+from cooper.api import Cooper
 from cooper.cli import main
 from cooper.evaluation.predictions import Predictions
-from cooper.inference.sampler import Sampling, generator
+from cooper.inference.sampler import Demand, Sampling, generator
 from cooper.layout import Batch
+from cooper.modalities import modality
 from cooper.model.presets import OWN_SPECIAL, dummy
 from cooper.model.unified import UnifiedModel
 from cooper.scenes.questions import plural
@@ -154,3 +156,11 @@ def flagged(cooper, questions, total, path, settings, on_progress):  # type: ign
          "flag": "positive"} for seed, r in records
     ])  # fmt: skip
     return Counter()
+
+
+def demand_call(cooper: Cooper, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """From now on the first turn calls for that map, whatever the weights would say."""
+    config, call = cooper.model.config, cooper.sequencer.ids(cooper.sequencer.prompts.call(modality(name)))
+    others = {*range(config.decoder.vocabulary)} - {call[0]}
+    demand, settings = Demand(((*call, config.special.end),), tuple(others)), cooper._settings
+    monkeypatch.setattr(cooper, "_settings", lambda *args: replace(settings(*args), demand=demand))

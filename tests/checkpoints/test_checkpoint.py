@@ -12,7 +12,7 @@ import torch
 from PIL import Image
 from safetensors.torch import load_file, save_file
 from tests.checkpoints.folders import SPECIAL, same, tensors, weights_in
-from tests.helpers import picture, random_model, run_command, tokenizer
+from tests.helpers import demand_call, picture, random_model, run_command, tokenizer
 
 from cooper import Answer, Cooper
 from cooper.checkpoints.checkpoint import UnusedWarning, find
@@ -21,7 +21,6 @@ from cooper.checkpoints.inspect import described, weight_bytes
 from cooper.checkpoints.native import save_native
 from cooper.inference.engine import Engine, FlowStep
 from cooper.layout import Clean, Seen, Words
-from cooper.modalities import modality
 from cooper.modalities.codes import RELEASED as RELEASED_CODES
 from cooper.model.config import PRECISIONS, FlowSettings
 from cooper.model.precision import put_in
@@ -170,8 +169,8 @@ def test_what_compat_selects(
     with pytest.raises(ValueError, match="draws maps as no published model does; compat released is for those"):
         Cooper.load(theirs(random_model(), tmp_path / "other"), compat="released")
     assert cooper.model.config.flow == flow and flow.guided_at(0.2) == guided_late
-    call = cooper.sequencer.prompts.call(modality("depth"))
-    monkeypatch.setitem(POLICIES, "drawn", Policy("drawn", None, ("depth",), 2, "Look.", given=(call,)))
+    monkeypatch.setitem(POLICIES, "drawn", Policy("drawn", None, ("depth",), 2, "Look."))
+    demand_call(cooper, "depth", monkeypatch)
     flows: list[FlowSettings | None] = []
     draw = Engine.draw
     monkeypatch.setattr(Engine, "draw", lambda self, *a, **more: flows.append(self.flow) or draw(self, *a, **more))

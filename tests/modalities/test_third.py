@@ -9,23 +9,21 @@ import socket
 import threading
 import urllib.request
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 import pytest
 from PIL import Image
-from tests.helpers import picture, random_model, sequencer
+from tests.helpers import demand_call, picture, random_model, sequencer
 
 from cooper import Cooper
 from cooper.api import Answer, Options
 from cooper.evaluation.scenes import summarise
-from cooper.inference.engine import Settings
-from cooper.inference.sampler import Demand
-from cooper.modalities import MapCodes, MapView, Modality, by_tag, modality, names, register
+from cooper.modalities import MapCodes, MapView, Modality, by_tag, names, register
 from cooper.modalities import base as registry
 from cooper.modalities.base import as_float
 from cooper.modalities.codes import RELEASED
-from cooper.model.config import FlowSettings, ModelConfig
+from cooper.model.config import ModelConfig
 from cooper.page import trace_page
 from cooper.policy import POLICIES, Policy
 from cooper.trace import Drawing
@@ -66,22 +64,14 @@ def normals() -> Iterator[Modality]:
     del registry._REGISTRY["normals"]
 
 
-class Calling(Cooper):
-    """Its first turn calls for normals, whatever its weights would say."""
-
-    def _settings(self, options: Options, flow: FlowSettings | None = None) -> Settings:
-        config, call = self.model.config, self.sequencer.ids(modality("normals").call)
-        others = {*range(config.decoder.vocabulary)} - {call[0]}
-        demand = Demand(((*call, config.special.end),), tuple(others))
-        return replace(super()._settings(options, flow), demand=demand)
-
-
 @pytest.fixture
 def cooper(normals: Modality, monkeypatch: pytest.MonkeyPatch) -> Cooper:
     """A model that draws three kinds of maps, and a way of answering in which it may draw the third."""
     monkeypatch.setitem(POLICIES, "normals", Policy("normals", None, ("normals",), max_turns=2))
     model = random_model(modalities=("depth", "segmentation", "normals"))
-    return Calling(model, sequencer(model), "three")
+    cooper = Cooper(model, sequencer(model), "three")
+    demand_call(cooper, "normals", monkeypatch)
+    return cooper
 
 
 def test_it_is_registered_and_its_pictures_are_read_back(normals: Modality) -> None:
