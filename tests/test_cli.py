@@ -423,7 +423,7 @@ def test_closed_streams(model: str) -> None:
 
 
 def test_too_much_for_the_memory(cooper: Cooper, model: str) -> None:
-    ran = cooper("ask", "room.png", QUESTION, "--model", model, "--max-turns", "10000000000")
+    ran = cooper("ask", "room.png", QUESTION, "--model", model, "--samples", "10000000")
     assert (ran.code, ran.err.count("\n")) == (2, 1) and "not enough memory" in ran.err
 
 
@@ -520,7 +520,7 @@ def test_scenes_make(cooper: Cooper, place: Path) -> None:
     made = shard.stat().st_mtime_ns
     assert np.load(shard)["seeds"].tolist() == [10_000_000, 10_000_001, 10_000_002]
     assert cooper(*argv).code == 0 and shard.stat().st_mtime_ns == made
-    assert "not 16" in cooper(*argv[:-4], "--size", "16").err
+    assert "not 16" in cooper(*argv[:-3], "--size", "16").err
 
 
 @needs_mujoco

@@ -219,7 +219,7 @@ def test_sixteen_bit_png_of_all_kinds() -> None:
 
 def test_arrays_of_other_bytes_and_kinds() -> None:
     deep = np.array([[0, 257], [40_000, 65_535]], np.uint16)
-    for grey in (deep, deep.astype(">u2"), (deep / 65_535).astype(">f4"), np.matrix(deep)):
+    for grey in (deep, deep.astype(">u2"), (deep / 65_535).astype(">f4")):
         assert load_image(grey)[..., 1].tolist() == [[0, 1], [156, 255]]
 
 

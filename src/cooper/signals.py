@@ -40,17 +40,18 @@ def interrupt_once() -> None:
     """From now on this process is interrupted by either signal, once: a second one would spoil what is being kept."""
 
     def interrupted(*_: object) -> None:
-        ignore()
+        for number in ENDING:
+            signal.signal(number, signal.SIG_IGN)
         raise KeyboardInterrupt
 
     for number in ENDING:
         signal.signal(number, interrupted)
 
 
-def ignore(*_: object) -> None:
-    """Leave it to another process to end this one."""
-    for number in ENDING:
-        signal.signal(number, signal.SIG_IGN)
+def end_without_fault(*_: object) -> None:
+    """From now on SIGTERM ends this process as if it had done its work. Of a worker: when all are told to end, its
+    parent, which is keeping what there is, must not be told that a worker was killed."""
+    signal.signal(signal.SIGTERM, lambda *_: os._exit(0))
 
 
 def end_with_parent() -> None:

@@ -33,7 +33,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from cooper.checkpoints.writing import save_tensors
 from cooper.files import new_file
-from cooper.signals import ignore, uninterrupted
+from cooper.signals import end_without_fault, uninterrupted
 from cooper.training.muon import Muon
 from cooper.training.processes import Share
 
@@ -244,7 +244,7 @@ class Trainer(Generic[M]):
 
         loader = DataLoader(
             _Steps(self.stage, self.step, self.optimisation.steps, self.share), batch_size=1, collate_fn=_first,
-            num_workers=self.workers, prefetch_factor=4 if self.workers else None, worker_init_fn=ignore,
+            num_workers=self.workers, prefetch_factor=4 if self.workers else None, worker_init_fn=end_without_fault,
         )  # fmt: skip
         columns = (
             TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(),
