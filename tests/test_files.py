@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from cooper.files import new_file, new_folder
+from cooper.files import held, new_file, new_folder, remove_unfinished
 
 
 @pytest.mark.parametrize("there", [False, True])
@@ -34,3 +34,34 @@ def test_a_full_disk_is_told_with_the_name(
     with pytest.raises(OSError, match="No space left") as raised, make(tmp_path / "out"):
         raise OSError(28, "No space left on device")  # as the system tells it of an open file
     assert raised.value.filename == str(tmp_path / "out") and not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("make", [new_file, new_folder])
+def test_what_killed_processes_left_is_removed(
+    make: Callable[[Path], AbstractContextManager[Path]], tmp_path: Path
+) -> None:
+    (tmp_path / "run" / "model").mkdir(parents=True)
+    (tmp_path / "run" / "log.jsonl").touch()
+    for name in ("state.safetensors", "other"):
+        with make(tmp_path / "run" / name) as left:
+            if make is new_file:
+                left.touch()
+            os.rename(left, tmp_path / left.name)
+            if make is new_file:
+                left.touch()
+            else:
+                left.mkdir()
+        (tmp_path / left.name).rename(tmp_path / "run" / left.name)  # as if nobody had come to rename it
+    remove_unfinished(tmp_path / "run")
+    assert {p.name for p in (tmp_path / "run").iterdir()} == {"model", "log.jsonl", "state.safetensors", "other"}
+
+
+def test_one_holds_what_others_must_not_touch(tmp_path: Path) -> None:
+    lock = tmp_path / "folder" / ".lock"
+    with held(lock, "somebody is here"):
+        with pytest.raises(ValueError, match="somebody is here"), held(lock, "somebody is here"):
+            pass
+        assert lock.exists()
+    with held(lock, "somebody is here"):
+        pass
+    assert not lock.exists() and lock.parent.exists()

@@ -89,6 +89,15 @@ def new_folder(path: Path, instead_of: Iterable[str] = ()) -> Iterator[Path]:
         shutil.rmtree(temporary, ignore_errors=True)
 
 
+def remove_unfinished(folder: Path) -> None:
+    """Removes what processes left in a folder that were killed while they wrote; none may be writing there."""
+    for left_over in folder.glob(".*.tmp*"):
+        if left_over.is_dir():
+            shutil.rmtree(left_over)
+        else:
+            left_over.unlink()
+
+
 SHIPPED = ("tiny",)
 
 

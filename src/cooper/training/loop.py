@@ -32,7 +32,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
 from cooper.checkpoints.writing import save_tensors
-from cooper.files import new_file
+from cooper.files import new_file, remove_unfinished
 from cooper.signals import end_without_fault, uninterrupted
 from cooper.training.muon import Muon
 from cooper.training.processes import Share
@@ -227,8 +227,7 @@ class Trainer(Generic[M]):
         whether anything was left to do. Raises ValueError if what was learned is NaN or infinite."""
         self.folder.mkdir(parents=True, exist_ok=True)
         if self.share.rank == 0:
-            for left_over in self.folder.glob(".*.tmp*"):  # of a process that was killed while it wrote
-                left_over.unlink(missing_ok=True)
+            remove_unfinished(self.folder)
         self.resume()
         if left := not self.finished:
             self._train(quiet)

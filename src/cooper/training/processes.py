@@ -92,6 +92,8 @@ def _run(processes: int, folder: Path, work: Callable[..., object], *args: Any, 
     if processes == 1:
         work(*args, quiet)
         return
+    for former in folder.glob(".meeting-*"):  # of processes that were killed
+        former.unlink()
     meeting = folder.resolve() / f".meeting-{uuid.uuid4().hex}"  # where the processes find each other
     try:
         _spawn(processes, (processes, str(meeting), work, args, quiet))
