@@ -22,7 +22,6 @@ class Policy:
     answers_last: bool = False
     """Whether the last turn is forced to answer: `<answer>` is written where the model would open a thought, call a map
     or end. Only of models whose tags are single tokens; others do as they like."""
-
     thinks: bool | None = True
     """Whether the turn that answers begins with a thought: it must, must not, or may (None)."""
 

@@ -15,6 +15,7 @@ from typing import Any, Literal, TypeAlias
 import numpy as np
 from PIL import Image
 
+from cooper.files import new_file
 from cooper.turns import answer_of
 
 Role: TypeAlias = Literal["system", "user", "model", "reflection"]
@@ -143,9 +144,8 @@ class Trace:
                     np.save(folder / row["latent"], segment.latent)
             rows.append(row)
         text = json.dumps({"version": 1, "meta": self.meta, "segments": rows}, indent=1, ensure_ascii=False)
-        temporary = folder / "trace.json.tmp"
-        temporary.write_text(text, encoding="utf-8")
-        temporary.rename(folder / "trace.json")
+        with new_file(folder / "trace.json") as file:
+            file.write_text(text, encoding="utf-8")
 
     @classmethod
     def load(cls, folder: str | Path) -> Trace:

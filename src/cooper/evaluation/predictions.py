@@ -11,7 +11,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-from cooper.files import held, named
+from cooper.files import held, named, new_file
 
 if TYPE_CHECKING:
     from torch import nn
@@ -71,9 +71,8 @@ class Predictions:
             self._take(line, number)
         whole = "".join(f"{line}\n" for line in lines)
         if whole != text:
-            temporary = path.with_name(path.name + ".tmp")
-            temporary.write_text(whole, encoding="utf-8")
-            temporary.rename(path)
+            with new_file(path) as file:
+                file.write_text(whole, encoding="utf-8")
 
     def _take(self, line: str, number: int) -> None:
         try:

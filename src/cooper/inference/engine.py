@@ -24,7 +24,7 @@ from cooper.inference.sampler import Demand, Sampling, generator
 from cooper.inference.session import Session, Written
 from cooper.layout import Clean, Piece, Words, tokens_of
 from cooper.modalities import Modality, by_tag, modality
-from cooper.model.autoencoder import unpatchify
+from cooper.model.autoencoder import pixels_of, unpatchify
 from cooper.model.unified import UnifiedModel
 from cooper.policy import Policy
 from cooper.sequence import Encode, Sequencer
@@ -382,8 +382,7 @@ class Engine:
     def _finish(self, tokens: Tensor, grid: tuple[int, int], calls: list[Modality | None]) -> list[Drawing]:
         """Drawing tokens (rows, tokens, latent_dim) as drawings."""
         with torch.no_grad():
-            images = self.model.decode(tokens, grid)
-        rgb = ((images + 1) * 127.5).round().clamp(0, 255).to(torch.uint8).permute(0, 2, 3, 1).cpu().numpy()
+            rgb = pixels_of(self.model.decode(tokens, grid))
         latents = unpatchify(tokens.float().cpu(), grid, self.model.config.latent_patch).numpy()
         return [Drawing(call.name, np.ascontiguousarray(rgb[k]), latents[k]) for k, call in enumerate(calls) if call]
 
