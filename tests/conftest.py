@@ -18,10 +18,11 @@ from jaxtyping import install_import_hook  # noqa: E402
 SHAPED = ("attention", "autoencoder", "packed", "quantised", "strips", "transformer", "unified", "vision")
 install_import_hook([f"cooper.model.{name}" for name in SHAPED], "beartype.beartype")
 
-# No deadline: the first example pays for imports and caches. In CI the same examples every time.
-settings.register_profile("cooper", deadline=None)
-settings.register_profile("cooper-ci", deadline=None, derandomize=True)
-settings.load_profile("cooper-ci" if os.environ.get("CI") else "cooper")
+# No deadline: the first example pays for imports and caches. The same examples every time, so that a run of the tests
+# tells of the change it tests; `pytest --hypothesis-profile explore` looks for new ones.
+settings.register_profile("cooper", deadline=None, derandomize=True)
+settings.register_profile("explore", deadline=None, max_examples=3000)
+settings.load_profile("cooper")
 
 
 #: Files whose few tests take longest. They come first, so that no worker is left alone with one of them at the end.

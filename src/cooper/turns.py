@@ -60,20 +60,21 @@ def without(text: str, parts: Iterable[Part | Call]) -> str:
     return "".join([*left, text[at:]])
 
 
-def _said(text: str) -> str:
-    """A turn with blanks in the place of its thoughts: nothing moves."""
-    return _THOUGHT.sub(lambda m: " " * len(m[0]), text)
+def _said(text: str, instead: str) -> str:
+    """A turn with a character in the place of each of its thoughts': nothing moves."""
+    return _THOUGHT.sub(lambda m: instead * len(m[0]), text)
 
 
 def calls_of(text: str) -> tuple[Call, ...]:
-    """Every well-formed `<tag>instruction</tag>` of a turn outside its thoughts, in order; unknown tags included."""
-    found = _CALL.finditer(_said(text))
+    """Every well-formed `<tag>instruction</tag>` of a turn outside its thoughts, in order; unknown tags included. As
+    with any other tag, an instruction does not reach over a thought."""
+    found = _CALL.finditer(_said(text, "<"))
     return tuple(Call(m["tag"], m["instruction"], m.start()) for m in found if m["tag"] not in _NOT_CALLS)
 
 
 def answers_of(text: str) -> tuple[Part, ...]:
     """Every `<answer>` of a turn outside its thoughts, in order."""
-    return tuple(Part(m[1], *m.span()) for m in _ANSWER.finditer(_said(text)))
+    return tuple(Part(m[1], *m.span()) for m in _ANSWER.finditer(_said(text, " ")))
 
 
 def answer_of(text: str) -> str | None:
