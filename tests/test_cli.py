@@ -274,7 +274,7 @@ MISTAKES: dict[str, tuple[list[str], str]] = {
     "no graphics card": (["depth", "room.png", "--device", "cuda:99", "--model", "tiny"], "no device 'cuda:99' here"),
     "map over the picture by detour": (["depth", "room.png", "--out", "new/../room.png"], "overwrite what is read"),
     "chain over a link's picture": (["ask", "link/01-picture.png", "q", "--out", "chain"], "overwrite the picture"),
-    "seed": (["ask", "room.png", "q", "--seed", "-5"], "--seed must not be negative"),
+    "seed": (["ask", "room.png", "q", "--seed", "-5"], "--seed must be at least 0, not -5"),
     "answers in a file": (["eval", "scenes", "--out", "text.png/x"], "text.png is a file"),
     "rate": (["train", "base", "--run", "new", "--start", "tiny", "--data", "x", "--lr", "inf"], "--lr must be above"),
     "no data": (["data", "flag", "--out", "new.jsonl", "--data", " "], "names no file or folder of data"),

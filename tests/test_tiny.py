@@ -146,7 +146,7 @@ def test_drawn_depth_is_that_of_the_scene(model: Cooper) -> None:
         ({"guidance": ("a", 1)}, "guidance must be two numbers"),
         ({"seed": "7"}, "seed must be a whole number, not '7'"), ({"guidance": 3.0}, "guidance must be two numbers"),
         ({"guidance": (4,)}, "guidance must be two numbers"), ({"samples": 0}, "samples must be at least 1"),
-        ({"seed": -1}, "seed must not be negative, as -1 is"),
+        ({"seed": -1}, "seed must be at least 0, not -1"),
         ({"flow_steps": 0}, "flow_steps must be at least 1, not 0"),
     ],
 )  # fmt: skip

@@ -6,8 +6,9 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from cooper.api import Answer, Cooper, Map, Options
+    from cooper.api import Answer, Cooper, Map
     from cooper.inference.engine import Finished, FlowStep, MapDrawn, TokenWritten
+    from cooper.options import Options
     from cooper.trace import Drawing, Picture, Text, Trace
 
 __all__ = [
@@ -16,6 +17,7 @@ __all__ = [
 ]  # fmt: skip
 _MODULES = {
     "cooper.inference.engine": ("Finished", "FlowStep", "MapDrawn", "TokenWritten"),
+    "cooper.options": ("Options",),
     "cooper.trace": ("Drawing", "Picture", "Text", "Trace"),
 }
 __version__ = "0.1.0"

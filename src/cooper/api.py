@@ -7,7 +7,6 @@ import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from html import escape
-from numbers import Integral, Real
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, Literal, TypeAlias, get_args
@@ -29,6 +28,7 @@ from cooper.modalities.codes import RELEASED as RELEASED_CODES
 from cooper.model.config import FlowSettings, Precision
 from cooper.model.precision import check_precision, quantised
 from cooper.model.unified import UnifiedModel
+from cooper.options import Options
 from cooper.page import trace_page
 from cooper.policy import Policy
 from cooper.prompts import FILE as PROMPTS_FILE
@@ -41,57 +41,6 @@ from cooper.voting import vote
 
 #: whether published weights are run as they are trained and asked here, or as their release runs them
 Compat: TypeAlias = Literal["consistent", "released"]
-
-
-@dataclass(frozen=True)
-class Options:
-    """How a question is answered. None keeps the default of the mode or the model.
-
-    Raises ValueError for what is no number, no whole one, or no pair, where one is needed.
-    """
-
-    mode: str = "interleaved"
-    """direct, text, perception or interleaved."""
-    max_turns: int | None = None
-    """Most texts the model may write; a map can be drawn between two."""
-    flow_steps: int | None = None
-    """Calls of the model per map, one fewer than time points: the release's num_timesteps=50 is 49."""
-    guidance: tuple[float, float] | None = None
-    """Scales of text and image guidance; 1 is none."""
-    temperature: float = 0.0
-    """0 is greedy."""
-    top_p: float = 1.0
-    seed: int = 0
-    samples: int = 1
-    """Answers that are sampled and voted on; with more than one, a temperature of 0 becomes 0.7. Theirs are the seeds
-    from `seed` on."""
-    max_tokens: int | None = None
-    """Most tokens the model may write in a turn; one that is cut off has no answer."""
-    batch: int = 32
-    """Most answers that are written at the same time. Memory grows with it, speed less and less; the answers are the
-    same."""
-
-    def __post_init__(self) -> None:
-        may_be_left_out = ("max_turns", "flow_steps", "max_tokens")
-        for name in (*may_be_left_out, "seed", "samples", "batch"):
-            value = getattr(self, name)
-            left_out = value is None and name in may_be_left_out
-            if not left_out and (isinstance(value, bool) or not isinstance(value, Integral)):
-                raise ValueError(f"{name} must be a whole number, not {value!r}")
-            if value is not None:
-                object.__setattr__(self, name, int(value))  # NumPy's are no JSON
-        if self.seed < 0:
-            raise ValueError(f"seed must not be negative, as {self.seed} is")
-        if self.flow_steps is not None and self.flow_steps < 1:
-            raise ValueError(f"flow_steps must be at least 1, not {self.flow_steps}")
-        for name in ("temperature", "top_p"):
-            if not isinstance(getattr(self, name), Real):
-                raise ValueError(f"{name} must be a number, not {getattr(self, name)!r}")
-        pair = self.guidance
-        if pair is not None and not (
-            isinstance(pair, Sequence) and len(pair) == 2 and all(isinstance(scale, Real) for scale in pair)
-        ):
-            raise ValueError(f"guidance must be two numbers, for text and image guidance, not {self.guidance!r}")
 
 
 @dataclass(frozen=True)
@@ -321,9 +270,6 @@ class Cooper:
         )
 
     def _prepared(self, options: Options, prompts: int) -> tuple[Engine, Policy, list[int]]:
-        for name in ("samples", "batch", "max_tokens"):
-            if (number := getattr(options, name)) is not None and number < 1:
-                raise ValueError(f"{name} must be at least 1, not {number}")
         policy = self.policy(options.mode)
         if options.max_turns is not None:
             policy = replace(policy, max_turns=options.max_turns)

@@ -24,12 +24,12 @@ from cooper.commands.map_quality import EvalDepth
 from cooper.data.kitti import OUTDOORS
 from cooper.evaluation.map_scores import DepthScoring
 from cooper.evaluation.maps import decoded, evaluate_maps
-from cooper.evaluation.scenes import load_scenes
 from cooper.inference.engine import Engine
 from cooper.modalities import Depth, modality
 from cooper.modalities.base import at_size
 from cooper.modalities.codes import RELEASED
 from cooper.modalities.metrics import DEPTH_RANGE, depth_metrics
+from cooper.scenes.scene_set import SceneSet
 from cooper.scenes.targets import class_map
 from cooper.scenes.world import SPLITS
 
@@ -205,8 +205,8 @@ def test_only_the_first_of_many_are_named(cooper: Run) -> None:
         (["depth"], "--data"),
         (["depth", "--data", "none.jsonl"], "none.jsonl does not exist"),
         (["depth", "--data", "ade20k=."], "'ade20k' is no set with depth"),
-        (["depth", "--data", "maps.jsonl", "--n", "0"], "--batch and --n must be at least 1"),
-        (["depth", "--data", "maps.jsonl", "--seed", "-1"], "--seed must not be below 0"),
+        (["depth", "--data", "maps.jsonl", "--n", "0"], "--n must be at least 1, not 0"),
+        (["depth", "--data", "maps.jsonl", "--seed", "-1"], "--seed must be at least 0"),
         (["depth", "--data", "maps.jsonl", "--out", "."], "--out names a file"),
         (["depth", "--data", "maps.jsonl", "--clamp", "3", "2"], "--clamp takes two lengths above 0"),
         (["depth", "--data", "maps.jsonl", "--clamp", "0", "2"], "--clamp takes two lengths above 0"),
@@ -253,7 +253,7 @@ def test_a_published_model_draws_over_a_range_of_its_own(cooper: Run) -> None:
 
 @needs_mujoco
 def test_scenes_as_a_table_get_the_figures_of_scenes(cooper: Run, model: str) -> None:
-    scenes = load_scenes(range(SPLITS["test"].start, SPLITS["test"].start + 3), 64)
+    scenes = SceneSet(3, size=64).load()
     loaded = Cooper.load(model)
     expected = evaluate_maps(Engine(loaded.model, loaded.sequencer), scenes)
     for k, (scene, view) in enumerate(scenes):

@@ -8,13 +8,14 @@ import pytest
 from cooper import Cooper
 from cooper.evaluation.controls import Control
 from cooper.evaluation.form import well_formed
-from cooper.evaluation.scenes import evaluate_scenes, load_scenes
+from cooper.evaluation.scenes import evaluate_scenes
 from cooper.inference.engine import Engine, Rollout, Settings
 from cooper.modalities import modality
 from cooper.policy import POLICIES
 from cooper.scenes.render import View
+from cooper.scenes.scene_set import SceneSet
 from cooper.scenes.targets import class_map
-from cooper.scenes.world import SPLITS, Scene
+from cooper.scenes.world import Scene
 from cooper.trace import Picture, Text, Trace
 from cooper.turns import calls_of
 
@@ -30,7 +31,7 @@ def cooper() -> Cooper:
 
 @pytest.fixture(scope="module")
 def scenes() -> list[tuple[Scene, View]]:
-    return load_scenes(range(SPLITS["validation"].start, SPLITS["validation"].start + 2), 128)
+    return SceneSet(2, "validation").load()
 
 
 def run(cooper: Cooper, scenes: list[tuple[Scene, View]], question: str, control: Control) -> list[Rollout]:
@@ -90,4 +91,4 @@ def test_a_demand_is_met_in_its_place(cooper: Cooper, scenes: list[tuple[Scene, 
 )  # fmt: skip
 def test_controls_that_would_change_nothing(cooper: Cooper, mode: str, control: Control, n: int, said: str) -> None:
     with pytest.raises(ValueError, match=said):
-        evaluate_scenes(cooper, mode, n, control=control)
+        evaluate_scenes(cooper, mode, SceneSet(n), control=control)

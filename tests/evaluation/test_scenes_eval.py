@@ -16,18 +16,11 @@ from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers
 
 import cooper.evaluation.maps as maps_module
 import cooper.evaluation.scenes as scenes_module
+import cooper.scenes.chosen as chosen_module
 from cooper.api import Cooper
 from cooper.commands.evaluate import EvalScenes
 from cooper.evaluation.predictions import Predictions, fingerprint, key_of
-from cooper.evaluation.scenes import (
-    Asked,
-    choose_questions,
-    evaluate_scenes,
-    load_scenes,
-    row_of,
-    seeds_of,
-    summarise,
-)
+from cooper.evaluation.scenes import evaluate_scenes, row_of, summarise
 from cooper.inference.engine import Engine, Rollout, Shown
 from cooper.inference.session import Written
 from cooper.modalities import modality
@@ -36,8 +29,10 @@ from cooper.model.precision import put_in
 from cooper.model.presets import dummy
 from cooper.model.unified import UnifiedModel
 from cooper.policy import Policy
+from cooper.scenes.chosen import Asked, choose_questions
 from cooper.scenes.question import TASKS, Question
 from cooper.scenes.render import View
+from cooper.scenes.scene_set import SceneSet
 from cooper.scenes.shards import make_shards
 from cooper.scenes.targets import class_map
 from cooper.scenes.world import SPLITS, Scene
@@ -50,7 +45,7 @@ THINK = "<think>I look.</think>"
 
 @pytest.fixture(scope="module")
 def scenes() -> list[tuple[Scene, View]]:
-    return load_scenes(range(START, START + 12), 64)
+    return SceneSet(12, size=64).load()
 
 
 @pytest.fixture(scope="module")
@@ -121,14 +116,14 @@ def test_chosen_questions_are_balanced_as_all_are(monkeypatch: pytest.MonkeyPatc
     def offered(scene: Any, view: Any, rng: np.random.Generator) -> list[Question]:
         return [Question("occlusion", f"{answer}?", answer, "word", None, ()) for answer in ("yes", "no")]
 
-    monkeypatch.setattr(scenes_module, "ask_all", offered)
+    monkeypatch.setattr(chosen_module, "ask_all", offered)
     many = [(SimpleNamespace(seed=seed), None) for seed in range(400)]
     yes = sum(a.question.answer == "yes" for a in choose_questions(many, 1))  # type: ignore[arg-type]
     assert 170 < yes < 230
 
 
 def test_right_answers_score_one(cooper: Cooper, oracle: type[Oracle]) -> None:
-    result = evaluate_scenes(cooper, "interleaved", 12, batch=5, questions=12, maps=False, size=64)
+    result = evaluate_scenes(cooper, "interleaved", SceneSet(12, size=64), batch=5, questions=12, maps=False)
     assert result["mode"] == "interleaved" and result["n"] == 12
     # answers have one decimal, the truth has not: a tenth of the thresholds may be missed
     for task, row in result["tasks"].items():
@@ -148,7 +143,8 @@ def test_an_interrupted_evaluation_goes_on(cooper: Cooper, oracle: type[Oracle],
     path = tmp_path / "made" / "answers.jsonl"
 
     def run(n: int) -> dict[str, Any]:
-        return evaluate_scenes(cooper, "interleaved", n, questions=2, maps=False, size=64, predictions=path)
+        scenes = SceneSet(n, size=64)
+        return evaluate_scenes(cooper, "interleaved", scenes, questions=2, maps=False, predictions=path)
 
     run(4)
     assert oracle.asked == 8
@@ -164,7 +160,7 @@ def test_an_interrupted_evaluation_goes_on(cooper: Cooper, oracle: type[Oracle],
     assert row["seed"] == START and row["calls"] == ["depth"] and row["reason"] == "answered"
     assert row["turns"][0].startswith(THINK) and row["answer"] and 0 <= row["score"] <= 1
     with pytest.raises(ValueError, match="mode 'interleaved', not 'text'"):
-        evaluate_scenes(cooper, "text", 4, maps=False, size=64, predictions=path)
+        evaluate_scenes(cooper, "text", SceneSet(4, size=64), maps=False, predictions=path)
 
 
 def test_a_file_that_holds_no_answers_is_refused(tmp_path: Path) -> None:
@@ -281,21 +277,21 @@ def test_numbers_are_interpolated_and_labels_are_not() -> None:
 
 def test_scenes_come_from_shards_as_well(scenes: list[tuple[Scene, View]], tmp_path: Path) -> None:
     make_shards(tmp_path, START, 3, 64, workers=1, quiet=True)
-    stored = load_scenes(range(START + 1, START + 3), 64, tmp_path)
+    stored = SceneSet(2, start=START + 1, shards=tmp_path).load()
     for (scene, view), (other, seen) in zip(scenes[1:3], stored, strict=True):
         assert scene.seed == other.seed
         assert np.array_equal(view.rgb, seen.rgb) and np.allclose(view.depth, seen.depth, atol=2e-4)
     with pytest.raises(ValueError, match="lacks 1 scenes"):
-        load_scenes(range(START + 1, START + 4), 64, tmp_path)
+        SceneSet(3, start=START + 1, shards=tmp_path).load()
 
 
 def test_seeds_lie_within_their_split() -> None:
-    assert seeds_of("test", None, 5) == range(START, START + 5)
-    assert seeds_of("train", 7, 2) == range(7, 9)
+    assert SceneSet(5).seeds == range(START, START + 5)
+    assert SceneSet(2, "train", 7).seeds == range(7, 9)
     with pytest.raises(ValueError, match="lie outside"):
-        seeds_of("validation", 7, 2)
+        SceneSet(2, "validation", 7)
     with pytest.raises(ValueError, match="choose from train"):
-        seeds_of("tests", None, 2)
+        SceneSet(2, "tests")
 
 
 def test_a_random_model_is_evaluated_from_end_to_end(

@@ -17,13 +17,14 @@ from PIL import Image
 from tests.helpers import demand_call, picture, random_model, sequencer
 
 from cooper import Cooper
-from cooper.api import Answer, Options
+from cooper.api import Answer
 from cooper.evaluation.scenes import summarise
 from cooper.modalities import MapCodes, MapView, Modality, by_tag, names, register
 from cooper.modalities import base as registry
 from cooper.modalities.base import as_float
 from cooper.modalities.codes import RELEASED
 from cooper.model.config import ModelConfig
+from cooper.options import Options
 from cooper.page import trace_page
 from cooper.policy import POLICIES, Policy
 from cooper.trace import Drawing

@@ -24,10 +24,11 @@ import pytest
 from PIL import Image
 
 from cooper import Cooper
-from cooper.api import Answer, Options
+from cooper.api import Answer
 from cooper.cli import main
 from cooper.files import shipped
 from cooper.images import load_image
+from cooper.options import Options
 from cooper.trace import Picture, Text, Trace
 
 pytest.importorskip("fastapi")
@@ -228,7 +229,7 @@ def test_one_batchs_error_and_a_caller_that_left_cost_nobody_else(cooper: Counti
         cooper.batches.clear()
         broken, left, well, same = (
             asyncio.create_task(together.answer(prompt, options))
-            for options in (Options(samples=0), direct, direct, direct)
+            for options in (Options(mode="none"), direct, direct, direct)
         )
         await asyncio.sleep(0)
         with pytest.raises(Busy, match="4 requests are waiting"):
@@ -239,6 +240,20 @@ def test_one_batchs_error_and_a_caller_that_left_cost_nobody_else(cooper: Counti
     (broken, left, well, same), batches = asyncio.run(ask())
     assert isinstance(broken, ValueError) and isinstance(left, asyncio.CancelledError)
     assert well.answer == same.answer and batches == [1, 2]
+
+
+def test_so_many_are_answered_together(cooper: Counting) -> None:
+    """As many as asked for, more than the engine would by itself, too."""
+    prompt = Trace((Picture(load_image(ROOM)), Text(QUESTION)))
+
+    async def ask(batch: int, n: int) -> list[int]:
+        together, cooper.batches[:] = Together(cooper), []
+        options = Options(mode="direct", batch=batch)
+        await asyncio.gather(*(together.answer(prompt, options) for _ in range(n)))
+        return cooper.batches
+
+    assert asyncio.run(ask(2, 5)) == [2, 2, 1]
+    assert asyncio.run(ask(40, 36)) == [36]
 
 
 def test_what_cannot_be_answered_costs_those_beside_it_nothing(

@@ -11,8 +11,8 @@ from PIL import Image
 from tests.helpers import Scripted, random_model, sequencer
 
 from cooper.api import Cooper
-from cooper.evaluation.scenes import choose_questions
 from cooper.modalities import modality
+from cooper.scenes.chosen import choose_questions
 from cooper.scenes.targets import SceneImages
 from cooper.training import flags
 from cooper.training.asked import about_scenes

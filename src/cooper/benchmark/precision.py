@@ -9,13 +9,14 @@ import torch
 from torch import Tensor
 
 from cooper.api import Cooper
-from cooper.evaluation.scenes import evaluate_scenes, load_scenes, seeds_of
+from cooper.evaluation.scenes import evaluate_scenes
 from cooper.hardware import describe
 from cooper.inference.drawing import Velocities
 from cooper.inference.sampler import generator
 from cooper.inference.session import Session
 from cooper.modalities import modality
 from cooper.model.config import Precision
+from cooper.scenes.scene_set import SceneSet
 from cooper.trace import Picture, Trace
 
 #: noise times at which velocities are compared
@@ -29,14 +30,14 @@ def bench_precision(
 ) -> dict[str, Any]:  # fmt: skip
     """For each precision: the mean score of answers about `n` scenes, the share of well-formed turns, the seconds that
     took, bytes of the weights, and how far velocities are off those of fp32 (norm of the difference / norm)."""
-    scenes = load_scenes(seeds_of(split, None, _PICTURES), 128)
+    scenes = SceneSet(_PICTURES, split).load()
     pictures = [view.rgb for _, view in scenes]
     exact = _velocities(Cooper.load(model), pictures)
     rows: dict[str, Any] = {}
     for precision in precisions:
         cooper = Cooper.load(model, precision)
         on_progress(f"{precision}: answers")
-        result = evaluate_scenes(cooper, "interleaved", n, split, maps=False)
+        result = evaluate_scenes(cooper, "interleaved", SceneSet(n, split), maps=False)
         held = (*cooper.model.parameters(), *cooper.model.buffers())
         off = (_velocities(cooper, pictures) - exact).norm() / exact.norm()
         rows[precision] = {

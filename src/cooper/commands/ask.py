@@ -18,8 +18,7 @@ from cooper.commands.options import (
     OutFolder,
     PicturePath,
     WithModel,
-    check_asking,
-    check_drawing,
+    options,
 )
 from cooper.commands.outputs import check_file, check_folder
 from cooper.files import new_file, new_folder
@@ -28,8 +27,9 @@ if TYPE_CHECKING:
     import numpy as np
     from rich.console import Console
 
-    from cooper.api import Answer, Cooper, Options
+    from cooper.api import Answer, Cooper
     from cooper.modalities import MapCodes
+    from cooper.options import Options
     from cooper.trace import Trace
 
 
@@ -68,9 +68,12 @@ class Ask(WithModel):
     def run(self) -> int:
         from cooper.images import load_image
         from cooper.policy import policy
+        from cooper.trace import asked
 
-        check_asking(self.question, self.max_turns, self.temperature, self.top_p, self.samples, self.seed)
-        check_drawing(self.flow_steps, self.guidance)
+        asked(self.question)
+        given = self._options()
+        if given.top_p < 1 and given.temperature == 0 and given.samples == 1:
+            raise ValueError("--top-p chooses among what is sampled; give a --temperature above 0, too")
         way = policy(self.mode)
         if (self.flow_steps or self.guidance) and not way.calls:
             raise ValueError(f"--flow-steps and --guidance are about maps, and the mode {self.mode} draws none")
@@ -98,9 +101,7 @@ class Ask(WithModel):
         return 0
 
     def _options(self) -> Options:
-        from cooper.api import Options
-
-        return Options(
+        return options(
             mode=self.mode, max_turns=self.max_turns, flow_steps=self.flow_steps, guidance=self.guidance,
             temperature=self.temperature, top_p=self.top_p, seed=self.seed, samples=self.samples,
         )  # fmt: skip

@@ -17,6 +17,7 @@ from cooper.benchmark.answer import bench_answer
 from cooper.benchmark.engine import bench_engine
 from cooper.benchmark.script import PARTS, random_model
 from cooper.checkpoints.checkpoint import find
+from cooper.commands.options import check_counts
 from cooper.model.config import PRECISIONS, Precision
 from cooper.model.presets import PRESETS
 
@@ -87,14 +88,14 @@ class BenchReinforcement:
     def run(self) -> int:
         from cooper.api import Cooper
         from cooper.benchmark.reinforcement import bench_reinforcement
-        from cooper.evaluation.scenes import choose_questions, load_scenes, seeds_of
+        from cooper.scenes.chosen import choose_questions
+        from cooper.scenes.scene_set import SceneSet
         from cooper.training.asked import about_scenes
         from cooper.training.recipe import TINY
 
-        if min(self.questions, self.rollouts, self.alone) < 1:
-            raise ValueError("--questions, --rollouts and --alone must be at least 1")
+        check_counts(self, "questions", "rollouts", "alone")
         settings = replace(TINY.reinforced["reinforcement"], questions=self.questions, rollouts=self.rollouts)
-        scenes = load_scenes(seeds_of("train", None, self.questions), 128)
+        scenes = SceneSet(self.questions, "train").load()
         asked = [question for _, question in about_scenes(scenes, choose_questions(scenes, 1))]
         with Console(stderr=True).status("measuring") as status, TemporaryDirectory() as folder:
             cooper = Cooper.load(self.model)
@@ -119,8 +120,7 @@ class BenchPrecision:
     def run(self) -> int:
         from cooper.benchmark.precision import bench_precision
 
-        if self.n < 1:
-            raise ValueError(f"--n must be at least 1, not {self.n}")
+        check_counts(self, "n")
         with Console(stderr=True).status("measuring") as status:
             result = bench_precision(self.model, self.precisions, self.n, on_progress=status.update)
         _print(result, self.json, _precision_tables)

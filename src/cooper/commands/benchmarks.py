@@ -11,7 +11,7 @@ from typing import Annotated, ClassVar, Literal
 from rich.console import Console
 from tyro.conf import arg
 
-from cooper.commands.options import Flag, JudgeName, JudgeUrl, OutFile, WithModel
+from cooper.commands.options import Flag, JudgeName, JudgeUrl, OutFile, WithModel, check_counts, options
 from cooper.commands.outputs import check_file
 from cooper.commands.score import judge_of, show
 from cooper.commands.terminal import progress_bars, tell_left_out
@@ -49,10 +49,8 @@ class EvalBenchmark(WithModel):
     """Print one JSON object."""
 
     def run(self) -> int:
-        if self.batch < 1 or (self.limit is not None and self.limit < 1):
-            raise ValueError("--batch and --limit must be at least 1")
-        if self.seed < 0:
-            raise ValueError(f"--seed must not be below 0, as {self.seed} is")
+        check_counts(self, "limit")
+        options(seed=self.seed, batch=self.batch)
         if self.out is not None:
             check_file(self.out)
         judge = judge_of(self.judge, self.judge_model, self.out)

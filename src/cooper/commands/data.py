@@ -12,13 +12,13 @@ from typing import TYPE_CHECKING, Annotated
 from rich.console import Console
 from tyro.conf import arg
 
-from cooper.commands.options import WithModel
+from cooper.commands.options import WithModel, check_counts
 from cooper.commands.outputs import check_file
 from cooper.commands.terminal import progress_bars
 from cooper.training.flags import Flagging
 
 if TYPE_CHECKING:
-    from cooper.evaluation.maps import OnProgress
+    from cooper.progress import OnProgress
     from cooper.training.asked import Numbered
 
 
@@ -57,10 +57,7 @@ class Flag(WithModel):
             raise ValueError(f"{pictures} is there already, and pictures would be written into it; give another --out")
         if self.out.suffix != ".jsonl":
             raise ValueError(f"--out names a JSON Lines file with the ending .jsonl, not {self.out}")
-        for name in ("n", "questions", "batch"):
-            value = getattr(self, name)
-            if value is not None and value < 1:
-                raise ValueError(f"--{name} must be at least 1, not {value}")
+        check_counts(self, "n", "questions", "batch")
         broken: list[str] = []
         own = None if self.data is None else self._of(self.data, broken)
         cooper = self.load()  # before scenes are rendered
@@ -81,10 +78,11 @@ class Flag(WithModel):
         return 0
 
     def _of_scenes(self, show: OnProgress) -> tuple[int, Iterable[Numbered]]:
-        from cooper.evaluation.scenes import choose_questions, load_scenes, seeds_of
+        from cooper.scenes.chosen import choose_questions
+        from cooper.scenes.scene_set import SceneSet
         from cooper.training.asked import about_scenes
 
-        scenes = load_scenes(seeds_of("train", self.start, self.n or 200), 128, self.shards, show)
+        scenes = SceneSet(self.n or 200, "train", self.start, shards=self.shards).load(show)
         asked = choose_questions(scenes, self.questions or 3)
         return len(asked), about_scenes(scenes, asked)
 

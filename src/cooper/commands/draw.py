@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from cooper.commands.options import Flag, FlowSteps, Guidance, OutFile, PicturePath, WithModel, check_drawing
+from cooper.commands.options import Flag, FlowSteps, Guidance, OutFile, PicturePath, WithModel, options
 from cooper.commands.outputs import check_file
 from cooper.files import new_file
 
@@ -38,20 +38,18 @@ class _Draw(WithModel, ABC):
     def run(self) -> int:
         from cooper.images import load_image
 
-        check_drawing(self.flow_steps, self.guidance)
+        given = options(flow_steps=self.flow_steps, guidance=self.guidance, seed=self.seed)
         files = self._files()
         for file in files:
             check_file(file, reads=self.picture)
         picture = load_image(self.picture)
 
-        from cooper.api import Options
         from cooper.commands.terminal import open_console, show_map
 
         console = open_console()
         model = self.load()
         began = time.perf_counter()
-        options = Options(flow_steps=self.flow_steps, guidance=self.guidance, seed=self.seed)
-        made = model.draw(picture, self.modality, options)
+        made = model.draw(picture, self.modality, given)
         seconds = time.perf_counter() - began
         for file in files:
             with new_file(file) as temporary:

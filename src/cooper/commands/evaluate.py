@@ -11,11 +11,12 @@ from rich.table import Table
 from rich.text import Text
 from tyro.conf import arg
 
-from cooper.commands.options import Flag, OutFile, OutFolder, WithModel
+from cooper.commands.options import Flag, OutFile, OutFolder, WithModel, check_counts
 from cooper.commands.outputs import check_file
 from cooper.commands.terminal import progress_bars
 from cooper.evaluation.controls import Control
 from cooper.evaluation.scenes import evaluate_scenes
+from cooper.scenes.scene_set import SceneSet
 
 
 @dataclass(frozen=True)
@@ -50,14 +51,15 @@ class EvalScenes(WithModel):
     """Print one JSON object."""
 
     def run(self) -> int:
+        check_counts(self, "n", "questions", "batch", "size")
         if self.out is not None:
             check_file(self.out, "--out")
+        which = SceneSet(self.n, self.split, self.start, self.size, self.shards)
         cooper = self.load()
         with progress_bars() as show:
             result = evaluate_scenes(
-                cooper, self.mode, self.n, self.split, self.start, self.batch, show, questions=self.questions,
-                maps=self.maps, size=self.size, shards=self.shards, predictions=self.out,
-                control=self.control, temperature=self.temperature,
+                cooper, self.mode, which, show, questions=self.questions, batch=self.batch, maps=self.maps,
+                predictions=self.out, control=self.control, temperature=self.temperature,
             )  # fmt: skip
         if self.json:
             print(json_.dumps(result))
@@ -69,15 +71,13 @@ class EvalScenes(WithModel):
 def report(result: dict[str, Any], console: Console) -> None:
     """The result of `evaluate_scenes` as tables."""
     table = Table(title=Text(f"{result['model']}, {result['mode']}, {result['n']} scenes of {result['split']}"))
-    for name in ("task", "score", "95 % interval", "questions", "drew depth", "drew objects"):
+    drawn = [f"drew {name}" for name in next(iter(result["tasks"].values()))["calls"]] if result["tasks"] else []
+    for name in ("task", "score", "95 % interval", "questions", *drawn):
         table.add_column(name, justify="left" if name == "task" else "right")
     for task, row in result["tasks"].items():
         low, high = row["interval"]
-        calls = row["calls"]
-        table.add_row(
-            task, f"{row['score']:.3f}", f"{low:.3f} .. {high:.3f}", str(row["n"]), f"{calls['depth']:.0%}",
-            f"{calls['segmentation']:.0%}",
-        )  # fmt: skip
+        calls = (f"{share:.0%}" for share in row["calls"].values())
+        table.add_row(task, f"{row['score']:.3f}", f"{low:.3f} .. {high:.3f}", str(row["n"]), *calls)
     table.add_section()
     for name in ("spatial", "general", "mean", "well_formed"):
         if result[name] is not None:

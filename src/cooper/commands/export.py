@@ -14,12 +14,13 @@ import numpy as np
 from PIL import Image
 from tyro.conf import arg
 
+from cooper.commands.options import check_counts
 from cooper.commands.outputs import check_file
 from cooper.commands.terminal import progress_bars
 from cooper.files import new_file
 
 if TYPE_CHECKING:
-    from cooper.evaluation.scenes import Asked
+    from cooper.scenes.chosen import Asked
     from cooper.scenes.question import Question
 
 _COLUMNS = ("index", "image", "question", "answer", "type", "category")
@@ -43,15 +44,15 @@ class Export:
     """Height and width of the pictures, pixels."""
 
     def run(self) -> int:
-        from cooper.evaluation.scenes import choose_questions, load_scenes, seeds_of
+        from cooper.scenes.chosen import choose_questions
+        from cooper.scenes.scene_set import SceneSet
 
-        if self.n < 1 or self.questions < 1:
-            raise ValueError(f"--n and --questions must be at least 1, not {self.n} and {self.questions}")
+        check_counts(self, "n", "questions", "size")
         if self.out.suffix != ".tsv":
             raise ValueError(f"--out {self.out} does not end in .tsv; the table is a TSV file")
         check_file(self.out)
         with progress_bars() as show:
-            scenes = load_scenes(seeds_of(self.split, self.start, self.n), self.size, on_progress=show)
+            scenes = SceneSet(self.n, self.split, self.start, self.size).load(show)
         asked = choose_questions(scenes, self.questions)
         with new_file(self.out) as path, path.open("w", newline="", encoding="utf-8") as file:
             writer = csv.writer(file, delimiter="\t", lineterminator="\n")

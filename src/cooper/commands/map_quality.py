@@ -14,7 +14,7 @@ from rich.table import Table
 from rich.text import Text
 from tyro.conf import arg
 
-from cooper.commands.options import Flag, FlowSteps, Guidance, OutFile, WithModel, check_drawing
+from cooper.commands.options import Flag, FlowSteps, Guidance, OutFile, WithModel, check_counts, options
 from cooper.commands.outputs import check_file
 from cooper.commands.terminal import progress_bars, tell_left_out
 from cooper.evaluation.map_sets import MapSet
@@ -47,11 +47,8 @@ class _EvalMaps(WithModel, ABC):
     """Print one JSON object."""
 
     def run(self) -> int:
-        if self.batch < 1 or (self.n is not None and self.n < 1):
-            raise ValueError("--batch and --n must be at least 1")
-        if self.seed < 0:
-            raise ValueError(f"--seed must not be below 0, as {self.seed} is")
-        check_drawing(self.flow_steps, self.guidance)
+        check_counts(self, "n")
+        options(flow_steps=self.flow_steps, guidance=self.guidance, seed=self.seed, batch=self.batch)
         if self.out is not None:
             check_file(self.out)
         examples = MapSet.open(self.data, self.kind)

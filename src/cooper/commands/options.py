@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from importlib.util import find_spec
-from math import isfinite
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal, TypeAlias
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeAlias
 
 from tyro.conf import Positional, arg
 
 from cooper.model.config import Precision
-from cooper.trace import asked
+from cooper.options import Options
 
 if TYPE_CHECKING:
     from cooper.api import Cooper
@@ -72,28 +71,18 @@ def judge_named(url: str | None, model: str | None) -> tuple[str, str] | None:
     return url, model
 
 
-def check_drawing(flow_steps: int | None, guidance: tuple[float, float] | None) -> None:
-    """Raises ValueError for what no map can be drawn with."""
-    if flow_steps is not None and flow_steps < 1:
-        raise ValueError(f"--flow-steps must be at least 1, not {flow_steps}")
-    if guidance is not None and not all(isfinite(scale) and scale >= 0 for scale in guidance):
-        raise ValueError(f"--guidance takes two scales of 0 or more (1 is none), not {guidance[0]:g} {guidance[1]:g}")
+def options(**given: Any) -> Options:
+    """`Options` of a command. Raises ValueError for what nothing can be asked or drawn with, by the option's name."""
+    try:
+        return Options(**given)
+    except ValueError as error:
+        name, _, why = str(error).partition(" ")
+        raise ValueError(f"--{name.replace('_', '-')} {why}") from None
 
 
-def check_asking(
-    question: str, max_turns: int | None, temperature: float, top_p: float, samples: int, seed: int = 0
-) -> None:  # fmt: skip
-    """Raises ValueError for what nothing can be asked with."""
-    asked(question)
-    if seed < 0:
-        raise ValueError(f"--seed must not be negative, as {seed} is")
-    if max_turns is not None and max_turns < 1:
-        raise ValueError(f"--max-turns must be at least 1, not {max_turns}")
-    if not (isfinite(temperature) and temperature >= 0):
-        raise ValueError(f"--temperature must be 0 or more, not {temperature:g}")
-    if not 0 < top_p <= 1:
-        raise ValueError(f"--top-p lies above 0 and at most at 1, not {top_p:g}")
-    if samples < 1:
-        raise ValueError(f"--samples must be at least 1, not {samples}")
-    if top_p < 1 and temperature == 0 and samples == 1:
-        raise ValueError("--top-p chooses among what is sampled; give a --temperature above 0, too")
+def check_counts(command: object, *names: str) -> None:
+    """Raises ValueError if one of these numbers of a command is below 1; None leaves it to the command."""
+    for name in names:
+        value = getattr(command, name)
+        if value is not None and value < 1:
+            raise ValueError(f"--{name.replace('_', '-')} must be at least 1, not {value}")

@@ -10,7 +10,7 @@ from typing import Annotated
 from rich.console import Console
 from tyro.conf import arg
 
-from cooper.commands.options import check_installed
+from cooper.commands.options import check_counts, check_installed
 from cooper.commands.outputs import check_folder
 from cooper.commands.terminal import progress_bars
 
@@ -45,8 +45,9 @@ class Reproduce:
 
     def run(self) -> int:
         seeds = (1 if self.quick else 3) if self.seeds is None else self.seeds
-        if seeds < 1 or self.processes < 1 or (self.seed is not None and self.seed < 0):
-            raise ValueError("--seeds and --processes must be at least 1, and --seed not below 0")
+        check_counts(self, "seeds", "processes")
+        if self.seed is not None and self.seed < 0:
+            raise ValueError(f"--seed must be at least 0, not {self.seed}")
         run = self.run_folder or Path("runs/quick" if self.quick else "runs/reproduce")
         out = self.out or (run if self.quick else Path("docs"))
         check_folder(run, "--run")

@@ -7,7 +7,7 @@ import socket
 import sys
 from dataclasses import dataclass
 
-from cooper.commands.options import WithModel
+from cooper.commands.options import WithModel, options
 
 
 @dataclass(frozen=True)
@@ -36,8 +36,7 @@ class Serve(WithModel):
             raise ValueError(f"--port is a number from 0 to 65535, not {self.port}")
         if not self.host.strip():
             raise ValueError("--host is blank; give 0.0.0.0 to listen at every address this machine has")
-        if self.batch < 1:
-            raise ValueError("--batch must be at least 1")
+        given = options(mode=self.mode, batch=self.batch)
         policy(self.mode)
         try:
             import uvicorn
@@ -45,7 +44,6 @@ class Serve(WithModel):
             from cooper.serving.app import make_app
         except ImportError:
             raise ImportError("serving needs an extra: pip install 'cooper-spatial[serve]'") from None
-        from cooper.api import Options
 
         # before the model is loaded: a port that is taken is told at once
         family = socket.AF_INET6 if ":" in self.host else socket.AF_INET
@@ -55,7 +53,7 @@ class Serve(WithModel):
             why = getattr(error, "strerror", None) or error
             raise ValueError(f"cannot listen at {self.host}, port {self.port}: {why}; choose others") from None
         with listening:
-            app = make_app(self.load(), Options(mode=self.mode), self.batch)
+            app = make_app(self.load(), given)
             host = f"[{self.host}]" if ":" in self.host else self.host
             print(f"{self.model} at http://{host}:{listening.getsockname()[1]}/v1 (Ctrl-C ends it)", flush=True)
             # what waits is told to try again; what is being answered has so many seconds

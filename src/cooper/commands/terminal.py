@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 import numpy as np
@@ -17,6 +17,7 @@ from rich.style import Style
 from rich.text import Text
 
 from cooper.modalities.base import MapView
+from cooper.progress import OnProgress
 
 #: Widest line of prose, in columns.
 PROSE = 96
@@ -35,7 +36,7 @@ def open_console() -> Console:
 
 
 @contextmanager
-def progress_bars() -> Iterator[Callable[[str, int, int], None]]:
+def progress_bars() -> Iterator[OnProgress]:
     """Bars on standard error: a function that is told what is worked on, how much is done, and of how much. What fails
     before it is told anything leaves no line of them."""
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())

@@ -11,7 +11,7 @@ from typing import Annotated, Literal
 
 from tyro.conf import Positional, arg
 
-from cooper.commands.options import Flag, JudgeName, JudgeUrl, check_installed, judge_named
+from cooper.commands.options import Flag, JudgeName, JudgeUrl, check_counts, check_installed, judge_named
 from cooper.commands.outputs import check_folder
 from cooper.training.loop import Optimisation
 from cooper.training.recipe import RECIPES, TINY, Recipe, check_beginning
@@ -92,9 +92,7 @@ class Train:
     """That model. Its verdicts are kept in RUN/reinforcement/judge.jsonl."""
 
     def run(self) -> int:
-        for name, value in (("lora", self.lora), ("processes", self.processes)):
-            if value is not None and value < 1:
-                raise ValueError(f"--{name} must be at least 1, not {value}")
+        check_counts(self, "lora", "processes")
         if self.lora is not None and self.start is None:
             raise ValueError("--lora trains adapters on weights that are there; name them with --start")
         if self.experts is not None and self.lora is None:

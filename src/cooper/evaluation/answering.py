@@ -8,10 +8,10 @@ from typing import Any
 from cooper.data.tables import BadRow
 from cooper.evaluation.extraction import answer_in, final_text
 from cooper.evaluation.items import Item
-from cooper.evaluation.maps import OnProgress
 from cooper.evaluation.predictions import Predictions, Row, fingerprint
 from cooper.evaluation.questions import Questions
 from cooper.inference.engine import Engine, Rollout
+from cooper.progress import OnProgress
 from cooper.trace import Picture, Text, Trace
 
 

@@ -10,10 +10,11 @@ from cooper.data.examples import MapExample
 from cooper.data.tables import BadRow
 from cooper.evaluation.map_scores import MapScoring
 from cooper.evaluation.map_sets import MapSet
-from cooper.evaluation.maps import OnProgress, decoded
+from cooper.evaluation.maps import decoded
 from cooper.evaluation.predictions import Predictions, Row, fingerprint
 from cooper.evaluation.scores import bootstrap_interval
 from cooper.inference.engine import Engine
+from cooper.progress import OnProgress
 
 
 def run_of(

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
-from typing import Any, TypeAlias
+from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -16,14 +16,12 @@ from cooper.modalities import modality
 from cooper.modalities.base import at_size
 from cooper.model.autoencoder import patchify
 from cooper.model.unified import UnifiedModel
+from cooper.progress import OnProgress
 from cooper.scenes.render import View
 from cooper.scenes.seen import look
 from cooper.scenes.targets import TRUE_MAPS, true_map
 from cooper.scenes.world import Scene
 from cooper.trace import Drawing
-
-#: called with what is being done, how much of it is done, and how much there is
-OnProgress: TypeAlias = Callable[[str, int, int], None]
 
 
 def evaluate_maps(

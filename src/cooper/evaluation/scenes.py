@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,79 +12,60 @@ import numpy as np
 from cooper.evaluation.answering import told
 from cooper.evaluation.controls import Control
 from cooper.evaluation.form import well_formed
-from cooper.evaluation.maps import OnProgress, evaluate_maps
+from cooper.evaluation.maps import evaluate_maps
 from cooper.evaluation.predictions import Predictions, Row, fingerprint, key_of
 from cooper.evaluation.scores import bootstrap_interval, score_answer
 from cooper.inference.engine import Engine, Rollout, Settings
 from cooper.inference.sampler import Sampling
 from cooper.modalities import modality, names
 from cooper.policy import policy
-from cooper.scenes.question import GENERAL, SPATIAL, TASKS, Question
-from cooper.scenes.questions import ask_all, pick
-from cooper.scenes.render import Renderer, View
-from cooper.scenes.shards import open_shards
-from cooper.scenes.world import SPLITS, Scene, sample_scene
+from cooper.progress import OnProgress
+from cooper.scenes.chosen import Asked, choose_questions
+from cooper.scenes.question import GENERAL, SPATIAL, TASKS
+from cooper.scenes.scene_set import SceneSet
 from cooper.trace import Picture, Text, Trace
 
 if TYPE_CHECKING:
     from cooper.api import Cooper
 
-#: Keeps the random numbers of questions apart from those that made the scene of the same seed.
-_QUESTIONS = 1
-
-
-@dataclass(frozen=True)
-class Asked:
-    """A question about the scene with the seed `seed`, which stands at `index`."""
-
-    index: int
-    seed: int
-    question: Question
-
-
 def evaluate_scenes(
     cooper: Cooper,
     mode: str,
-    n: int,
-    split: str = "test",
-    start: int | None = None,
-    batch: int = 64,
+    which: SceneSet,
     on_progress: OnProgress = lambda *_: None,
     *,
     questions: int = 3,
+    batch: int = 64,
     maps: bool = True,
-    size: int = 128,
-    shards: str | Path | None = None,
     predictions: str | Path | None = None,
     control: Control | None = None,
     temperature: float = 0.0,
 ) -> dict[str, Any]:
-    """Answer questions about the scenes of `n` seeds from `start` (default: the first of the split), and draw them.
+    """Answer questions about scenes, and draw them.
 
     At most `questions` questions a scene, of different tasks, so that all tasks are asked about equally often as far as
     the scenes allow. Answers are greedy, or sampled at a `temperature`; all random numbers, those of maps' noise among
-    them, come from the scene's seed. A `control` changes what is answered, not the maps that are measured. Scenes are
-    rendered at `size` pixels, or read from a folder of `shards`. With a file of `predictions`, every answer is kept in
-    it, and those that it already holds are not asked for again. Scores are in 0..1; "seconds" is the time of this call.
+    them, come from the scene's seed. A `control` changes what is answered, not the maps that are measured. With a file
+    of `predictions`, every answer is kept in it, and those that it already holds are not asked for again. Scores are in
+    0..1; "seconds" is the time of this call.
 
-    Raises ValueError for an unknown mode or split, seeds outside of the split, and shards that lack a scene.
+    Raises ValueError for an unknown mode and shards that lack a scene.
     """
     began = time.perf_counter()
     asked_by = cooper.policy(mode)
-    if n < 1 or batch < 1 or questions < 1:
-        raise ValueError(f"n, batch and questions are at least 1; got {n}, {batch} and {questions}")
+    if batch < 1 or questions < 1:
+        raise ValueError(f"batch and questions are at least 1; got {batch} and {questions}")
     control = control or Control()
-    control.check(asked_by, n)
+    control.check(asked_by, which.n)
     settings = control.settings(cooper.sequencer, asked_by, Settings(Sampling(temperature), batch=batch))
     changed = f"maps {control.maps}, calls {control.calls}"
     engine = Engine(cooper.model, cooper.sequencer, settings)
     run = {
         "mode": mode, "model": cooper.name, "weights": fingerprint(cooper.model), "control": changed,
-        "size": str(open_shards(shards).rgb.shape[1] if shards else size), "temperature": f"{temperature:g}",
-        "settings": told(engine),
+        "size": str(which.pixels), "temperature": f"{temperature:g}", "settings": told(engine),
     }  # fmt: skip
     with Predictions(None if predictions is None else Path(predictions), run) as answers:
-        scenes = load_scenes(seeds_of(split, start, n), size, shards, on_progress)
+        scenes = which.load(on_progress)
         asked = choose_questions(scenes, questions)
         open_questions = [a for a in asked if (a.seed, a.question.task, a.question.text) not in answers.rows]
         done = len(asked) - len(open_questions)
@@ -99,63 +78,10 @@ def evaluate_scenes(
             on_progress("questions", done + first + len(part), len(asked))
         keys = {(a.seed, a.question.task, a.question.text) for a in asked}
         rows = [row for row in answers.rows.values() if key_of(row) in keys]
-        result = {"mode": mode, "n": n, "control": changed, **summarise(rows, mode)}
+        result = {"mode": mode, "n": which.n, "control": changed, **summarise(rows, mode)}
         if maps:
             result |= evaluate_maps(engine, scenes, on_progress)
-    return {**result, "model": cooper.name, "split": split, "seconds": time.perf_counter() - began}
-
-
-def seeds_of(split: str, start: int | None, n: int) -> range:
-    """`n` seeds of a split, from `start` or its first."""
-    if split not in SPLITS:
-        raise ValueError(f"no split is called {split!r}; choose from {', '.join(SPLITS)}")
-    whole = SPLITS[split]
-    seeds = range(whole.start if start is None else start, (whole.start if start is None else start) + n)
-    if seeds[0] not in whole or seeds[-1] not in whole:
-        raise ValueError(f"seeds of {split} are {whole[0]} to {whole[-1]}; {seeds[0]} to {seeds[-1]} lie outside")
-    return seeds
-
-
-def load_scenes(
-    seeds: range, size: int, shards: str | Path | None = None, on_progress: OnProgress = lambda *_: None
-) -> list[tuple[Scene, View]]:
-    """The scenes of the seeds and their pictures, rendered, or read from a folder of shards."""
-    scenes: list[tuple[Scene, View]] = []
-    if shards is not None:
-        stored = open_shards(shards)
-        index = {int(seed): i for i, seed in enumerate(stored.seeds[:])}
-        missing = [seed for seed in seeds if seed not in index]
-        if missing:
-            raise ValueError(f"{shards} lacks {len(missing)} scenes, the first is {missing[0]}; make them")
-        return [stored[index[seed]] for seed in seeds]
-    with Renderer(size) as renderer:
-        for seed in seeds:
-            scene = sample_scene(seed)
-            scenes.append((scene, renderer.render(scene)))
-            on_progress("scenes", len(scenes), len(seeds))
-    return scenes
-
-
-def choose_questions(scenes: Sequence[tuple[Scene, View]], at_most: int) -> list[Asked]:
-    """`at_most` questions a scene, each of another task: of those that it offers, the tasks asked least often so far.
-    Of a task that offers several, any: the first of them is not like the others (what is hidden comes before what is
-    not), and answers would not be balanced.
-
-    More scenes leave the questions about the first ones as they are.
-    """
-    counts: Counter[str] = Counter()
-    asked: list[Asked] = []
-    for index, (scene, view) in enumerate(scenes):
-        rng = np.random.default_rng((_QUESTIONS, scene.seed))
-        of_task: dict[str, list[Question]] = {}
-        for question in ask_all(scene, view, rng):
-            of_task.setdefault(question.task, []).append(question)
-        offered = {task: pick(rng, questions) for task, questions in of_task.items()}
-        # ties are broken by a turn of the list of tasks, so that no task always comes with the same others
-        tasks = sorted(offered, key=lambda task: (counts[task], (TASKS.index(task) - index) % len(TASKS)))[:at_most]
-        counts.update(tasks)
-        asked += [Asked(index, scene.seed, offered[task]) for task in tasks]
-    return asked
+    return {**result, "model": cooper.name, "split": which.split, "seconds": time.perf_counter() - began}
 
 
 def row_of(asked: Asked, rollout: Rollout) -> Row:

@@ -6,8 +6,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from cooper.api import Cooper, Options
+from cooper.api import Cooper
 from cooper.images import ImageSource, load_image
+from cooper.options import Options
 from cooper.trace import Picture, Text, Trace
 
 

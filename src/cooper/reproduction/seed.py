@@ -12,14 +12,16 @@ from pathlib import Path
 from typing import TypeAlias
 
 from cooper.api import Cooper
-from cooper.evaluation.maps import OnProgress, evaluate_maps
+from cooper.evaluation.maps import evaluate_maps
 from cooper.evaluation.predictions import Row
-from cooper.evaluation.scenes import evaluate_scenes, load_scenes
+from cooper.evaluation.scenes import evaluate_scenes
 from cooper.files import named, new_file
 from cooper.hardware import describe
 from cooper.inference.engine import Engine, Settings
+from cooper.progress import OnProgress
 from cooper.reproduction.results import SeedFigures, SeedResults, name_of, source
 from cooper.reproduction.variants import Plan, Variant
+from cooper.scenes.scene_set import SceneSet
 from cooper.scenes.shards import make_shards
 from cooper.scenes.world import SPLITS
 from cooper.training.pipeline import Workspace, train
@@ -118,6 +120,9 @@ class Seed:
         for folder, start, n in parts:
             make_shards(folder, start, n, plan.size, workers=processes)
 
+    def _tested(self, n: int) -> SceneSet:
+        return SceneSet(n, "test", self.first, shards=self.test)
+
     def _ask(self, variant: Variant, on_progress: OnProgress) -> None:
         path = self.predictions(variant)
         part = path.with_suffix(".part")  # grows, and an interrupted evaluation goes on with it
@@ -127,15 +132,14 @@ class Seed:
         if variant.as_sure_as is not None:
             sharpness = relative_sharpness(Cooper.load(self.space.model(variant.as_sure_as)).model, cooper.model)
         evaluate_scenes(
-            cooper, variant.mode, self.plan.n_test, "test", self.first, on_progress=on_progress,
-            questions=self.plan.questions, maps=False, size=self.plan.size, shards=self.test, predictions=part,
-            control=variant.control, temperature=variant.temperature / sharpness,
+            cooper, variant.mode, self._tested(self.plan.n_test), on_progress, questions=self.plan.questions,
+            maps=False, predictions=part, control=variant.control, temperature=variant.temperature / sharpness,
         )  # fmt: skip
         part.rename(path)
 
     def _measure(self, stage: str, on_progress: OnProgress) -> None:
         cooper = Cooper.load(self.space.model(stage))
-        scenes = load_scenes(range(self.first, self.first + self.plan.n_maps), self.plan.size, self.test)
+        scenes = self._tested(self.plan.n_maps).load()
         figures = evaluate_maps(Engine(cooper.model, cooper.sequencer, Settings()), scenes, on_progress)
         with new_file(self.maps(stage)) as file:
             file.write_text(json.dumps(figures, indent=1) + "\n")

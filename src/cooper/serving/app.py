@@ -25,8 +25,8 @@ from pydantic import ValidationError
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 
-from cooper.api import Answer, Cooper, Options
-from cooper.inference.engine import Settings
+from cooper.api import Answer, Cooper
+from cooper.options import Options
 from cooper.serving.requests import Bodies, Chat, Refused
 from cooper.serving.together import Busy, Together
 from cooper.trace import Text, Trace
@@ -38,9 +38,9 @@ READING = 2
 _LOG = logging.getLogger(__name__)
 
 
-def make_app(cooper: Cooper, options: Options, batch: int = Settings().batch) -> FastAPI:
-    """The server of a model, which answers so many requests together; they may change some of the options."""
-    together, called = Together(cooper, batch), cooper.name
+def make_app(cooper: Cooper, options: Options) -> FastAPI:
+    """The server of a model. Requests may change some of the options; at most `options.batch` are answered together."""
+    together, called = Together(cooper), cooper.name
     bodies, reading = Bodies(), asyncio.Semaphore(READING)
 
     @asynccontextmanager

@@ -12,8 +12,8 @@ from typing import Any, Literal
 from fastapi import Request
 from pydantic import BaseModel, Field
 
-from cooper.api import Options
 from cooper.images import load_image
+from cooper.options import Options
 from cooper.trace import Picture, Text, Trace
 
 #: most bytes of a request, where a picture of 80 megapixels as JPEG fits, and of all that are read at the same time

@@ -10,8 +10,8 @@ from collections import deque
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 
-from cooper.api import Answer, Cooper, Options
-from cooper.inference.engine import Settings
+from cooper.api import Answer, Cooper
+from cooper.options import Options
 from cooper.trace import Trace
 
 
@@ -27,11 +27,11 @@ class _Waiting:
 
 
 class Together:
-    """Answers prompts of many callers, at most `batch` at once; at most `room` may wait, with at most `room_bytes` of
-    pictures. Used within one event loop."""
+    """Answers prompts of many callers, at most their `Options.batch` at once; at most `room` may wait, with at most
+    `room_bytes` of pictures. Used within one event loop."""
 
-    def __init__(self, cooper: Cooper, batch: int = Settings().batch, room: int = 1024, room_bytes: int = 1 << 30):
-        self.cooper, self.batch, self.room, self.room_bytes = cooper, batch, room, room_bytes
+    def __init__(self, cooper: Cooper, room: int = 1024, room_bytes: int = 1 << 30):
+        self.cooper, self.room, self.room_bytes = cooper, room, room_bytes
         self._waiting: deque[_Waiting] = deque()
         # always the same thread, so that PyTorch knows its number of threads
         self._thread = ThreadPoolExecutor(1, "model")
@@ -98,7 +98,8 @@ class Together:
     def _next(self) -> list[_Waiting]:
         """Of those whose callers are still there: the first, and what can be answered with it."""
         there = [one for one in self._waiting if not one.answer.done()]
-        batch = [one for one in there if one.options == there[0].options][: self.batch]
+        most = there[0].options.batch if there else 0
+        batch = [one for one in there if one.options == there[0].options][:most]
         taken = {id(one) for one in batch}
         self._waiting = deque(one for one in there if id(one) not in taken)
         return batch

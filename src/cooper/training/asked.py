@@ -11,8 +11,8 @@ from typing import Literal, TypeAlias
 from cooper.data.examples import Example, Flag, QuestionExample
 from cooper.data.mixture import Unbroken
 from cooper.data.tables import BadRow
-from cooper.evaluation.scenes import Asked
 from cooper.quantities import whole_quantity
+from cooper.scenes.chosen import Asked
 from cooper.scenes.render import View
 from cooper.scenes.world import Scene
 from cooper.training.reinforcement import PicturedQuestion

@@ -22,12 +22,12 @@ from PIL import Image
 
 from cooper.api import Cooper
 from cooper.data.examples import Flag
-from cooper.evaluation.maps import OnProgress
 from cooper.evaluation.predictions import Predictions, Row, fingerprint, key_of
 from cooper.files import new_file
 from cooper.inference.engine import Engine, Settings
 from cooper.inference.sampler import Sampling
 from cooper.policy import policy
+from cooper.progress import OnProgress
 from cooper.scenes.targets import SceneImages
 from cooper.trace import Picture, Text, Trace
 from cooper.training.asked import Numbered

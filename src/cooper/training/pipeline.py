@@ -19,7 +19,6 @@ from cooper.checkpoints.native import save_native
 from cooper.data.mixture import Mixture
 from cooper.evaluation.judge import Judge
 from cooper.evaluation.predictions import fingerprint
-from cooper.evaluation.scenes import choose_questions
 from cooper.files import new_file
 from cooper.hardware import fast_dtype
 from cooper.lora import add_adapters, merge_adapters, save_adapters
@@ -27,6 +26,7 @@ from cooper.modalities import MapCodes
 from cooper.model.autoencoder import Autoencoder
 from cooper.model.config import ModelConfig
 from cooper.model.unified import UnifiedModel
+from cooper.scenes.chosen import choose_questions
 from cooper.scenes.targets import SceneImages
 from cooper.scenes.tokenizer import train_tokenizer
 from cooper.sequence import Sequencer

@@ -1,0 +1,67 @@
+"""How a question is answered, or a map drawn, as a caller may choose it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from math import isfinite
+from numbers import Integral, Real
+
+
+@dataclass(frozen=True)
+class Options:
+    """How a question is answered. None keeps the default of the mode or the model.
+
+    Raises ValueError, which begins with the field's name, for what nothing can be asked or drawn with.
+    """
+
+    mode: str = "interleaved"
+    """direct, text, perception or interleaved."""
+    max_turns: int | None = None
+    """Most texts the model may write; a map can be drawn between two."""
+    flow_steps: int | None = None
+    """Calls of the model per map, one fewer than time points: the release's num_timesteps=50 is 49."""
+    guidance: tuple[float, float] | None = None
+    """Scales of text and image guidance; 1 is none."""
+    temperature: float = 0.0
+    """0 is greedy."""
+    top_p: float = 1.0
+    """Choose among the likeliest tokens that make up this share."""
+    seed: int = 0
+    samples: int = 1
+    """Answers that are sampled and voted on; with more than one, a temperature of 0 becomes 0.7. Theirs are the seeds
+    from `seed` on."""
+    max_tokens: int | None = None
+    """Most tokens the model may write in a turn; one that is cut off has no answer."""
+    batch: int = 32
+    """Most answers that are written at the same time. Memory grows with it, speed less and less; the answers are the
+    same."""
+
+    def __post_init__(self) -> None:
+        for name, least in (*_AT_LEAST_ONE, ("seed", 0)):
+            value = getattr(self, name)
+            if value is None and name in _MAY_BE_LEFT_OUT:
+                continue
+            if isinstance(value, bool) or not isinstance(value, Integral):
+                raise ValueError(f"{name} must be a whole number, not {value!r}")
+            if value < least:
+                raise ValueError(f"{name} must be at least {least}, not {value}")
+            object.__setattr__(self, name, int(value))  # NumPy's are no JSON
+        for name in ("temperature", "top_p"):
+            if not isinstance(getattr(self, name), Real):
+                raise ValueError(f"{name} must be a number, not {getattr(self, name)!r}")
+        if not 0 <= self.temperature < float("inf"):
+            raise ValueError(f"temperature must be 0 or more, not {self.temperature:g}")
+        if not 0 < self.top_p <= 1:
+            raise ValueError(f"top_p lies above 0 and at most at 1, not {self.top_p:g}")
+        pair = self.guidance
+        if pair is None:
+            return
+        if not (isinstance(pair, Sequence) and len(pair) == 2 and all(isinstance(scale, Real) for scale in pair)):
+            raise ValueError(f"guidance must be two numbers, for text and image guidance, not {pair!r}")
+        if not all(isfinite(scale) and scale >= 0 for scale in pair):
+            raise ValueError(f"guidance takes two scales of 0 or more (1 is none), not {pair[0]:g} {pair[1]:g}")
+
+
+_MAY_BE_LEFT_OUT = ("max_turns", "flow_steps", "max_tokens")
+_AT_LEAST_ONE = tuple((name, 1) for name in (*_MAY_BE_LEFT_OUT, "samples", "batch"))
