@@ -41,10 +41,11 @@ class Handler(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         """Of a repository: what it is, its list of files (tree), or one of them (resolve)."""
         owner, name, *rest = urlsplit(self.path).path.removeprefix("/api/models").strip("/").split("/")
-        files, what, path = self.server.repos.get(f"{owner}/{name}", {}), rest[0] if rest else "", "/".join(rest[2:])
+        repo, what, path = f"{owner}/{name}", rest[0] if rest else "", "/".join(rest[2:])
+        files = self.server.repos.get(repo, {})
         state = sha1(repr(sorted(files.items())).encode()).hexdigest()
-        if not files or (what == "resolve" and path not in files):
-            self._send({}, 404, "X-Error-Code", "EntryNotFound" if files else "RepoNotFound")
+        if repo not in self.server.repos or (what == "resolve" and path not in files):
+            self._send({}, 404, "X-Error-Code", "EntryNotFound" if repo in self.server.repos else "RepoNotFound")
         elif what == "resolve":
             self.server.sent += [path] if self.command == "GET" else []
             self._send(files[path], 200, "X-Repo-Commit", state)
@@ -58,6 +59,8 @@ class Handler(BaseHTTPRequestHandler):
     def do_POST(self) -> None:
         """A repository is made, files are announced (preupload), or come and go (commit)."""
         body = self.rfile.read(int(self.headers["Content-Length"]))
+        if self.path == "/api/validate-yaml":  # the card's front matter
+            return self._send({"errors": [], "warnings": []})
         lines = [json.loads(line) for line in body.splitlines()]
         _, _, owner, name, what, *_ = f"{self.path}//".split("/")[1:]
         if what == "preupload":
@@ -76,6 +79,7 @@ class Handler(BaseHTTPRequestHandler):
         else:
             self.server.made += lines
             made = "/".join(lines[0][k] for k in ("organization", "name"))
+            self.server.repos.setdefault(made, {})
             self._send({"url": f"http://{self.headers['Host']}/{made}", "name": made})
 
     def _send(self, content: Any, status: int = 200, header: str = "", value: str = "") -> None:

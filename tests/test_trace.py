@@ -227,7 +227,7 @@ def test_what_is_no_image_is_refused(image: np.ndarray) -> None:
 
 
 def test_a_drawing_has_a_place() -> None:
-    with pytest.raises(ValueError, match="neither a target nor shown"):
+    with pytest.raises(ValueError, match="a Drawing must be a target, or shown, or both"):
         Drawing("depth", np.zeros((2, 2, 3), np.uint8), shown=False)
 
 

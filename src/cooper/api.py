@@ -14,6 +14,7 @@ from typing import Any, Literal, TypeAlias, get_args
 import numpy as np
 
 from cooper.checkpoints.adapters import Adapters
+from cooper.checkpoints.card import model_card
 from cooper.checkpoints.checkpoint import Checkpoint, find
 from cooper.checkpoints.hub import push
 from cooper.checkpoints.native import save_native
@@ -63,11 +64,11 @@ class Answer:
     tokens: int
     """Tokens the model wrote, over all samples."""
     seconds: float
-    """From the first token to the last; of several questions that were answered together, each one's equal part."""
+    """Wall-clock time of this answer; of questions answered together, their total divided evenly."""
     votes: dict[str, int] = field(default_factory=dict)
     """Answers and how often they were given, if more than one sample was drawn."""
     codes: MapCodes = MapCodes()
-    """What the chain's maps stand for."""
+    """How the colours of the chain's maps encode values."""
 
     @property
     def text(self) -> str:
@@ -178,9 +179,9 @@ class Cooper:
     from_pretrained = load
 
     def save_pretrained(self, folder: str | Path, shard_bytes: int | None = None) -> None:
-        """Write the model in our own layout, which `load` takes, in the precision it has in memory; the autoencoder of
-        a model in bf16 is read again from where it was loaded, in its own. How it was loaded (`compat`) is not part of
-        it. Raises ValueError if its weights are quantised."""
+        """Save the model in our native layout, which `load` reads, in the precision it has in memory. The autoencoder
+        of a bf16 model is copied unrounded from the checkpoint it was loaded from. `compat` is not saved. Raises
+        ValueError if the weights are quantised."""
         if quantised(self.model):
             raise ValueError("quantised weights are not saved; load the model in another precision and save that")
         prompts, stored, config = self.sequencer.prompts, self._stored, self.model.config
@@ -193,11 +194,11 @@ class Cooper:
             self._stored = find(folder)  # what it was loaded from is no more
 
     def push_to_hub(self, name: str, private: bool = False) -> str:
-        """Save the model and upload it to the hub as `OWNER/NAME`; returns its address. Raises ValueError if the hub
-        refuses."""
+        """Save the model and upload it to the hub as `OWNER/NAME`, with a short card unless it has one there; returns
+        its address. Raises ValueError if the hub refuses."""
         with TemporaryDirectory() as folder:
             self.save_pretrained(folder, shard_bytes=5 * 10**9)
-            return push(Path(folder), name, private)
+            return push(Path(folder), name, model_card(name, self.model), private)
 
     def policy(self, mode: str) -> Policy:
         """A way of answering, in the words that this model was trained with."""
@@ -215,7 +216,7 @@ class Cooper:
         return self.answer_many(prompts, options, **changes)
 
     def answer_many(self, prompts: Sequence[Trace], options: Options = Options(), **changes: Any) -> list[Answer]:
-        """As `ask_many`, of prompts as they are: a picture, then a question of any length."""
+        """As `ask_many`, for ready-made prompts: a picture, then a question of any length."""
         options = replace(options, **changes)
         engine, policy, seeds = self._prepared(options, len(prompts))
         began = time.perf_counter()
@@ -249,7 +250,7 @@ class Cooper:
         return self.draw(image, "segmentation", **changes)
 
     def draw(self, image: ImageSource, name: str, options: Options = Options(), **changes: Any) -> Map:
-        """A map of any modality this model draws. Of the options, those that maps have: flow steps, guidance, seed."""
+        """Draw a map of any modality this model supports. Only the options flow_steps, guidance and seed apply."""
         if others := changes.keys() - {"flow_steps", "guidance", "seed"}:
             raise ValueError(f"a map alone has no {', '.join(sorted(others))}; give flow_steps, guidance or seed")
         options = replace(options, **changes)

@@ -1,4 +1,4 @@
-"""Which tokens need not be compared: attention of rows, cut into dense blocks.
+"""Block-sparse attention of packed rows: the dense query-key blocks that have to be computed.
 
 A row that holds a picture once and many continuations is mostly zeros as one big mask: continuations do not see each
 other. Here the trunk of a tree (what all its continuations share) attends to itself, and the continuations, short ones

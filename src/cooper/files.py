@@ -17,8 +17,8 @@ from cooper.signals import uninterrupted
 
 @contextmanager
 def new_file(path: Path) -> Iterator[Path]:
-    """A path to write to, renamed to `path` at the end, or to what that is a link to; after an error nothing is
-    left."""
+    """Atomic write: yields a temporary path that replaces `path` (links resolved) at the end, and is deleted after an
+    error."""
     path = Path(os.path.realpath(path))
     path.parent.mkdir(parents=True, exist_ok=True)
     # a short name: `path` may have one as long as names can be
@@ -33,8 +33,8 @@ def new_file(path: Path) -> Iterator[Path]:
 
 @contextmanager
 def held(lock: Path, why: str) -> Iterator[None]:
-    """Keeps every other process out that would hold the same file, which is there meanwhile, as its folder is from
-    then on. Raises ValueError, which says `why`, if another one holds it."""
+    """Holds an exclusive lock file, and makes its folder if need be; the file is removed afterwards. Raises ValueError
+    with the message `why` if another process holds the lock."""
     lock.parent.mkdir(parents=True, exist_ok=True)
     file = FileLock(lock, blocking=False)
     try:
@@ -64,8 +64,8 @@ def named(path: Path) -> Iterator[None]:
 def new_folder(path: Path, instead_of: Iterable[str] = ()) -> Iterator[Path]:
     """A folder to write files to, renamed to `path` at the end; after an error nothing is left.
 
-    If `path` is there already, the files are moved into it, over those of the same names. Those that match a pattern
-    of `instead_of` and are not new go then: they are of what the new ones replace.
+    If `path` is there already, the files are moved into it, over those of the same names. Old files
+    that match a pattern of `instead_of` and have no new version are then deleted: they belong to what is replaced.
     """
     temporary = path / f".{os.getpid()}.tmp" if path.is_dir() else path.with_name(f".{path.name}.{os.getpid()}.tmp")
     shutil.rmtree(temporary, ignore_errors=True)  # of a process that was killed, and had the same number elsewhere
@@ -74,7 +74,7 @@ def new_folder(path: Path, instead_of: Iterable[str] = ()) -> Iterator[Path]:
         with named(path):
             yield temporary
         if path.is_dir():
-            # weights first: what they are without their settings is told, and the other way round it is not
+            # weights first: new ones beside old settings are detected when loaded, old ones beside new settings are not
             new = [file.name for file in temporary.iterdir()]
             new.sort(key=lambda name: not name.endswith(".safetensors"))
             with uninterrupted():

@@ -60,15 +60,15 @@ _agreed: torch.dtype | None = None
 
 
 def agree_on(dtype: torch.dtype) -> None:
-    """Let that be the faster one on this processor: processes that work together must not take one each."""
+    """Fix what `fast_dtype` returns for the CPU, so that processes that train together all use the same dtype."""
     global _agreed
     _agreed = dtype
 
 
 @cache
 def multiplies_bf16_faster() -> bool:
-    """Timed, in some hundredths of a second: having instructions for it does not tell. Of two processors that have the
-    same ones, Zen 4 multiplies bf16 twice as fast as fp32, and a Xeon whose AMX is hidden half as fast."""
+    """Whether this CPU multiplies bf16 matrices faster than fp32, measured in a few hundredths of a second. Instruction
+    sets do not tell: with the same one, Zen 4 is twice as fast in bf16, and a Xeon with AMX disabled half as fast."""
     with threads(1), torch.inference_mode():
         matrices = [torch.ones(512, 512, dtype=dtype) for dtype in (torch.bfloat16, torch.float32)]
         times = [[_seconds_of_square(m) for m in matrices] for _ in range(10)]
@@ -119,8 +119,8 @@ def threads_for(multiplications: int) -> Iterator[None]:
 
 
 def lanes(most: int) -> int:
-    """Into how many threads work is dealt out of which there is enough for `most`: all, or else a power of two, as
-    `side_by_side` keeps the threads of each number for later."""
+    """How many threads to split work into that has at most `most` parts: all threads, or else the largest power of two
+    that is not more than `most`, as `side_by_side` keeps a pool of threads for each number."""
     there = torch.get_num_threads()
     return there if most >= there else 1 << (max(most, 1).bit_length() - 1)
 

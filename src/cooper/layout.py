@@ -86,7 +86,7 @@ class Noised:
     time: float
     noise: Tensor
     weight: Tensor | None = None
-    """(tokens,): what each token counts in the flow loss; None: 1. 0 masks one."""
+    """(tokens,): weight of each token in the flow loss (0 masks it); None: all 1."""
 
 
 Piece: TypeAlias = Words | Seen | Clean | Noised

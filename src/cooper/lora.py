@@ -34,7 +34,7 @@ class Lora:
     alpha: float = 32.0
     """Adapters count alpha / rank."""
     experts: tuple[Literal["und", "gen"], ...] = ("und", "gen")
-    """What reads and writes text and looks at pictures, what draws, or both."""
+    """Which experts get adapters: `und` (text and vision), `gen` (drawing), or both."""
 
     def __post_init__(self) -> None:
         if self.rank < 1 or not self.experts:

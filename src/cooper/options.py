@@ -18,7 +18,7 @@ class Options:
     mode: str = "interleaved"
     """direct, text, perception or interleaved."""
     max_turns: int | None = None
-    """Most texts the model may write; a map can be drawn between two."""
+    """Maximum number of turns the model may write; a map can be drawn between two turns."""
     flow_steps: int | None = None
     """Calls of the model per map, one fewer than time points: the release's num_timesteps=50 is 49."""
     guidance: tuple[float, float] | None = None

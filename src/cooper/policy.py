@@ -16,7 +16,7 @@ class Policy:
     calls: tuple[str, ...] = ()
     """Modalities that may be drawn."""
     max_turns: int = 1
-    """Most texts the model may write; a map can be drawn between two of them."""
+    """Maximum number of turns the model may write; a map can be drawn between two turns."""
     reflection: str = "Look at the map."
     """Text inserted after each map."""
     answers_last: bool = False

@@ -74,7 +74,7 @@ class Drawing:
         if self.drawn is not None:
             _check_image(self.drawn)
         if not (self.target or self.shown):
-            raise ValueError("a Drawing that is neither a target nor shown has no place in a Trace")
+            raise ValueError("a Drawing must be a target, or shown, or both")
 
 
 Segment: TypeAlias = Text | Picture | Drawing

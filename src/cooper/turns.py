@@ -61,7 +61,7 @@ def without(text: str, parts: Iterable[Part | Call]) -> str:
 
 
 def _said(text: str, instead: str) -> str:
-    """A turn with a character in the place of each of its thoughts': nothing moves."""
+    """The turn with every character of its thoughts replaced by `instead`, so that offsets stay the same."""
     return _THOUGHT.sub(lambda m: instead * len(m[0]), text)
 
 
@@ -78,8 +78,8 @@ def answers_of(text: str) -> tuple[Part, ...]:
 
 
 def answer_of(text: str) -> str | None:
-    """What a turn answers: the inside of its last `\\boxed{}`, else of its last `<answer>`, else None. One that is
-    never closed is none: its end, such as a unit, is missing."""
+    """What a turn answers: the inside of its last `\\boxed{}`, else of its last `<answer>`, else None. An
+    unclosed `<answer>` is no answer: its end, such as a unit, may be missing."""
     found = answers_of(text)
     if not found:
         return None

@@ -96,6 +96,12 @@ def test_pushed_to_the_hub_and_fetched_again(tmp_path: Path, native: Path) -> No
         assert server.repos["some/model"].keys() == {
             "README.md", "train.py", "config.json", "model.safetensors", "tokenizer.json"
         }  # fmt: skip
+        assert server.repos["some/model"]["README.md"] == b"# model", "its owner's card"
         assert server.made == [{"name": "model", "organization": "some", "visibility": "private"}]
+    with hub({}) as server:
+        environment = server.environment(tmp_path / "other")
+        assert subprocess.run(run, env=environment, stdout=subprocess.DEVNULL).returncode == 0
+        card = server.repos["some/model"]["README.md"].decode()
+        assert card.startswith("---\nlibrary_name: cooper-spatial\n") and 'Cooper.load("some/model")' in card
     gone = subprocess.run(run, capture_output=True, text=True, env=environment)
     assert gone.stderr.splitlines()[-1].startswith("ValueError: some/model cannot be pushed to the hub: "), gone.stderr

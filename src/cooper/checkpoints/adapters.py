@@ -1,4 +1,4 @@
-"""LoRA adapters at inference: made part of weights as these are read, so that weights can be quantised afterwards."""
+"""LoRA adapters at inference: merged into the weights while these are read, before any quantisation."""
 
 from __future__ import annotations
 

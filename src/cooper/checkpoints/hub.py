@@ -10,6 +10,7 @@ from cooper.checkpoints.writing import OF_A_MODEL
 
 #: What of a repository is a model: weights; settings, tokenizer, card. Nothing that would have to be executed.
 HUB_WEIGHT_PATTERNS = ("*.safetensors",)
+CARD = "README.md"
 HUB_SIDECAR_PATTERNS = ("*.json", "*.txt", "*.md")
 
 
@@ -35,8 +36,9 @@ def fetched(name: str, weights: Sequence[str] = HUB_WEIGHT_PATTERNS) -> Path:
         raise ValueError(f"{name} cannot be had from the hub: {_first_line(error)}") from None
 
 
-def push(folder: Path, name: str, private: bool = False) -> str:
-    """Upload a model's folder as the repository `name`, made if need be; returns its address.
+def push(folder: Path, name: str, card: str, private: bool = False) -> str:
+    """Upload a model's folder as the repository `name`, made if need be; returns its address. Its README is the `card`,
+    unless there is one.
 
     Raises ValueError if the hub refuses, or is not there.
     """
@@ -45,6 +47,8 @@ def push(folder: Path, name: str, private: bool = False) -> str:
     api = HfApi()
     try:
         api.create_repo(name, private=private, exist_ok=True)
+        if not api.file_exists(name, CARD):
+            (folder / CARD).write_text(card, encoding="utf-8")
         # as in a folder, what is left of an earlier model there would be loaded in the place of this one
         api.upload_folder(
             repo_id=name, folder_path=folder, allow_patterns=[*HUB_WEIGHT_PATTERNS, *HUB_SIDECAR_PATTERNS],

@@ -44,7 +44,7 @@ class Ask(WithModel):
     mode: str = "interleaved"
     """How to answer: direct, text (thinks), perception (draws, then answers) or interleaved (draws where it helps)."""
     max_turns: Annotated[int | None, arg(metavar="N", help_behavior_hint="(default: the mode's)")] = None
-    """Most texts the model may write; a map can be drawn between two."""
+    """Maximum number of turns the model may write; a map can be drawn between two turns."""
     flow_steps: FlowSteps = None
     """Calls of the model per map, one fewer than time points (the release's num_timesteps=50 is 49): more is slower and
     cleaner."""

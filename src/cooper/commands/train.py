@@ -56,7 +56,7 @@ class Train:
     start: Annotated[str | None, arg(metavar="MODEL", help_behavior_hint="(default: nothing)")] = None
     """A model to begin with instead of with nothing: a shipped model, or a model's folder."""
     n_train: int = 50_000
-    """Scenes to render to train on. All that the folder has are trained on."""
+    """Training scenes to render. If the folder already holds more, all of them are used."""
     n_validation: int = 1000
     """Scenes of other seeds to render, for contact sheets and figures on the way."""
     processes: int = field(default_factory=lambda: min(2, os.cpu_count() or 1))
@@ -76,13 +76,13 @@ class Train:
     lr: Annotated[float | None, arg(metavar="RATE", help_behavior_hint="(default: the preset's)")] = None
     """With --data: peak learning rate of AdamW; the preset's other rates change in proportion."""
     lora: Annotated[int | None, arg(metavar="RANK", help_behavior_hint="(default: train all weights)")] = None
-    """Train adapters of this rank, which are kept by themselves and become part of the model."""
+    """Train LoRA adapters of this rank. They are saved separately, and merged into the saved model."""
     experts: Annotated[
         tuple[Literal["und", "gen"], ...] | None, arg(help_behavior_hint="(default: both)")
     ] = None
     """Which experts have adapters: what reads and writes, what draws."""
     checkpointing: Flag = False
-    """Compute layers once more for their gradients, which needs less memory; not in reinforcement."""
+    """Activation checkpointing: recompute layers in the backward pass, to save memory. Not in reinforcement."""
     strict: Flag = False
     """With --data: end at the first broken row instead of passing over it."""
     judge: JudgeUrl = None

@@ -35,7 +35,7 @@ class CodeSettings:
     world."""
 
     depth: tuple[float, float] | None = (0.5, 12.0)
-    """Metres that are drawn black and white. None: nobody knows them, and depth is relative, 0 to 1."""
+    """(near, far): the metres drawn as black and as white. None: unknown; depth is then relative, 0 to 1."""
     linear: bool = False
     """Whether grey is linear in metres, or in their logarithm."""
     named: bool = True

@@ -35,7 +35,7 @@ def embed(model: UnifiedModel, batch: Batch) -> tuple[Tensor, Tensor | None]:
 def forward(
     model: UnifiedModel, batch: Batch, watch: Callable[[Attend], Attend] = lambda attend: attend
 ) -> tuple[Tensor, Tensor | None]:
-    """Hidden states of both streams for whole rows. `watch` may put something around attention that looks on."""
+    """Hidden states of both streams for whole rows. `watch` may wrap attention, to observe queries and keys."""
     und, gen = embed(model, batch)
     attend = watch(packed_attention(batch, (und if gen is None else gen).dtype, model.device))
     und_out, gen_out = model.decoder(und, gen, batch.positions.to(model.device), attend)

@@ -105,8 +105,8 @@ class MixtureOfTransformers(nn.Module):
         self.norm_gen = nn.RMSNorm(c.hidden, eps=c.norm_eps)
         self.head = nn.Linear(c.hidden, c.vocabulary, bias=False)
         self.checkpointing = False
-        """Keep what goes into each layer only, and compute the rest once more for the gradient: slower, and training
-        needs much less memory."""
+        """Activation checkpointing: keep only the input of each layer, and recompute the rest in the backward pass.
+        Slower, with much less memory."""
 
     def forward(
         self, und: Float[Tensor, "B U H"] | None, gen: Float[Tensor, "B G H"] | None,

@@ -38,7 +38,7 @@ class Objective:
     clip: tuple[float, float] = (0.2, 0.2)
     """How far the ratio may fall below, and rise above, 1."""
     kl: float = 0.0
-    """Weight of the penalty for leaving the reference; 0 needs no reference."""
+    """KL coefficient (beta): weight of the penalty for leaving the reference model; 0 needs no reference."""
     aggregation: Aggregation = "tokens"
     longest: int = 288
     """Most tokens of a rollout: what "dr_grpo" divides by."""
@@ -71,7 +71,7 @@ class Outcome:
 
     loss: Tensor
     clip_share: float
-    """Share of the tokens whose ratio was clipped to effect."""
+    """Share of the tokens for which clipping changed the objective."""
     kl: float
     """Mean of the penalty's estimate, unweighted; 0 without a reference."""
 

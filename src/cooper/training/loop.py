@@ -56,7 +56,7 @@ class Optimisation:
     matrix_lr: float | None = None
     """If given, matrices inside layers are trained with Muon at this rate instead of AdamW."""
     scale_lr: float | None = None
-    """If given, numbers that scale others have this rate of AdamW's, and a stage that can learn some does."""
+    """If given, the stage also learns a scale of the logits (`cooper.training.sharpness`), at this rate of AdamW."""
     warmup: int = 100
     decay: float = 1.0
     """Share of the steps, at the end, over which the rate falls to a hundredth along a cosine; 0 keeps it constant."""

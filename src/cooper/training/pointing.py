@@ -1,4 +1,4 @@
-"""Pointing: what a word names is attended to, and what a map says of it is brought to where it is written.
+"""Attention supervision: words attend to the objects they name, and map values reach the words that state them.
 
 Whoever reads "the red ball" looks at it. A small model needs millions of questions to find that out from answers alone,
 since nothing in an answer's loss says where the word should have looked. Here the renderer says it: at the last token

@@ -51,9 +51,9 @@ class Reinforcement:
     questions: int = 16
     rollouts: int = 8
     updates: int = 1
-    """How often the rollouts of a step are gone over."""
+    """Optimisation passes over the rollouts of a step (GRPO's mu)."""
     together: int = 4
-    """Questions whose rollouts go through the model at once; more need more memory."""
+    """Size of a micro-batch: questions whose rollouts share a forward pass. More need more memory."""
     mode: str = "interleaved"
     sampling: Sampling = Sampling(1.0)
     turn_tokens: int | None = 96

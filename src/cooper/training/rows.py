@@ -48,8 +48,8 @@ class Mix:
     modes: tuple[tuple[str, float], ...] = (("direct", 1.0),)
     """(policy, share of the rows): the policy under which a row's questions are answered."""
     told: float = 0.0
-    """Share of the rows without a picture: it is told in words, and questions are answered by thinking. Such rows cost
-    little, and teach to look things up and to reason."""
+    """Share of the rows in which a description in words replaces the picture, and questions are answered by reasoning.
+    They are cheap, and teach the model to look things up and to reason."""
     sums: float = 0.0
     """Share of the rows that hold nothing but the last steps of traces, with made-up numbers (`cooper.scenes.sums`)."""
     questions: bool = True

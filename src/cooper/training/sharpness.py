@@ -1,4 +1,4 @@
-"""How sure a model is of what it writes, as one number that can be learned beside its weights.
+"""A learned scale of the logits (an inverse temperature), beside the model's weights.
 
 All logits are multiplied by it, so it is what dividing them by a temperature undoes. Rollouts have temperature 1, and
 there a small model that was taught in few steps loses a tenth of its answers to chance. Of all that a step of

@@ -49,7 +49,7 @@ class StageSettings:
     lora: Lora | None = None
     """Train adapters only, which become part of the weights when the stage ends; None: all weights."""
     checkpointing: bool = False
-    """Compute each layer once more for its gradient, instead of keeping what it computed: slower, and much smaller."""
+    """Activation checkpointing: recompute each layer in the backward pass. Slower, with much less memory."""
     sheet_every: int = field(default=500)
     after: str = ""
     """The stage that this one goes on from; "" for the one that comes first."""

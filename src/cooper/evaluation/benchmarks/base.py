@@ -24,7 +24,7 @@ def alone(row: Row) -> str:
 
 @dataclass(frozen=True)
 class Reading:
-    """One way in which the answers to a benchmark become a figure; a benchmark may have several."""
+    """A metric: one way to turn the answers to a benchmark into a figure. A benchmark may have several."""
 
     name: str
     grade: Grade = grade
@@ -33,7 +33,7 @@ class Reading:
     part: Callable[[Row], str] = alone
     """Which part of its group the question of a row of predictions is in: each part counts once."""
     levels: int = 0
-    """How many of the first categories are levels: the figure is a mean over the first, of means over the second."""
+    """Depth of macro-averaging: 1 is the mean over the first category of each question, 2 of means over the second."""
     counts: Callable[[Row], bool] = every
     """Which rows of predictions it is about."""
 

@@ -1,4 +1,4 @@
-"""Q-Spatial: lengths in photographs. Right is what is less than twice, or less than one and a half times, off."""
+"""Q-Spatial: lengths in photographs. An answer within a factor of 2 (or 1.5) of the truth is right."""
 
 from __future__ import annotations
 
