@@ -30,8 +30,8 @@ from cooper.layout import (
     chain,
     collate,
     lay_out,
+    lay_out_rows,
     merge,
-    together,
     tokens_of,
 )
 from cooper.model.attention import ChunkedAttention, DenseAttention
@@ -277,7 +277,7 @@ def test_attention_back_ends_agree(forest: list[list[Node]], smallest: int, step
 def test_rows_together_are_the_rows(forest: list[list[Node]]) -> None:
     """Rows laid out as one row need no padding, and do not see one another."""
     apart = [packed([lay_out(nodes, CONFIG)])[0] for nodes in forest]
-    close(packed([lay_out(together(forest), CONFIG)])[0], torch.cat(apart))
+    close(packed(lay_out_rows(forest, CONFIG, "cpu"))[0], torch.cat(apart))
 
 
 # ---------------------------------------------------------------- by hand

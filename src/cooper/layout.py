@@ -105,15 +105,6 @@ def chain(pieces: Sequence[Piece]) -> list[Node]:
     return merge([pieces])
 
 
-def together(rows: Sequence[Sequence[Node]]) -> list[Node]:
-    """Rows as one row, which then needs no padding."""
-    nodes: list[Node] = []
-    for row in rows:
-        first = len(nodes)
-        nodes += [Node(node.piece, node.parent + first if node.parent >= 0 else -1) for node in row]
-    return nodes
-
-
 def merge(sequences: Sequence[Sequence[Piece]]) -> list[Node]:
     """Several sequences as one row; leading pieces they share (the same object, or equal words) are held once.
 
@@ -175,6 +166,18 @@ class RowLayout:
         """Attention, bool (N, N): may token i attend to token j?"""
         index = np.arange(len(self.segment))
         return self.tree(index).allowed(index, index)
+
+
+def lay_out_rows(rows: Sequence[Sequence[Node]], config: ModelConfig, device: str) -> list[RowLayout]:
+    """Rows of a batch. On a CPU as one row, which needs no padding: what different rows have of each other there is
+    left out by `chunks`. Elsewhere attention is dense, and would grow with the square of all rows together."""
+    if device != "cpu":
+        return [lay_out(row, config) for row in rows]
+    nodes: list[Node] = []
+    for row in rows:
+        first = len(nodes)
+        nodes += [Node(node.piece, node.parent + first if node.parent >= 0 else -1) for node in row]
+    return [lay_out(nodes, config)]
 
 
 def lay_out(nodes: Sequence[Node], config: ModelConfig, start: int = 0) -> RowLayout:

@@ -224,6 +224,27 @@ def test_a_fork_equals_a_prefill_of_its_own(maps_through: str) -> None:
         assert_same(rollout, engine.run([prompts[i // 3]], POLICY, seeds=[seeds[i]])[0])
 
 
+@pytest.mark.parametrize(("batch", "at_once"), [(32, [6]), (2, [2, 1, 2, 1])])
+def test_no_more_than_a_batch_is_written_at_the_same_time(
+    temperature: float, alone: dict[int, Rollout], batch: int, at_once: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The samples of one question neither; each with its own seed, and what is hidden of a picture by the first's."""
+    engine, rows, views = Engine(MODEL, SEQUENCER, settings(temperature, batch)), [], []
+    open_fork, hide = Session.fork, engine.views
+
+    def fork(session: Session, samples: int, capacity: int) -> Session:
+        rows.append(session.context.rows * samples)
+        return open_fork(session, samples, capacity)
+
+    monkeypatch.setattr(Session, "fork", fork)
+    monkeypatch.setattr(engine, "views", lambda trace, encode, seed: views.append(seed) or hide(trace, encode, seed))
+    prompts, seeds = [PROMPTS[14], PROMPTS[13]], [14, 15, 16, 13, 12, 11]
+    together = engine.run(prompts, POLICY, samples=3, seeds=seeds)
+    assert rows == at_once and set(views) == {14, 13} and [r.seed for r in together] == seeds
+    for i, rollout in enumerate(together):
+        assert_same(rollout, engine.run([prompts[i // 3]], POLICY, seeds=[seeds[i]])[0])
+
+
 def test_maps_on_demand_do_not_depend_on_the_batch() -> None:
     engine = Engine(MODEL, SEQUENCER, Settings(flow=FLOW))
     images = [picture(seed, height, 64).image for seed, height in ((1, 32), (2, 64), (3, 32))]
@@ -286,6 +307,16 @@ def test_a_full_cache_is_a_clear_error() -> None:
     context = Context.empty(1, MODEL.config.decoder, 4, torch.float32, torch.device("cpu"))
     with pytest.raises(ValueError, match="allocated for 4 tokens and 5 more do not fit"):
         Session(MODEL, context).read([[Words((5, 6, 7))]])
+
+
+def test_memory_is_for_what_may_be_written() -> None:
+    """A turn has no more tokens than its whole trace, and a row's turns together neither."""
+    engine = Engine(MODEL, SEQUENCER, Settings(turn_tokens=10**9, trace_tokens=50))
+    assert engine.turn_tokens == 50
+    between = engine._capacity(POLICY, [PROMPTS[13]], 1) - 50
+    assert 0 < between < 200
+    assert engine._capacity(POLICY, [PROMPTS[13]], 2) - between == 2 * 50
+    assert engine._capacity(POLICY, [PROMPTS[13]], 9) - between == POLICY.max_turns * 50
 
 
 @pytest.mark.parametrize("maps_through", ["both", "vision"])

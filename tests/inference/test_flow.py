@@ -213,11 +213,12 @@ def test_the_likeliest_token_is_always_eligible() -> None:
     assert ids.tolist() == [1] and log_p.tolist() == [0.0]
 
 
-def test_nan_is_told() -> None:
+def test_numbers_that_are_none_are_told() -> None:
     """Damaged weights, or guidance beyond the range of numbers; not an answer like any other."""
     for temperature in (0.0, 1.0):
-        with pytest.raises(ValueError, match="logits are NaN: its weights"):
-            Sampling(temperature).choose(torch.tensor([[0.0, float("nan")]]), torch.tensor([0.5]))
+        for damaged in (float("nan"), float("inf")):
+            with pytest.raises(ValueError, match="logits are NaN or infinite: its weights"):
+                Sampling(temperature).choose(torch.tensor([[0.0, damaged]]), torch.tensor([0.5]))
     v = torch.ones(1, 4, 8)
     with pytest.raises(ValueError, match="NaN or infinite: the model's weights"):
         list(integrate(lambda x, t, guided: (v * float("nan"), None, None), v, FlowSettings(3)))

@@ -131,6 +131,20 @@ def test_four_bits(dtype: torch.dtype, bias: bool) -> None:
     assert Int4Linear.fits(linear) and not any(Int4Linear.fits(nn.Linear(*size)) for size in ((48, 48), (96, 40)))
 
 
+@pytest.mark.parametrize("bias", [True, False])
+def test_four_bits_where_no_kernel_knows_them(bias: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Elsewhere than on a CPU weights are multiplied with in 16 bits, some outputs at a time."""
+    torch.manual_seed(0)
+    linear, x = nn.Linear(8192, 512 + 512 + 32, bias).requires_grad_(False), torch.randn(3, 8192)
+    here = Int4Linear(linear)(x)
+    monkeypatch.setattr(quantised, "_INT4", None)
+    sizes: list[int] = []
+    multiply = F.linear
+    monkeypatch.setattr(F, "linear", lambda x, weight, *bias: sizes.append(len(weight)) or multiply(x, weight, *bias))
+    there = Int4Linear(linear)(x)
+    assert (there - here).norm() / here.norm() < 0.01 and sizes == [512, 512, 32]
+
+
 def test_an_unknown_precision_is_refused_before_anything_is_loaded() -> None:
     with pytest.raises(ValueError, match="unknown precision 'fp8'; choose one of fp32, bf16, mixed, int8, int4"):
         Cooper.load("/nowhere", "fp8")  # type: ignore[arg-type]

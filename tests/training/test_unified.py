@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -37,6 +38,19 @@ def test_the_model_learns_text_and_maps(stage: UnifiedStage, tmp_path: Path) -> 
         assert np.mean(values[-5:]) < 0.9 * np.mean(values[:3]), figure
     assert all(torch.equal(p, frozen[k]) for k, p in model.named_parameters() if k in frozen)
     assert (tmp_path / "sheets" / "000030.png").exists()
+
+
+def test_on_a_gpu_rows_stay_rows(stage: UnifiedStage) -> None:
+    """Attention is dense there: of one long row it would grow with the square of all. The losses are the same."""
+    model = random_model()
+    there = UnifiedStage(stage.name, stage.rows, stage.rows, replace(stage.settings, rows=3), "cuda")
+    here = UnifiedStage(stage.name, stage.rows, stage.rows, there.settings)
+    (apart, found), (one, _) = there.batch(1, Share()), here.batch(1, Share())
+    assert len(apart.positions) == 3 and len(one.positions) == 1 and found is not None
+    assert apart.positions.shape[1] < 0.6 * one.positions.shape[1]
+    (a, figures), (b, expected) = there.loss(model, there.batch(1, Share())), here.loss(model, here.batch(1, Share()))
+    torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-5)
+    assert figures == pytest.approx(expected, rel=1e-4) and {"text", "flow", "point"} <= figures.keys()
 
 
 def test_batches_are_pure_and_epochs_see_every_scene(stage: UnifiedStage) -> None:

@@ -14,13 +14,13 @@ from torch import Tensor
 
 from cooper.checkpoints.adapters import Adapters
 from cooper.checkpoints.checkpoint import Checkpoint
-from cooper.checkpoints.keys import AUTOENCODER, released_names, rows_of_parts
+from cooper.checkpoints.keys import AUTOENCODER, TABLES, released_names, rows_of_parts
 from cooper.checkpoints.native import write_config
 from cooper.checkpoints.released import CONFIG_FILES, config_files
 from cooper.checkpoints.stored import Header
 from cooper.checkpoints.writing import SIDECARS, replaced_in, write_tensors
 from cooper.files import new_folder
-from cooper.model.unified import UnifiedModel
+from cooper.model.unified import UnifiedModel, sincos_table
 
 Layout: TypeAlias = Literal["native", "released"]
 #: told how many bytes of how many are written
@@ -95,10 +95,11 @@ def _native(found: Checkpoint) -> tuple[_Tensors, _Tensors]:
 
 def _released(found: Checkpoint) -> tuple[_Tensors, _Tensors]:
     """Released names; several are rows of one of ours."""
+    tables = {name: _table(found, ours, name) for ours, name in TABLES.items()}
     if found.family == "released":
         pairs = zip((found.main, found.ae), found.expected, strict=True)
         held, beside = ({k: (of.headers[k], partial(of.__getitem__, k)) for k in names} for of, names in pairs)
-        return held, beside  # type: ignore[return-value]
+        return {**held, **tables}, beside  # type: ignore[return-value]
     main: _Tensors = {}
     ae: _Tensors = {}
     for name in released_names(found.config):
@@ -108,7 +109,18 @@ def _released(found: Checkpoint) -> tuple[_Tensors, _Tensors]:
     for name, header in found.main.headers.items():
         if name.startswith(AUTOENCODER):
             ae[name.removeprefix(AUTOENCODER)] = header, partial(found.tensor, name)
-    return main, ae
+    return main | tables, ae
+
+
+def _table(found: Checkpoint, ours: str, name: str) -> tuple[Header, Callable[[], Tensor]]:
+    """A table of positions. Published files have it, though it follows from the sizes: others may ask for it."""
+    if (header := found.main.headers.get(name)) is not None:
+        return header, partial(found.main.__getitem__, name)
+    config = found.config
+    side = config.max_latent_side if ours == "latent_table" else config.vision.max_side
+    like = next(iter(found.main.headers.values()))
+    shape = (side**2, config.decoder.hidden)
+    return Header(like.path, like.dtype, shape), partial(sincos_table, config.decoder.hidden, side)
 
 
 def _adapted(found: Checkpoint, adapters: Adapters, to: Layout) -> _Tensors:

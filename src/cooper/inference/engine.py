@@ -49,7 +49,7 @@ class Settings:
     trace_tokens: int | None = None
     """Most tokens the model may write in a trace, all turns together; None: as the model's config has it."""
     batch: int = 32
-    """Most traces that are advanced together, by all threads; at least the samples of one prompt."""
+    """Most traces that are advanced together, by all threads."""
     demand: Demand | None = None
     """What the first turn must have before it may end, for experiments: what does a model say that must call for a map
     (or, by `Sampling.banned`, may not)?"""
@@ -146,8 +146,8 @@ class Engine:
         self.model, self.sequencer, self.settings = model, sequencer, settings
         of_model = model.config
         self.flow = settings.flow or of_model.flow
-        self.turn_tokens = settings.turn_tokens or of_model.turn_tokens
         self.trace_tokens = settings.trace_tokens or of_model.trace_tokens
+        self.turn_tokens = min(settings.turn_tokens or of_model.turn_tokens, self.trace_tokens)
 
     def run(
         self, prompts: Sequence[Trace], policy: Policy, *, samples: int = 1, seeds: Sequence[int] | None = None,
@@ -217,10 +217,13 @@ class Engine:
         self, prompts: Sequence[Trace], part: range, together: int, policy: Policy, samples: int, seeds: list[int],
         shown: Shown | None,
     ) -> Iterator[Event]:  # fmt: skip
+        at_once = min(samples, self.settings.batch)  # of one prompt
         for i in range(part.start, part.stop, together):
-            those = slice(i, min(i + together, part.stop))
-            of_those = seeds[those.start * samples : those.stop * samples]
-            yield from self._run_batch(prompts[those], policy, samples, of_those, i * samples, shown)
+            some = prompts[i : min(i + together, part.stop)]
+            end, step = (i + len(some)) * samples, len(some) * at_once
+            views = seeds[i * samples : end : samples]
+            for first in range(i * samples, end, step):
+                yield from self._run_batch(some, policy, seeds[first : min(first + step, end)], views, first, shown)
 
     def draw(self, pictures: Sequence[np.ndarray], name: str, *, seeds: Sequence[int] | None = None) -> list[Drawing]:
         """A map of each picture (uint8 RGB), drawn on demand: the prompt is the picture and the call, nothing else."""
@@ -247,19 +250,21 @@ class Engine:
         return [drawn[k] for k in range(len(rows))]
 
     def _run_batch(
-        self, prompts: Sequence[Trace], policy: Policy, samples: int, seeds: list[int], first: int,
+        self, prompts: Sequence[Trace], policy: Policy, seeds: list[int], views: list[int], first: int,
         shown: Shown | None,
     ) -> Iterator[Event]:  # fmt: skip
+        """Rollouts from number `first` on, equally many of each prompt; `views` are seeds of what is hidden of it."""
+        samples = len(seeds) // len(prompts)
         began = time.perf_counter()
         encode = self.sequencer.encoder(self.model)
         system = [Text(policy.system, "system")] if policy.system else []
         traces = [Trace((*system, *prompt.segments), prompt.meta) for prompt in prompts]
         prompted = [
             self.sequencer.pieces(trace, encode, shared=self.views(trace, encode, seed))
-            for trace, seed in zip(traces, seeds[::samples], strict=True)
+            for trace, seed in zip(traces, views, strict=True)
         ]
         opened = Session.open(self.model, prompted)
-        session = opened.fork(samples, self._capacity(policy, traces))
+        session = opened.fork(samples, self._capacity(policy, traces, len(seeds)))
         rows = [_Row(first + k, traces[k // samples], seed) for k, seed in enumerate(seeds)]
         for turn in range(policy.max_turns):
             yield from self._write(session, rows, turn, self._demand(policy, turn))
@@ -303,7 +308,7 @@ class Engine:
             for s in trace.pictures
         }  # fmt: skip
 
-    def _capacity(self, policy: Policy, traces: Sequence[Trace]) -> int:
+    def _capacity(self, policy: Policy, traces: Sequence[Trace], rows: int) -> int:
         """Columns that a batch can come to after its prompts: rows are padded to the longest of each stream."""
         turns = min(policy.max_turns, self.trace_tokens)  # each has a token
         between = 0
@@ -316,7 +321,8 @@ class Engine:
                 streams = ([p for p in pieces if isinstance(p, Clean) == gen] for pieces in shown)
                 between += max((sum(tokens_of(p, self.model.config) + 2 for p in s) for s in streams), default=0)
             between += len(self.sequencer.ids(policy.reflection)) + 2
-        return turns * (self.turn_tokens + 2 + between)
+        written = min(turns * self.turn_tokens, rows * self.trace_tokens)  # each turn is as long as its longest row
+        return written + turns * (2 + between)
 
     def _demand(self, policy: Policy, turn: int) -> Demand | None:
         """What a turn must have before it may end."""

@@ -43,8 +43,10 @@ class Sampling:
         """Logits (B, vocabulary) and a uniform random number each (B,) to token ids (B,) and their log-probabilities
         under the distribution that was sampled from (temperature 1 when greedy)."""
         logits = logits.float()
-        if logits.isnan().any():
-            raise ValueError("the model's logits are NaN: its weights are damaged, or out of range in this precision")
+        if (logits.isnan() | (logits == float("inf"))).any():
+            raise ValueError(
+                "the model's logits are NaN or infinite: its weights are damaged, or out of range in this precision"
+            )
         if self.banned:
             logits = logits.index_fill(-1, torch.tensor(self.banned, device=logits.device), float("-inf"))
         if self.temperature < COLD:

@@ -30,8 +30,12 @@ class DenseAttention:
         self.allowed = allowed[:, None]
 
     def __call__(self, layer: int, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+        shared = q.shape[2] // k.shape[2]
+        # keys and values once for each head: for masked attention with fewer of them CUDA has only the slow kernel,
+        # which keeps all scores in fp32
+        k, v = (x.repeat_interleave(shared, dim=2) for x in (k, v))
         q, k, v = (x.transpose(1, 2) for x in (q, k, v))
-        out = F.scaled_dot_product_attention(q, k, v, attn_mask=self.allowed, enable_gqa=True)
+        out = F.scaled_dot_product_attention(q, k, v, attn_mask=self.allowed)
         return out.transpose(1, 2).flatten(2)
 
 

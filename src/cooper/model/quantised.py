@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 import torch
 import torch.nn.functional as F
@@ -45,13 +45,8 @@ class Int8Linear(nn.Module):
         """x (..., inputs) to (..., outputs)."""
         few = x.shape[:-1].numel() <= self.FEW and x.shape[-1] % self.LANES == 0
         if not few or x.device.type != "cpu" or _INT8 is None:
-            n = _outputs(x.shape[-1])  # at a time: what the bits of the 7B's head stand for would take gigabytes
-            parts = [
-                F.linear(x, weight.to(x.dtype).mul_(scale[:, None].to(x.dtype)))
-                for weight, scale in zip(self.weight.split(n), self.scale.split(n), strict=True)
-            ]
-            y = parts[0] if len(parts) == 1 else torch.cat(parts, dim=-1)
-            return y if self.bias is None else y + self.bias
+            parts = zip(_some(self.weight, x), _some(self.scale, x), strict=True)
+            return _by_parts(x, (w.to(x.dtype).mul_(s[:, None].to(x.dtype)) for w, s in parts), self.bias)
         rows = x.reshape(-1, x.shape[-1]).bfloat16()
         y = _INT8(rows, self.weight, self.scale).to(x.dtype)
         return (y if self.bias is None else y + self.bias).view(*x.shape[:-1], -1)
@@ -100,12 +95,25 @@ class Int4Linear(nn.Module):
             rows = x.reshape(-1, x.shape[-1]).bfloat16()
             y = _INT4(rows, self.packed, self.GROUP, self.scales).to(x.dtype)
             return (y if self.bias is None else y + self.bias).view(*x.shape[:-1], -1)
-        return F.linear(x, dequantised(_unpack(self.packed), self.scales).to(x.dtype), self.bias)
+        parts = zip(_some(self.packed, x), _some(self.scales, x, dim=1), strict=True)
+        return _by_parts(x, (dequantised(_unpack(p), s).to(x.dtype) for p, s in parts), self.bias)
 
 
 def _blocks(linear: nn.Linear) -> Iterator[Tensor]:
     """The weights in fp32, some outputs at a time: the 7B's head as a whole would take gigabytes a step of rounding."""
     return (rows.float() for rows in linear.weight.detach().split(_outputs(linear.in_features)))
+
+
+def _some(x: Tensor, inputs: Tensor, dim: int = 0) -> tuple[Tensor, ...]:
+    """x in parts of some outputs each, for inputs (..., width)."""
+    return x.split(_outputs(inputs.shape[-1]), dim=dim)
+
+
+def _by_parts(x: Tensor, weights: Iterable[Tensor], bias: Tensor | None) -> Tensor:
+    """`F.linear` of weights that come part by part: what the bits of the 7B's head stand for takes gigabytes."""
+    parts = [F.linear(x, weight) for weight in weights]
+    y = parts[0] if len(parts) == 1 else torch.cat(parts, dim=-1)
+    return y if bias is None else y + bias
 
 
 def _outputs(inputs: int) -> int:

@@ -15,6 +15,8 @@ from cooper.model.transformer import MixtureOfTransformers
 from cooper.model.vision import VisionTransformer, grid_positions
 
 TIME_FREQUENCIES = 256
+#: Most pixels that are decoded at the same time: a feature map of 1024 x 1024 pixels takes half a gigabyte in fp32.
+DECODED = 2 * 1024**2
 
 
 class UnifiedModel(nn.Module):
@@ -105,8 +107,9 @@ class UnifiedModel(nn.Module):
         self, tokens: Float[Tensor, "B tokens latent_dim"], grid: tuple[int, int]
     ) -> Float32[Tensor, "B 3 H W"]:
         """Drawing tokens (B, tokens, latent_dim) to images (B, 3, H, W), float32, about [-1, 1]."""
-        ae_dtype = next(self.autoencoder.parameters()).dtype
-        return self.autoencoder.decode(unpatchify(tokens.to(ae_dtype), grid, self.config.latent_patch)).float()
+        latents = unpatchify(tokens.to(next(self.autoencoder.parameters()).dtype), grid, self.config.latent_patch)
+        some = max(1, DECODED // (grid[0] * grid[1] * self.config.latent_stride**2))
+        return torch.cat([self.autoencoder.decode(part).float() for part in latents.split(some)])
 
     def initialise(self, seed: int = 0) -> UnifiedModel:
         """Weights to start training from, a pure function of the seed.

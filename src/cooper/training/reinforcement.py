@@ -23,7 +23,7 @@ from cooper.evaluation.judge import Judge
 from cooper.inference.engine import Engine, Rollout, Settings
 from cooper.inference.flow import FlowSettings
 from cooper.inference.sampler import Sampling
-from cooper.layout import NO_LABEL, Batch, Node, collate, lay_out, merge, together
+from cooper.layout import NO_LABEL, Batch, Node, collate, lay_out_rows, merge
 from cooper.lora import Lora, adapters_or_all, without_adapters
 from cooper.modalities import modality
 from cooper.model.packed import forward
@@ -280,10 +280,7 @@ class ReinforcementStage(Stage[UnifiedModel]):
                 recorded = _recorded(r)
                 old += recorded
                 rollout += [number] * len(recorded)
-        layouts = [lay_out(together(rows), model.config)] if model.device.type == "cpu" else [
-            lay_out(row, model.config) for row in rows
-        ]  # fmt: skip
-        batch = collate(layouts, model.config)
+        batch = collate(lay_out_rows(rows, model.config, model.device.type), model.config)
         return batch, torch.tensor(old), torch.tensor(rollout, dtype=torch.int64), torch.tensor(advantages)
 
     def trained(self, model: UnifiedModel) -> dict[str, nn.Parameter]:

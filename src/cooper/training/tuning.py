@@ -136,7 +136,8 @@ def _train(tuning: Tuning, quiet: bool) -> None:
         if isinstance(settings, StageSettings):
             rows = ExampleRows(unbroken, copy.deepcopy(model.autoencoder).cpu(), sequencer, tuning.shaping)
             # nobody has said where the things are that words name
-            supervised = UnifiedStage(tuning.name, rows, rows, replace(settings, point_weight=0.0))
+            settings, device = replace(settings, point_weight=0.0), model.device.type
+            supervised = UnifiedStage(tuning.name, rows, rows, settings, device)
             Trainer(
                 model, supervised, settings.optimisation, folder, dtype=fast_dtype(model.device),
                 sheet_every=settings.sheet_every,

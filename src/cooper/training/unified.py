@@ -11,7 +11,7 @@ from PIL import Image
 from torch import Tensor, nn
 
 from cooper.inference.engine import Engine
-from cooper.layout import Batch, Node, collate, lay_out, together
+from cooper.layout import Batch, Node, collate, lay_out_rows
 from cooper.lora import Lora, adapters_or_all
 from cooper.model.packed import losses
 from cooper.model.unified import UnifiedModel
@@ -68,8 +68,10 @@ class Rows(Protocol):
 
 
 class UnifiedStage(Supervised[UnifiedModel]):
-    def __init__(self, name: str, rows: Rows, held_out: Rows, settings: StageSettings):
-        self.name, self.rows, self.held_out, self.settings = name, rows, held_out, settings
+    """`device`, "cpu" or "cuda", is where the model is: what a batch looks like depends on it."""
+
+    def __init__(self, name: str, rows: Rows, held_out: Rows, settings: StageSettings, device: str = "cpu"):
+        self.name, self.rows, self.held_out, self.settings, self.device = name, rows, held_out, settings, device
         self.optimisation = settings.optimisation
 
     def batch(self, step: int, share: Share) -> tuple[Batch, Pointers | None]:
@@ -79,12 +81,12 @@ class UnifiedStage(Supervised[UnifiedModel]):
         made = [self.rows.row(k, self.settings.seed, rng, point) for k in mine]
         rows, found = [nodes for nodes, _ in made], [points for _, points in made]
         config = self.rows.sequencer.config
-        starts = np.cumsum([0, *(len(nodes) for nodes in rows)])
-        found = [[p.moved(int(s)) for s, points in zip(starts, found, strict=False) for p in points]]
-        # without padding; the blocks of `chunks` keep the rows apart
-        layouts = [lay_out(together(rows), config)]
+        layouts = lay_out_rows(rows, config, self.device)
         batch = collate(layouts, config)
-        batch.chunks  # noqa: B018  (computed here, in the worker)
+        if self.device == "cpu":
+            starts = np.cumsum([0, *(len(nodes) for nodes in rows)])  # in the row that all of them became
+            found = [[p.moved(int(s)) for s, points in zip(starts, found, strict=False) for p in points]]
+            batch.chunks  # noqa: B018  (computed here, in the worker)
         return batch, gather(list(zip(layouts, found, strict=True)), batch.positions.shape[1])
 
     def loss(self, model: UnifiedModel, batch: tuple[Batch, Pointers | None]) -> tuple[Tensor, dict[str, float]]:
