@@ -27,7 +27,7 @@ Frames and `p` go to the expert `und`, `d` to `gen`. Rows are batched as two str
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TypeAlias
@@ -245,6 +245,32 @@ def tokens_of(piece: Piece, config: ModelConfig) -> int:
     return piece.grid[0] * piece.grid[1]
 
 
+@dataclass(frozen=True)
+class Drawn:
+    """The T drawing tokens of a batch."""
+
+    tokens: Tensor
+    """(T, latent_dim), noised where they are to be."""
+    times: Tensor
+    """Noise time of each (T,)."""
+    where: Tensor
+    """Row of the position table of each (T,)."""
+    at: Tensor
+    """Place of each in the flattened `gen` stream (T,)."""
+
+
+@dataclass(frozen=True)
+class FlowTargets:
+    """The M drawing tokens that carry a flow loss."""
+
+    at: Tensor
+    """Place of each in the flattened `gen` stream (M,)."""
+    velocity: Tensor
+    """noise - tokens (M, latent_dim)."""
+    weight: Tensor
+    """What each counts (M,)."""
+
+
 @dataclass
 class Batch:
     """Rows laid out, padded and ready to be embedded. U, G: longest `und` and `gen` streams; N = U + G."""
@@ -271,20 +297,9 @@ class Batch:
     """int64 (B,): next rotary position of each row."""
     pictures: list[tuple[Tensor, Tensor]] = field(default_factory=list)
     """Images of one size (k, 3, H, W), and the places of their patches in the flattened `und` stream (k, patches)."""
-    latents: Tensor | None = None
-    """Drawing tokens, noised where they are to be (T, latent_dim); None if G is 0."""
-    times: Tensor | None = None
-    """Noise time of each (T,)."""
-    where: Tensor | None = None
-    """Row of the position table of each (T,)."""
-    latent_at: Tensor | None = None
-    """Place of each in the flattened `gen` stream (T,)."""
-    target_at: Tensor | None = None
-    """Places, in the flattened `gen` stream, of the tokens that carry a flow loss (M,)."""
-    target: Tensor | None = None
-    """Their velocities, noise - tokens (M, latent_dim)."""
-    target_weight: Tensor | None = None
-    """What each counts (M,)."""
+    drawn: Drawn | None = None
+    """None if G is 0."""
+    targets: FlowTargets | None = None
 
     @cached_property
     def allowed(self) -> Tensor:
@@ -305,64 +320,71 @@ class Batch:
 
 def collate(rows: Sequence[RowLayout], config: ModelConfig) -> Batch:
     """Pad rows to one batch in stream order."""
-    counts = [int(row.gen.sum()) for row in rows]
-    und_width = max(len(row.gen) - g for row, g in zip(rows, counts, strict=True))
-    gen_width = max(counts)
-    size, width = len(rows), und_width + gen_width
-    und_ids = np.zeros((size, und_width), dtype=np.int64)
-    labels = np.full((size, und_width), NO_LABEL, dtype=np.int64)
-    positions = np.zeros((size, width), dtype=np.int64)
-    order = np.full((size, width), -1, dtype=np.int64)
-    hidden, blind = np.zeros((2, size, width), dtype=bool)
-    images: dict[tuple[int, ...], list[tuple[Tensor, np.ndarray]]] = {}
-    drawn: list[tuple[Tensor, float, np.ndarray, np.ndarray]] = []
-    target_at: list[np.ndarray] = []
-    target: list[Tensor] = []
-    weight: list[Tensor] = []
-    trees: list[Tree] = []
-    for r, row in enumerate(rows):
-        slot = np.empty(len(row.gen), dtype=np.int64)  # sequence order -> stream order
-        slot[~row.gen] = np.arange(len(row.gen) - counts[r])
-        slot[row.gen] = und_width + np.arange(counts[r])
-        und = ~row.gen
-        und_ids[r, slot[und]] = np.maximum(row.ids[und], 0)
-        labels[r, slot[und]] = row.labels[und]
-        positions[r, slot] = row.position
-        order[r, slot] = np.arange(len(slot))
-        hidden[r, slot], blind[r, slot] = row.hidden, row.blind
-        trees.append(row.tree(r * width + slot))
-        for i, node in enumerate(row.nodes):
-            piece = node.piece
-            if isinstance(piece, Words):
-                continue
-            inner = slot[row.segment == i][1:-1]
-            if isinstance(piece, Seen):
-                images.setdefault(tuple(piece.image.shape), []).append((piece.image, r * und_width + inner))
-                continue
-            at = r * gen_width + inner - und_width
-            where = grid_positions(piece.grid, config.max_latent_side, "the drawing").numpy()
-            if isinstance(piece, Clean):
-                drawn.append((piece.tokens, 0.0, where, at))
-            else:
-                drawn.append(((1 - piece.time) * piece.tokens + piece.time * piece.noise, piece.time, where, at))
-                target_at.append(at)
-                target.append(piece.noise - piece.tokens)
-                weight.append(torch.ones(len(piece.tokens)) if piece.weight is None else piece.weight)
-    batch = Batch(
-        torch.from_numpy(und_ids), gen_width, torch.from_numpy(positions), torch.from_numpy(order >= 0),
-        torch.from_numpy(hidden), torch.from_numpy(blind), trees, torch.from_numpy(labels), torch.from_numpy(order),
-        torch.tensor([row.end for row in rows]),
+    gen_width = max(int(row.gen.sum()) for row in rows)
+    und_width = max(int((~row.gen).sum()) for row in rows)
+    width = und_width + gen_width
+    # where each token of a row stands in stream order
+    slots = [np.where(row.gen, und_width + np.cumsum(row.gen), np.cumsum(~row.gen)) - 1 for row in rows]
+
+    def padded(fill: int | bool, values: Iterable[np.ndarray]) -> Tensor:
+        """Values of each token, in stream order (B, N)."""
+        out = np.full((len(rows), width), fill)
+        for r, value in enumerate(values):
+            out[r, slots[r]] = value
+        return torch.from_numpy(out)
+
+    order = padded(-1, (np.arange(len(row.gen)) for row in rows))
+    drawn, targets = _drawings(rows, slots, und_width, gen_width, config)
+    return Batch(
+        padded(0, (np.maximum(row.ids, 0) for row in rows))[:, :und_width], gen_width,
+        padded(0, (row.position for row in rows)), order >= 0,
+        padded(False, (row.hidden for row in rows)), padded(False, (row.blind for row in rows)),
+        [row.tree(r * width + slot) for r, (row, slot) in enumerate(zip(rows, slots, strict=True))],
+        padded(NO_LABEL, (row.labels for row in rows))[:, :und_width], order,
+        torch.tensor([row.end for row in rows]), _pictures(rows, slots, und_width), drawn, targets,
     )  # fmt: skip
-    for group in images.values():
-        places = torch.from_numpy(np.stack([at for _, at in group]))
-        batch.pictures.append((torch.stack([image for image, _ in group]), places))
-    if drawn:
-        batch.latents = torch.cat([tokens for tokens, *_ in drawn])
-        batch.times = torch.cat([torch.full((len(tokens),), time) for tokens, time, *_ in drawn])
-        batch.where = torch.from_numpy(np.concatenate([where for *_, where, _ in drawn]))
-        batch.latent_at = torch.from_numpy(np.concatenate([at for *_, at in drawn]))
-    if target:
-        batch.target_at = torch.from_numpy(np.concatenate(target_at))
-        batch.target = torch.cat(target)
-        batch.target_weight = torch.cat(weight)
-    return batch
+
+
+def _images(rows: Sequence[RowLayout], slots: Sequence[np.ndarray]) -> Iterator[tuple[int, Piece, np.ndarray]]:
+    """Every piece but words: its row, and the slots of its tokens without the frame."""
+    for r, (row, slot) in enumerate(zip(rows, slots, strict=True)):
+        for i, node in enumerate(row.nodes):
+            if not isinstance(node.piece, Words):
+                yield r, node.piece, slot[row.segment == i][1:-1]
+
+
+def _pictures(
+    rows: Sequence[RowLayout], slots: Sequence[np.ndarray], und_width: int
+) -> list[tuple[Tensor, Tensor]]:
+    """Images of one size, and the places of their patches."""
+    sizes: dict[tuple[int, ...], list[tuple[Tensor, Tensor]]] = {}
+    for r, piece, inner in _images(rows, slots):
+        if isinstance(piece, Seen):
+            places = torch.from_numpy(r * und_width + inner)
+            sizes.setdefault(tuple(piece.image.shape), []).append((piece.image, places))
+    return [
+        (torch.stack([image for image, _ in same]), torch.stack([at for _, at in same])) for same in sizes.values()
+    ]
+
+
+def _drawings(
+    rows: Sequence[RowLayout], slots: Sequence[np.ndarray], und_width: int, gen_width: int, config: ModelConfig
+) -> tuple[Drawn | None, FlowTargets | None]:
+    """All drawing tokens, and those of them that carry a loss; None where there are none."""
+    drawn: list[tuple[Tensor, ...]] = []
+    targets: list[tuple[Tensor, ...]] = []
+    for r, piece, inner in _images(rows, slots):
+        if isinstance(piece, Clean | Noised):
+            at = torch.from_numpy(r * gen_width + inner - und_width)
+            tokens, time = piece.tokens, 0.0
+            if isinstance(piece, Noised):
+                time = piece.time
+                tokens = (1 - time) * tokens + time * piece.noise
+                weight = torch.ones(len(tokens)) if piece.weight is None else piece.weight
+                targets.append((at, piece.noise - piece.tokens, weight))
+            where = grid_positions(piece.grid, config.max_latent_side, "the drawing")
+            drawn.append((tokens, torch.full((len(tokens),), time), where, at))
+    return (
+        Drawn(*map(torch.cat, zip(*drawn, strict=True))) if drawn else None,
+        FlowTargets(*map(torch.cat, zip(*targets, strict=True))) if targets else None,
+    )

@@ -98,7 +98,7 @@ def test_tokens_that_show_objects_count_more(images: SceneImages, latents: Laten
     shows = labels.reshape(side, len(labels) // side, side, -1).max(axis=(1, 3)).flatten() > 0
     assert 0 < shows.sum() < len(shows)
     counts = torch.from_numpy(np.tile(np.where(shows, 3.0, 1.0), 2)).float()
-    assert torch.equal(batch.target_weight, counts)
+    assert torch.equal(batch.targets.weight, counts)
     assert weighted == pytest.approx(float((errors * counts).sum() / counts.sum()), rel=1e-4)
     assert unweighted == pytest.approx(float(errors.mean()), rel=1e-4) and abs(weighted - unweighted) > 1e-4
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
+from dataclasses import replace
 from functools import partial
 
 import torch
@@ -119,13 +120,15 @@ class Velocities:
         model, device = self.model, self.model.device
         layouts = [lay_out(chain([self.blank]), model.config, start) for start in self.starts[rows]]
         batch = collate(layouts, model.config)
+        drawn = batch.drawn
+        assert drawn is not None
         positions, attend = batch.positions.to(device), self.still.attention(rows)
 
         @torch.no_grad()
         def run(x: Tensor, t: float) -> Tensor:
-            batch.latents = x.flatten(0, 1)
-            batch.times = torch.full((len(batch.latents),), t, device=device)
-            und, gen = embed(model, batch)
+            tokens = x.flatten(0, 1)
+            moved = replace(drawn, tokens=tokens, times=torch.full((len(tokens),), t, device=device))
+            und, gen = embed(model, replace(batch, drawn=moved))
             _, hidden = model.decoder(und, gen, positions, attend)
             assert hidden is not None
             return model.velocity(hidden).float()

@@ -23,12 +23,12 @@ def embed(model: UnifiedModel, batch: Batch) -> tuple[Tensor, Tensor | None]:
     for images, at in batch.pictures:
         tokens = model.embed_pictures(images.to(device)).flatten(0, 1)
         und = und.reshape(-1, hidden).index_copy(0, at.flatten().to(device), tokens).view(shape)
-    if batch.latents is None:
+    drawn = batch.drawn
+    if drawn is None:
         return und, None
-    assert batch.times is not None and batch.where is not None and batch.latent_at is not None
-    drawn = model.embed_latents(batch.latents.to(device), batch.times.to(device), batch.where.to(device))
-    gen = torch.zeros(shape[0] * batch.gen_width, hidden, dtype=drawn.dtype, device=device)
-    gen = gen.index_copy(0, batch.latent_at.to(device), drawn)
+    tokens = model.embed_latents(drawn.tokens.to(device), drawn.times.to(device), drawn.where.to(device))
+    gen = torch.zeros(shape[0] * batch.gen_width, hidden, dtype=tokens.dtype, device=device)
+    gen = gen.index_copy(0, drawn.at.to(device), tokens)
     return und, gen.view(shape[0], batch.gen_width, hidden)
 
 
@@ -58,8 +58,8 @@ def losses(model: UnifiedModel, batch: Batch, watch: Callable[[Attend], Attend] 
     wanted = labels != NO_LABEL
     logits = model.logits(und[wanted]).float()
     text = F.cross_entropy(logits, labels[wanted], reduction="none")
-    if batch.target is None or gen is None:
+    targets = batch.targets
+    if targets is None or gen is None:
         return Losses(text, text.new_zeros(0, model.config.latent_dim))
-    assert batch.target_at is not None
-    velocity = model.velocity(gen.reshape(-1, gen.shape[-1])[batch.target_at.to(model.device)]).float()
-    return Losses(text, (velocity - batch.target.to(velocity)).square())
+    velocity = model.velocity(gen.reshape(-1, gen.shape[-1])[targets.at.to(model.device)]).float()
+    return Losses(text, (velocity - targets.velocity.to(velocity)).square())

@@ -100,8 +100,8 @@ class UnifiedStage(Supervised[UnifiedModel]):
         if parts.text.numel():
             means["text"] = parts.text.mean(), 1.0
         if parts.flow.numel():
-            assert rows.target_weight is not None
-            counts = rows.target_weight.to(parts.flow)
+            assert rows.targets is not None
+            counts = rows.targets.weight.to(parts.flow)
             mean = (parts.flow.mean(dim=-1) * counts).sum() / counts.sum().clamp(min=1)
             means["flow"] = mean, self.settings.flow_weight
         for name, watched in (("point", pointed), ("read", read)):
