@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cooper.turns import answer_of, answers_of, calls_of, thought_of, thoughts_of, without
+from cooper.turns import answer_of, answers_of, calls_of, thoughts_of, without
 
 
 @pytest.mark.parametrize(
@@ -76,20 +76,20 @@ def test_answer_of(text: str, answer: str | None) -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "thought"),
+    ("text", "thoughts"),
     [
-        ("", ""),
-        ("<think> so </think><answer>1</answer>", "so"),
-        ("<think>a</think> x <think>b</think>", "a b"),
-        ("<think>cut off", "cut off"),
-        ("<think>a <answer>1</answer> b", "a"),
-        ("<think>a <b>x</b>", "a"),
-        ("<think>a <b>x</b> c", "a <b>x</b> c"),
-        ("no thought", ""),
+        ("", []),
+        ("<think> so </think><answer>1</answer>", [" so "]),
+        ("<think>a</think> x <think>b</think>", ["a", "b"]),
+        ("<think>cut off", ["cut off"]),
+        ("<think>a <answer>1</answer> b", ["a "]),
+        ("<think>a <b>x</b>", ["a "]),
+        ("<think>a <b>x</b> c", ["a <b>x</b> c"]),
+        ("no thought", []),
     ],
 )
-def test_thought_of(text: str, thought: str) -> None:
-    assert thought_of(text) == thought
+def test_thoughts_of(text: str, thoughts: list[str]) -> None:
+    assert [part.inside for part in thoughts_of(text)] == thoughts
 
 
 @given(st.text("<>/abthinkanswer \n{}\\", max_size=60))
@@ -97,7 +97,7 @@ def test_any_text_can_be_read(text: str) -> None:
     for call in calls_of(text):
         assert text[call.start :].startswith(f"<{call.tag}>{call.instruction}</{call.tag}>")
     assert answer_of(text) is None or "</answer>" in text
-    assert isinstance(thought_of(text), str)
+    assert all(text[part.start :].startswith(f"<think>{part.inside}") for part in thoughts_of(text))
 
 
 @given(st.lists(st.sampled_from(("<think>", "</think>", "<answer>", "</answer>", "<a>", "</a>", "x")), max_size=14))

@@ -46,11 +46,6 @@ def thoughts_of(text: str) -> tuple[Part, ...]:
     return tuple(Part(m["closed"] or m["open"] or "", *m.span()) for m in _THOUGHT.finditer(text))
 
 
-def thought_of(text: str) -> str:
-    """The thoughts of a turn, without their tags."""
-    return " ".join(part.inside.strip() for part in thoughts_of(text))
-
-
 def without(text: str, parts: Iterable[Part | Call]) -> str:
     """What is left of a text when these parts of it, in their order, are taken out."""
     left, at = [], 0

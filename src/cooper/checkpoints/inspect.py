@@ -12,7 +12,7 @@ from cooper.lora import Lora, adapter_parameters
 from cooper.model.config import PRECISIONS, ModelConfig, Precision
 from cooper.model.precision import dtype_of, quantised_as
 from cooper.model.quantised import Int4Linear, Int8Linear
-from cooper.model.unified import UnifiedModel
+from cooper.model.unified import UnifiedModel, part_of
 from cooper.prompts import FILE as PROMPTS_FILE
 
 
@@ -52,13 +52,12 @@ def parameters(config: ModelConfig) -> dict[str, int]:
 
 
 def _part(name: str) -> str:
-    if name.startswith(("vision.", "autoencoder.")):
-        return name.partition(".")[0]
-    if name.startswith(("decoder.embed", "decoder.head")):
-        return "embedding and head"
-    if name.startswith("decoder."):
-        return "expert gen" if ".gen." in name or "norm_gen" in name else "expert und"
-    return "connectors"
+    part = part_of(name)
+    if part == "text":
+        return "embedding and head" if name.startswith(("decoder.embed", "decoder.head")) else "expert und"
+    if part == "drawing" and name.startswith("decoder."):
+        return "expert gen"
+    return "connectors" if part in ("drawing", "connector") else part
 
 
 def weight_bytes(config: ModelConfig, precision: Precision) -> int:

@@ -34,6 +34,8 @@ class Session:
         self.model, self.context = model, context
         self.blind = False
         """Whether what is written from now on does not see what is hidden of pictures (view dropout)."""
+        self.written: list[Written] = []
+        """The latest turn of each row, while it is written and afterwards."""
         self.turn_column = 0
         """Column of the last block at which the latest turn begins (with its frame)."""
         self.turn_position = context.positions

@@ -10,10 +10,8 @@ from torch import Tensor, nn
 
 from cooper.model.config import PRECISIONS, Precision
 from cooper.model.quantised import Int4Linear, Int8Linear
-from cooper.model.unified import UnifiedModel
+from cooper.model.unified import UnifiedModel, part_of
 
-#: what draws, and leads into it and out of it
-_DRAWS = re.compile(r"latent_in|latent_out|time_in|time_out|decoder\.norm_gen|decoder\.layers\.\d+\.gen\b.*")
 #: the matrices that are most of a model
 _MATRICES = re.compile(r"decoder\.(head|layers\.\d+\.(und|gen)\.(qkv|out|gate_up|down))")
 
@@ -50,7 +48,7 @@ def dtype_of(module: str, precision: Precision) -> torch.dtype:
     """Of a module's parameters, or, where they are quantised, of what they are multiplied with."""
     if precision in ("fp32", "bf16"):
         return torch.float32 if precision == "fp32" else torch.bfloat16
-    return torch.bfloat16 if _DRAWS.fullmatch(module) else torch.float32
+    return torch.bfloat16 if part_of(module) == "drawing" else torch.float32
 
 
 def quantised_as(name: str, module: nn.Module, precision: Precision) -> type[Int8Linear] | type[Int4Linear] | None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import re
+from typing import Literal, TypeAlias
 
 import torch
 import torch.nn.functional as F
@@ -17,6 +19,22 @@ from cooper.model.vision import VisionTransformer, grid_positions
 TIME_FREQUENCIES = 256
 #: Most pixels that are decoded at the same time: a feature map of 1024 x 1024 pixels takes half a gigabyte in fp32.
 DECODED = 2 * 1024**2
+
+
+Part: TypeAlias = Literal["text", "drawing", "vision", "connector", "autoencoder"]
+_PARTS: tuple[tuple[Part, str], ...] = (
+    ("autoencoder", r"autoencoder"),
+    ("vision", r"vision"),
+    ("connector", r"connector_(in|out)"),
+    ("drawing", r"latent_(in|out)|time_(in|out)|decoder\.(norm_gen|layers\.\d+\.gen)"),
+    ("text", r"decoder"),
+)
+
+
+def part_of(name: str) -> Part:
+    """Which part of the model a parameter or a module of this name belongs to: what draws, with its ways in and out;
+    the vision transformer, and the connector from it; the autoencoder; or what reads and writes text."""
+    return next(part for part, pattern in _PARTS if re.match(rf"({pattern})(\.|$)", name))
 
 
 class UnifiedModel(nn.Module):

@@ -25,7 +25,7 @@ from cooper.lora import add_adapters, merge_adapters, save_adapters
 from cooper.modalities import MapCodes
 from cooper.model.autoencoder import Autoencoder
 from cooper.model.config import ModelConfig
-from cooper.model.unified import UnifiedModel
+from cooper.model.unified import UnifiedModel, part_of
 from cooper.scenes.chosen import choose_questions
 from cooper.scenes.targets import SceneImages
 from cooper.scenes.tokenizer import train_tokenizer
@@ -313,6 +313,6 @@ def around(autoencoder: Autoencoder, scratch: Scratch) -> UnifiedModel:
 def begun_again(model: UnifiedModel, seed: int) -> UnifiedModel:
     """A fresh model of that seed, with another's autoencoder and vision transformer."""
     fresh = UnifiedModel(model.config).initialise(seed)
-    parts = ("autoencoder.", "vision.", "connector_in.", "connector_out.")
-    fresh.load_state_dict({k: t for k, t in model.state_dict().items() if k.startswith(parts)}, strict=False)
+    kept = ("autoencoder", "vision", "connector")
+    fresh.load_state_dict({k: t for k, t in model.state_dict().items() if part_of(k) in kept}, strict=False)
     return fresh

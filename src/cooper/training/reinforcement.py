@@ -27,7 +27,7 @@ from cooper.layout import NO_LABEL, Batch, Node, collate, lay_out_rows, merge
 from cooper.lora import Lora, adapters_or_all, without_adapters
 from cooper.modalities import modality
 from cooper.model.packed import forward
-from cooper.model.unified import UnifiedModel
+from cooper.model.unified import UnifiedModel, part_of
 from cooper.page import traces_page
 from cooper.sequence import Sequencer
 from cooper.trace import Picture, Text, Trace
@@ -285,10 +285,7 @@ class ReinforcementStage(Stage[UnifiedModel]):
 
     def trained(self, model: UnifiedModel) -> dict[str, nn.Parameter]:
         """What writes text. Maps are drawn as they were learned."""
-        frozen = ("autoencoder.", "vision.", "latent_", "time_", "decoder.norm_gen")
-        return adapters_or_all({
-            k: p for k, p in model.named_parameters() if not k.startswith(frozen) and ".gen." not in k
-        })  # fmt: skip
+        return adapters_or_all({k: p for k, p in model.named_parameters() if part_of(k) in ("text", "connector")})
 
     def sheet(self, model: UnifiedModel) -> Image.Image:
         """The pictures and the maps of the first questions' first rollouts."""

@@ -14,7 +14,7 @@ from cooper.inference.engine import Engine
 from cooper.layout import Batch, Node, collate, lay_out_rows
 from cooper.lora import Lora, adapters_or_all
 from cooper.model.packed import losses
-from cooper.model.unified import UnifiedModel
+from cooper.model.unified import UnifiedModel, part_of
 from cooper.sequence import Sequencer
 from cooper.training.loop import Optimisation, Supervised
 from cooper.training.pointing import Pointer, Pointers, Pointing, gather
@@ -114,8 +114,8 @@ class UnifiedStage(Supervised[UnifiedModel]):
         return total, {"tokens": float(rows.valid.sum()), **figures}
 
     def trained(self, model: UnifiedModel) -> dict[str, nn.Parameter]:
-        frozen = ("autoencoder.",) if self.settings.trains_vision else ("autoencoder.", "vision.")
-        return adapters_or_all({k: p for k, p in model.named_parameters() if not k.startswith(frozen)})
+        frozen = {"autoencoder"} if self.settings.trains_vision else {"autoencoder", "vision"}
+        return adapters_or_all({k: p for k, p in model.named_parameters() if part_of(k) not in frozen})
 
     def sheet(self, model: UnifiedModel) -> Image.Image:
         """Held-out pictures, their maps as they should be, and as they are drawn."""
