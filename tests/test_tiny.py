@@ -153,8 +153,21 @@ def test_drawn_depth_is_that_of_the_scene(model: Cooper) -> None:
 def test_options_that_are_none(model: Cooper, options: dict[str, object], said: str) -> None:
     with pytest.raises(ValueError, match=said):
         model.ask(ROOM, QUESTION, **options)
-    with pytest.raises(ValueError, match="a map alone has no max_turns, mode; give"):
-        model.depth(ROOM, mode="direct", max_turns=2)
+
+
+def test_a_map_takes_what_maps_are_drawn_with_and_nothing_else(model: Cooper) -> None:
+    """Not Options, most of which would be passed over."""
+    for draw in (model.depth, model.segment):
+        with pytest.raises(TypeError, match="mode"):
+            draw(ROOM, mode="direct")  # type: ignore[call-arg]
+        with pytest.raises(TypeError, match="positional"):
+            draw(ROOM, Options(seed=1))  # type: ignore[misc]
+        with pytest.raises(ValueError, match="flow_steps must be at least 1, not 0"):
+            draw(ROOM, flow_steps=0)
+        few, seeded = draw(ROOM, flow_steps=1, guidance=(1.0, 1.0)), draw(ROOM, flow_steps=1, seed=3)
+        assert not np.array_equal(few.values, draw(ROOM).values) and not np.array_equal(few.values, seeded.values)
+        drawn = model.draw(ROOM, few.modality, flow_steps=1, guidance=(1.0, 1.0))
+        assert np.array_equal(few.values, drawn.values)
 
 
 def test_seeds_of_any_kind_are_numbers(model: Cooper) -> None:

@@ -241,19 +241,27 @@ class Cooper:
         rollouts.sort(key=lambda r: r.seed)
         yield self._answer(rollouts, options, time.perf_counter() - began)
 
-    def depth(self, image: ImageSource, **changes: Any) -> Map:
-        """The depth of a picture: `values` in `unit`."""
-        return self.draw(image, "depth", **changes)
+    def depth(
+        self, image: ImageSource, *, flow_steps: int | None = None, guidance: tuple[float, float] | None = None,
+        seed: int = 0,
+    ) -> Map:  # fmt: skip
+        """The depth of a picture: `values` in `unit`. As `draw` otherwise."""
+        return self.draw(image, "depth", flow_steps=flow_steps, guidance=guidance, seed=seed)
 
-    def segment(self, image: ImageSource, **changes: Any) -> Map:
-        """The objects of a picture: `labels`, 0 for background."""
-        return self.draw(image, "segmentation", **changes)
+    def segment(
+        self, image: ImageSource, *, flow_steps: int | None = None, guidance: tuple[float, float] | None = None,
+        seed: int = 0,
+    ) -> Map:  # fmt: skip
+        """The objects of a picture: `labels`, 0 for background. As `draw` otherwise."""
+        return self.draw(image, "segmentation", flow_steps=flow_steps, guidance=guidance, seed=seed)
 
-    def draw(self, image: ImageSource, name: str, options: Options = Options(), **changes: Any) -> Map:
-        """Draw a map of any modality this model supports. Only the options flow_steps, guidance and seed apply."""
-        if others := changes.keys() - {"flow_steps", "guidance", "seed"}:
-            raise ValueError(f"a map alone has no {', '.join(sorted(others))}; give flow_steps, guidance or seed")
-        options = replace(options, **changes)
+    def draw(
+        self, image: ImageSource, name: str, *, flow_steps: int | None = None,
+        guidance: tuple[float, float] | None = None, seed: int = 0,
+    ) -> Map:  # fmt: skip
+        """Draw a map of any modality this model supports. The rest means what it does in `Options`; None keeps what
+        the model draws with. Raises ValueError for a modality that it does not draw, and as `Options` does."""
+        options = Options(flow_steps=flow_steps, guidance=guidance, seed=seed)
         if name not in self.model.config.modalities:
             raise ValueError(f"{self.name} does not draw {name!r}; it draws {', '.join(self.model.config.modalities)}")
         picture = load_image(image)

@@ -38,7 +38,7 @@ class _Draw(WithModel, ABC):
     def run(self) -> int:
         from cooper.images import load_image
 
-        given = options(flow_steps=self.flow_steps, guidance=self.guidance, seed=self.seed)
+        options(flow_steps=self.flow_steps, guidance=self.guidance, seed=self.seed)  # before anything slow begins
         files = self._files()
         for file in files:
             check_file(file, reads=self.picture)
@@ -49,7 +49,9 @@ class _Draw(WithModel, ABC):
         console = open_console()
         model = self.load()
         began = time.perf_counter()
-        made = model.draw(picture, self.modality, given)
+        made = model.draw(
+            picture, self.modality, flow_steps=self.flow_steps, guidance=self.guidance, seed=self.seed
+        )
         seconds = time.perf_counter() - began
         for file in files:
             with new_file(file) as temporary:
