@@ -96,6 +96,24 @@ def test_a_notebook_shows_the_chain(model: Cooper) -> None:
     assert answer._repr_html_().count("<") == 2, "all of the page is inside of an attribute"
 
 
+def test_values_print_as_what_they_are(model: Cooper) -> None:
+    """Not as pages of numbers; the answer prints as the answer."""
+    assert repr(model) == "Cooper('tiny')"
+    answer = model.ask(ROOM, QUESTION)
+    assert str(answer) == answer.answer != ""
+    cut = model.ask(ROOM, QUESTION, max_tokens=5)
+    assert str(cut) == cut.trace.turns[-1] and cut.answer == "", "where there is none, what it wrote"
+    told = repr(answer)
+    assert "Picture(128 x 128)" in told and QUESTION in told and len(told) < 1500
+    large = np.repeat(load_image(ROOM), 2, axis=1)
+    assert repr(model.depth(large)) == "Map('depth', 256 x 128, float32, unit='m')"
+    labels = model.segment(large)
+    assert repr(labels) == "Map('segmentation', 256 x 128, int32, unit=None)"
+    assert repr(labels.view) == f"MapView('segmentation', {labels.view.image.shape[1]} x {labels.view.image.shape[0]})"
+    assert labels == labels and labels != model.segment(large), "each is itself: arrays are not compared"
+    assert labels.view == labels.view and labels.view != model.segment(large).view
+
+
 def test_votes_are_counted(model: Cooper) -> None:
     *events, result = model.stream(ROOM, "How many balls are there?", mode="direct", samples=5)
     rollouts = [event.rollout for event in events if isinstance(event, Finished)]

@@ -15,6 +15,19 @@ from hypothesis import strategies as st
 
 from cooper.trace import ROLES, Drawing, Picture, Segment, Text, Trace
 
+# ---------------------------------------------------------------- what they look like
+
+
+def test_segments_print_what_they_are_and_no_numbers() -> None:
+    image = np.zeros((96, 128, 3), np.uint8)
+    latent = np.zeros((4, 12, 16), np.float32)
+    trace = Trace((Picture(image), Text("Draw.", "model", (1, 2, 3)), Drawing("depth", image, latent)))
+    assert repr(trace.segments) == (
+        "(Picture(128 x 96), Text(text='Draw.', role='model', cut=False), Drawing('depth', 128 x 96))"
+    )
+    assert Text("a", ids=(1,)) != Text("a", ids=(2,)), "that they are not shown does not make them equal"
+
+
 # ---------------------------------------------------------------- there and back
 
 

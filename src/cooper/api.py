@@ -67,7 +67,7 @@ class Answer:
     """Wall-clock time of this answer; of questions answered together, their total divided evenly."""
     votes: dict[str, int] = field(default_factory=dict)
     """Answers and how often they were given, if more than one sample was drawn."""
-    codes: MapCodes = MapCodes()
+    codes: MapCodes = field(default=MapCodes(), repr=False)
     """How the colours of the chain's maps encode values."""
 
     @property
@@ -75,6 +75,9 @@ class Answer:
         """The answer; where there is none, the last turn as it was written. For clients that take text alone."""
         turns = self.trace.turns
         return self.answer or (turns[-1] if turns else "")
+
+    def __str__(self) -> str:
+        return self.text
 
     def _repr_html_(self) -> str:
         """The whole chain, where a notebook shows the answer."""
@@ -97,7 +100,7 @@ class Answer:
         }  # fmt: skip
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Map:
     """A drawn map, at the picture's own size."""
 
@@ -110,6 +113,10 @@ class Map:
     """The map as a person wants to see it, at the size it was drawn."""
     kind: Modality
     """What the values mean."""
+
+    def __repr__(self) -> str:
+        height, width = self.values.shape
+        return f"Map({self.modality!r}, {width} x {height}, {self.values.dtype}, unit={self.unit!r})"
 
     @property
     def labels(self) -> np.ndarray:
@@ -131,6 +138,9 @@ class Cooper:
         """`stored` is what the model was loaded from."""
         self.model, self.sequencer, self.name = model.for_inference(), sequencer, name
         self._stored = stored
+
+    def __repr__(self) -> str:
+        return f"Cooper({self.name!r})"
 
     @classmethod
     def load(

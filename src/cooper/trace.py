@@ -32,7 +32,7 @@ class Text:
 
     text: str
     role: Role = "user"
-    ids: tuple[int, ...] | None = None
+    ids: tuple[int, ...] | None = field(default=None, repr=False)
     cut: bool = False
 
 
@@ -44,6 +44,9 @@ class Picture:
 
     def __post_init__(self) -> None:
         _check_image(self.image)
+
+    def __repr__(self) -> str:
+        return f"Picture({_size(self.image)})"
 
 
 @dataclass(frozen=True, eq=False)
@@ -76,6 +79,9 @@ class Drawing:
         if not (self.target or self.shown):
             raise ValueError("a Drawing must be a target, or shown, or both")
 
+    def __repr__(self) -> str:
+        return f"Drawing({self.modality!r}, {_size(self.image)})"
+
 
 Segment: TypeAlias = Text | Picture | Drawing
 
@@ -83,6 +89,11 @@ Segment: TypeAlias = Text | Picture | Drawing
 def _check_image(image: np.ndarray) -> None:
     if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or 0 in image.shape:
         raise ValueError(f"an image is uint8 (height, width, 3); this one is {image.dtype} {image.shape}")
+
+
+def _size(image: np.ndarray) -> str:
+    """Width x height, as people tell sizes of pictures."""
+    return f"{image.shape[1]} x {image.shape[0]}"
 
 
 @dataclass(frozen=True)

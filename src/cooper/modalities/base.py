@@ -14,7 +14,7 @@ import numpy as np
 from PIL import Image
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class MapView:
     """How a map is shown to a person.
 
@@ -27,6 +27,9 @@ class MapView:
     bar: tuple[tuple[float, tuple[int, int, int]], ...] | None = None
     unit: str | None = None
     legend: tuple[tuple[str, tuple[int, int, int]], ...] | None = None
+
+    def __repr__(self) -> str:
+        return f"MapView({self.title!r}, {self.image.shape[1]} x {self.image.shape[0]})"
 
 
 @dataclass(frozen=True)
