@@ -96,6 +96,43 @@ def test_a_notebook_shows_the_chain(model: Cooper) -> None:
     assert answer._repr_html_().count("<") == 2, "all of the page is inside of an attribute"
 
 
+def test_a_map_is_saved_by_its_ending(model: Cooper, tmp_path: Path) -> None:
+    large = np.repeat(load_image(ROOM), 2, axis=1)
+    for made in (model.depth(large), model.segment(large)):
+        for name in ("map.npy", "CAPITALS.NPY"):
+            made.save(tmp_path / name)
+            saved = np.load(tmp_path / name)
+            assert saved.dtype == made.values.dtype and np.array_equal(saved, made.values)
+        made.save(str(tmp_path / "new" / "map.png"))
+        coloured = load_image(tmp_path / "new" / "map.png")
+        assert coloured.shape == (*made.values.shape, 3)
+    colours = {tuple(pixel) for pixel in made.view.image.reshape(-1, 3).tolist()}
+    assert {tuple(pixel) for pixel in coloured.reshape(-1, 3).tolist()} <= colours, "of areas none are mixed"
+    for name in ("map.jpg", "map"):
+        with pytest.raises(ValueError, match=r"neither \.npy \(values\) nor \.png"):
+            made.save(tmp_path / name)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["CAPITALS.NPY", "map.npy", "new"], "nothing else"
+
+
+def test_an_answer_is_saved_and_shown_whole(model: Cooper, tmp_path: Path) -> None:
+    longer, answer = (model.ask(ROOM, QUESTION, mode=mode) for mode in ("perception", "interleaved"))
+    assert [len(one.trace.drawings) for one in (longer, answer)] == [2, 1]
+    (tmp_path / "mine.txt").write_text("kept")
+    longer.save(tmp_path)
+    (view,) = answer.save(str(tmp_path))
+    drawing, saved = answer.trace.drawings[0], Trace.load(tmp_path)
+    assert saved.turns == answer.trace.turns and saved.meta == answer.trace.meta
+    assert np.array_equal(load_image(view), answer.codes.view(drawing).image)
+    values = np.load(view.with_name(view.name.replace("-view.png", ".npy")))
+    assert np.array_equal(values, answer.codes.modality(drawing.modality).to_values(drawing.image))
+    there = sorted(path.name for path in tmp_path.iterdir())
+    stem = view.name.removesuffix("-view.png")
+    ends = ("-view.png", ".latent.npy", ".npy", ".png")
+    pictures = [f"{i:02d}-picture.png" for i, one in enumerate(saved.segments) if isinstance(one, Picture)]
+    assert there == [*pictures, *(stem + end for end in ends), "mine.txt", "trace.json"], "and none of the longer one"
+    assert f"<title>{html.escape(answer.text)}</title>" in answer.page() and "<title>A &amp; B" in answer.page("A & B")
+
+
 def test_values_print_as_what_they_are(model: Cooper) -> None:
     """Not as pages of numbers; the answer prints as the answer."""
     assert repr(model) == "Cooper('tiny')"

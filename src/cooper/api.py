@@ -12,12 +12,15 @@ from tempfile import TemporaryDirectory
 from typing import Any, Literal, TypeAlias, get_args
 
 import numpy as np
+from PIL import Image
 
+from cooper.chain import save_chain
 from cooper.checkpoints.adapters import Adapters
 from cooper.checkpoints.card import model_card
 from cooper.checkpoints.checkpoint import Checkpoint, find
 from cooper.checkpoints.hub import push
 from cooper.checkpoints.native import save_native
+from cooper.files import new_file
 from cooper.hardware import check_device
 from cooper.images import ImageSource, load_image
 from cooper.inference.engine import Engine, Event, Finished, Rollout, Settings
@@ -81,8 +84,17 @@ class Answer:
 
     def _repr_html_(self) -> str:
         """The whole chain, where a notebook shows the answer."""
-        page = trace_page(self.trace, title=self.text, maps=self.codes.view)
-        return f'<iframe srcdoc="{escape(page)}" style="width: 100%; height: 40em; border: 0"></iframe>'
+        return f'<iframe srcdoc="{escape(self.page())}" style="width: 100%; height: 40em; border: 0"></iframe>'
+
+    def page(self, title: str | None = None) -> str:
+        """The HTML of the whole chain, as one self-contained page; its title is the answer, unless another is given."""
+        return trace_page(self.trace, title=self.text if title is None else title, maps=self.codes.view)
+
+    def save(self, folder: str | Path) -> list[Path]:
+        """Write the chain into a folder, which is made if need be: the trace, which `Trace.load` reads, and of each map
+        NN-depth-view.png, coloured, and NN-depth.npy, its values. A chain that lies there is replaced. Returns the
+        paths of the coloured maps, in order."""
+        return save_chain(self.trace, self.codes, Path(folder))
 
     def to_dict(self, maps: Sequence[str | None] = ()) -> dict[str, Any]:
         """The answer as JSON values. `maps` are the paths at which the maps were saved, in order."""
@@ -124,6 +136,22 @@ class Map:
         if not np.issubdtype(self.values.dtype, np.integer):
             raise ValueError(f"{self.modality} has numbers, not labels; take `values`")
         return self.values
+
+    def save(self, path: str | Path) -> None:
+        """Write the values (FILE.npy) or the map in colours (FILE.png), at the picture's size; the file is whole or not
+        there. Raises ValueError for another ending."""
+        path = Path(path)
+        ending = path.suffix.lower()
+        if ending not in (".npy", ".png"):
+            raise ValueError(f"{path} ends in neither .npy (values) nor .png (colours); name a file with one")
+        with new_file(path) as temporary, temporary.open("wb") as file:  # a path would be given an ending by NumPy
+            if ending == ".npy":
+                np.save(file, self.values)
+                return
+            height, width = self.values.shape
+            # colours of areas must not be mixed
+            how = Image.Resampling.NEAREST if self.view.legend is not None else Image.Resampling.BILINEAR
+            Image.fromarray(self.view.image).resize((width, height), how).save(file, "PNG")
 
 
 class Cooper:

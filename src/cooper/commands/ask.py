@@ -21,16 +21,14 @@ from cooper.commands.options import (
     options,
 )
 from cooper.commands.outputs import check_file, check_folder
-from cooper.files import new_file, new_folder
+from cooper.files import new_file
 
 if TYPE_CHECKING:
     import numpy as np
     from rich.console import Console
 
     from cooper.api import Answer, Cooper
-    from cooper.modalities import MapCodes
     from cooper.options import Options
-    from cooper.trace import Trace
 
 
 @dataclass(frozen=True)
@@ -89,15 +87,12 @@ class Ask(WithModel):
         picture = load_image(self.picture)
 
         answer = self._silent(picture) if self.json else self._shown(picture)
-        maps: list[str | None] = []
-        if self.out is not None:
-            with new_folder(self.out, chain_in(self.out)) as folder:  # an earlier chain's maps are none of this one's
-                maps += [str(self.out / name) for name in save_chain(answer.trace, answer.codes, folder)]
+        maps = [] if self.out is None else answer.save(self.out)
         if self.html is not None:
             with new_file(self.html) as file:
-                file.write_text(self._page(answer), encoding="utf-8")
+                file.write_text(answer.page(self._title()), encoding="utf-8")
         if self.json:
-            print(json.dumps(answer.to_dict(maps)))
+            print(json.dumps(answer.to_dict([str(path) for path in maps])))
         return 0
 
     def _options(self) -> Options:
@@ -154,47 +149,8 @@ class Ask(WithModel):
         view.answer(event)
         return event
 
-    def _page(self, answer: Answer) -> str:
-        from cooper.page import trace_page
-
+    def _title(self) -> str:
+        """Of the page."""
         title = "standard input" if self.picture == "-" else Path(self.picture).name
-        title = title.encode("utf-8", "replace").decode()  # names of files need not be text
-        return trace_page(answer.trace, title=title, maps=answer.codes.view)
+        return title.encode("utf-8", "replace").decode()  # names of files need not be text
 
-
-def chain_in(folder: Path) -> list[str]:
-    """The names of the images that `save_chain` wrote to a folder; none if it holds no chain."""
-    from cooper.trace import Drawing, Text, Trace
-
-    try:
-        segments = Trace.load(folder).segments
-    except ValueError:
-        return []
-    stems = [
-        f"{i:02d}-{segment.modality if isinstance(segment, Drawing) else 'picture'}"
-        for i, segment in enumerate(segments) if not isinstance(segment, Text)
-    ]  # fmt: skip
-    return [stem + end for stem in stems for end in (".png", "-drawn.png", "-view.png", ".npy", ".latent.npy")]
-
-
-def save_chain(trace: Trace, codes: MapCodes, folder: Path) -> list[str]:
-    """Write a trace and, per map, its coloured view and its values; returns the names of the views.
-
-    `Trace.save` writes trace.json and NN-depth.png, the map as it was drawn; beside it come NN-depth-view.png, coloured
-    for people, and NN-depth.npy: float32 metres for depth (relative, 0 to 1, if the model draws no metres), int32
-    labels for segmentation.
-    """
-    import numpy as np
-    from PIL import Image
-
-    from cooper.trace import Drawing
-
-    trace.save(folder)
-    names = []
-    for i, segment in enumerate(trace.segments):
-        if isinstance(segment, Drawing):
-            kind, stem = codes.modality(segment.modality), f"{i:02d}-{segment.modality}"
-            Image.fromarray(kind.view(segment.as_drawn).image).save(folder / f"{stem}-view.png")
-            np.save(folder / f"{stem}.npy", kind.to_values(segment.as_drawn))
-            names.append(f"{stem}-view.png")
-    return names

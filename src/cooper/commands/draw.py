@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from cooper.commands.options import Flag, FlowSteps, Guidance, OutFile, PicturePath, WithModel, options
 from cooper.commands.outputs import check_file
-from cooper.files import new_file
 
 if TYPE_CHECKING:
     from cooper.api import Map
@@ -54,8 +53,7 @@ class _Draw(WithModel, ABC):
         )
         seconds = time.perf_counter() - began
         for file in files:
-            with new_file(file) as temporary:
-                _write(made, temporary)
+            made.save(file)
         if self.json:
             height, width = made.values.shape
             about = {
@@ -130,17 +128,3 @@ class Segment(_Draw):
         objects = self._figures(made)["objects"]
         shares = [f"{o['name']} {o['pixels'] / made.labels.size:.1%}" for o in objects]
         return f"{len(objects)} object{'' if len(objects) == 1 else 's'}{': ' if objects else ''}{', '.join(shares)}"
-
-
-def _write(made: Map, file: Path) -> None:
-    """Values as .npy; colours as .png, at the size of the values."""
-    import numpy as np
-    from PIL import Image
-
-    if file.suffix.lower() == ".npy":
-        np.save(file, made.values)
-        return
-    height, width = made.values.shape
-    # colours of areas must not be mixed
-    how = Image.Resampling.NEAREST if made.view.legend is not None else Image.Resampling.BILINEAR
-    Image.fromarray(made.view.image).resize((width, height), how).save(file)
