@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import html
 import json
+import pickle
 import re
 from collections import Counter
 from dataclasses import replace
@@ -21,6 +22,7 @@ from cooper.inference.engine import Engine
 from cooper.inference.sampler import generator
 from cooper.modalities import modality
 from cooper.model.config import ModelConfig
+from cooper.options import OptionError
 from cooper.policy import POLICIES
 from cooper.quantities import plain_text
 from cooper.trace import Picture, Text, Trace
@@ -206,8 +208,10 @@ def test_drawn_depth_is_that_of_the_scene(model: Cooper) -> None:
     ],
 )  # fmt: skip
 def test_options_that_are_none(model: Cooper, options: dict[str, object], said: str) -> None:
-    with pytest.raises(ValueError, match=said):
+    with pytest.raises(OptionError, match=said) as raised:
         model.ask(ROOM, QUESTION, **options)
+    assert {raised.value.name} == options.keys() and str(raised.value) == f"{raised.value.name} {raised.value.why}"
+    assert str(pickle.loads(pickle.dumps(raised.value))) == str(raised.value), "it comes out of other processes, too"
 
 
 def test_a_map_takes_what_maps_are_drawn_with_and_nothing_else(model: Cooper) -> None:

@@ -8,11 +8,22 @@ from math import isfinite
 from numbers import Integral, Real
 
 
+class OptionError(ValueError):
+    """An option that nothing can be asked or drawn with: its `name`, and `why` it cannot be, to be said after that."""
+
+    def __init__(self, name: str, why: str):
+        super().__init__(name, why)
+        self.name, self.why = name, why
+
+    def __str__(self) -> str:
+        return f"{self.name} {self.why}"
+
+
 @dataclass(frozen=True)
 class Options:
     """How a question is answered. None keeps the default of the mode or the model.
 
-    Raises ValueError, which begins with the field's name, for what nothing can be asked or drawn with.
+    Raises `OptionError`, a ValueError, for what nothing can be asked or drawn with.
     """
 
     mode: str = "interleaved"
@@ -43,24 +54,24 @@ class Options:
             if value is None and name in _MAY_BE_LEFT_OUT:
                 continue
             if isinstance(value, bool) or not isinstance(value, Integral):
-                raise ValueError(f"{name} must be a whole number, not {value!r}")
+                raise OptionError(name, f"must be a whole number, not {value!r}")
             if value < least:
-                raise ValueError(f"{name} must be at least {least}, not {value}")
+                raise OptionError(name, f"must be at least {least}, not {value}")
             object.__setattr__(self, name, int(value))  # NumPy's are no JSON
         for name in ("temperature", "top_p"):
             if not isinstance(getattr(self, name), Real):
-                raise ValueError(f"{name} must be a number, not {getattr(self, name)!r}")
+                raise OptionError(name, f"must be a number, not {getattr(self, name)!r}")
         if not 0 <= self.temperature < float("inf"):
-            raise ValueError(f"temperature must be 0 or more, not {self.temperature:g}")
+            raise OptionError("temperature", f"must be 0 or more, not {self.temperature:g}")
         if not 0 < self.top_p <= 1:
-            raise ValueError(f"top_p lies above 0 and at most at 1, not {self.top_p:g}")
+            raise OptionError("top_p", f"lies above 0 and at most at 1, not {self.top_p:g}")
         pair = self.guidance
         if pair is None:
             return
         if not (isinstance(pair, Sequence) and len(pair) == 2 and all(isinstance(scale, Real) for scale in pair)):
-            raise ValueError(f"guidance must be two numbers, for text and image guidance, not {pair!r}")
+            raise OptionError("guidance", f"must be two numbers, for text and image guidance, not {pair!r}")
         if not all(isfinite(scale) and scale >= 0 for scale in pair):
-            raise ValueError(f"guidance takes two scales of 0 or more (1 is none), not {pair[0]:g} {pair[1]:g}")
+            raise OptionError("guidance", f"takes two scales of 0 or more (1 is none), not {pair[0]:g} {pair[1]:g}")
 
 
 _MAY_BE_LEFT_OUT = ("max_turns", "flow_steps", "max_tokens")

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeAlias
 from tyro.conf import Positional, arg
 
 from cooper.model.config import Precision
-from cooper.options import Options
+from cooper.options import OptionError, Options
 
 if TYPE_CHECKING:
     from cooper.api import Cooper
@@ -75,9 +75,8 @@ def options(**given: Any) -> Options:
     """`Options` of a command. Raises ValueError for what nothing can be asked or drawn with, by the option's name."""
     try:
         return Options(**given)
-    except ValueError as error:
-        name, _, why = str(error).partition(" ")
-        raise ValueError(f"--{name.replace('_', '-')} {why}") from None
+    except OptionError as error:
+        raise ValueError(f"--{error.name.replace('_', '-')} {error.why}") from None
 
 
 def check_counts(command: object, *names: str) -> None:

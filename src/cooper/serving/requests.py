@@ -10,7 +10,7 @@ from dataclasses import replace
 from typing import Any, Literal
 
 from fastapi import Request
-from pydantic import BaseModel, Field
+from pydantic import BaseModel
 
 from cooper.images import load_image
 from cooper.options import Options
@@ -56,9 +56,9 @@ class Chat(BaseModel):
     messages: list[Message]
     mode: str | None = None
     """Not OpenAI's: the way of answering."""
-    temperature: float | None = Field(None, ge=0, le=2)
-    top_p: float | None = Field(None, gt=0, le=1)
-    seed: int | None = Field(None, ge=0)
+    temperature: float | None = None
+    top_p: float | None = None
+    seed: int | None = None
     n: int | None = 1
     stream: bool | None = False
     """The answer then comes as one piece of a stream, when it is there."""
@@ -80,7 +80,7 @@ class Chat(BaseModel):
         return Trace((Picture(load_image(_content(urls[0]))), Text(text)))
 
     def options(self, defaults: Options) -> Options:
-        """How it is to be answered. Raises `Refused` for what cannot be done."""
+        """How it is to be answered. Raises `Refused` for what cannot be done, and `OptionError`."""
         if self.n not in (1, None):
             raise Refused(400, "answers come one at a time; leave out n")
         if self.tools or self.logprobs or (self.response_format or {}).get("type", "text") != "text":
