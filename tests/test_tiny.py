@@ -83,6 +83,22 @@ def test_a_policy_may_see_to_an_answer(model: Cooper) -> None:
             assert re.fullmatch(r"<answer>\\boxed\{.*\}</answer>", b.trace.turns[-1])
 
 
+def test_a_policy_of_ones_own_is_a_way_of_answering(model: Cooper) -> None:
+    own = replace(POLICIES["perception"], name="depth first", calls=("depth",), reflection="Look at it.", max_turns=2)
+    answer, other = model.ask(ROOM, QUESTION, mode=own), model.ask(ROOM, QUESTION, mode="perception")
+    assert [d.modality for d in answer.trace.drawings] == ["depth"] and len(other.trace.drawings) == 2
+    said = [s.text for s in answer.trace.segments if isinstance(s, Text) and s.role in ("system", "reflection")]
+    assert said == [own.system, "Look at it."] and (answer.mode, answer.trace.meta["mode"]) == (own.name, own.name)
+    assert json.loads(json.dumps(answer.to_dict()))["mode"] == "depth first"
+    assert model.ask(ROOM, QUESTION, mode=own, max_turns=1).reason == "answered", "options change it as any other"
+    same = model.ask(ROOM, QUESTION, mode=POLICIES["perception"])
+    assert same.trace.turns == other.trace.turns, "modes are nothing more"
+    with pytest.raises(ValueError, match="no modality is called 'deep'; known: depth, segmentation"):
+        model.ask(ROOM, QUESTION, mode=replace(own, calls=("deep",)))
+    with pytest.raises(ValueError, match="no mode is called 'dream'; choose from direct"):
+        model.ask(ROOM, QUESTION, mode="dream")
+
+
 def test_a_stream_tells_what_happens_and_ends_with_the_answer(model: Cooper) -> None:
     events = list(model.stream(ROOM, QUESTION, mode="perception"))
     assert isinstance(events[-1], Answer) and any(isinstance(e, TokenWritten) for e in events)
@@ -203,6 +219,7 @@ def test_drawn_depth_is_that_of_the_scene(model: Cooper) -> None:
         ({"guidance": ("a", 1)}, "guidance must be two numbers"),
         ({"seed": "7"}, "seed must be a whole number, not '7'"), ({"guidance": 3.0}, "guidance must be two numbers"),
         ({"guidance": (4,)}, "guidance must be two numbers"), ({"samples": 0}, "samples must be at least 1"),
+        ({"mode": None}, "mode must be a name, such as direct, or a Policy, not None"),
         ({"seed": -1}, "seed must be at least 0, not -1"),
         ({"flow_steps": 0}, "flow_steps must be at least 1, not 0"),
     ],

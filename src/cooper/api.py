@@ -26,7 +26,7 @@ from cooper.images import ImageSource, load_image
 from cooper.inference.engine import Engine, Event, Finished, Rollout, Settings
 from cooper.inference.flow import RELEASED, changed, on_demand
 from cooper.inference.sampler import Sampling
-from cooper.modalities import MapCodes, MapView, Modality
+from cooper.modalities import MapCodes, MapView, Modality, modality
 from cooper.modalities.base import at_size
 from cooper.modalities.codes import RELEASED as RELEASED_CODES
 from cooper.model.config import FlowSettings, Precision
@@ -62,6 +62,7 @@ class Answer:
     reason: str
     """Why it ended: answered, malformed, length or turns."""
     mode: str
+    """The name of the way it was answered in."""
     model: str
     seed: int
     tokens: int
@@ -238,9 +239,14 @@ class Cooper:
             self.save_pretrained(folder, shard_bytes=5 * 10**9)
             return push(Path(folder), name, model_card(name, self.model), private)
 
-    def policy(self, mode: str) -> Policy:
-        """A way of answering, in the words that this model was trained with."""
-        return self.sequencer.prompts.policy(mode)
+    def policy(self, mode: str | Policy) -> Policy:
+        """A way of answering, in the words that this model was trained with; one's own as it is. Raises ValueError,
+        naming the known ones, if there is no mode, or no map that it calls for, of that name."""
+        if isinstance(mode, str):
+            return self.sequencer.prompts.policy(mode)
+        for name in mode.calls:
+            modality(name)
+        return mode
 
     def ask(self, image: ImageSource, question: str, options: Options = Options(), **changes: Any) -> Answer:
         """Answer a question about a picture. Options may be given by name: `ask(image, question, mode="direct")`."""
@@ -261,7 +267,7 @@ class Cooper:
         rollouts = engine.run(prompts, policy, samples=options.samples, seeds=seeds)
         seconds = (time.perf_counter() - began) / max(len(prompts), 1)
         groups = [rollouts[i : i + options.samples] for i in range(0, len(rollouts), options.samples)]
-        return [self._answer(group, options, seconds) for group in groups]
+        return [self._answer(group, policy.name, seconds) for group in groups]
 
     def stream(
         self, image: ImageSource, question: str, options: Options = Options(), **changes: Any
@@ -277,7 +283,7 @@ class Cooper:
                 rollouts.append(event.rollout)
             yield event
         rollouts.sort(key=lambda r: r.seed)
-        yield self._answer(rollouts, options, time.perf_counter() - began)
+        yield self._answer(rollouts, policy.name, time.perf_counter() - began)
 
     def depth(
         self, image: ImageSource, *, flow_steps: int | None = None, guidance: tuple[float, float] | None = None,
@@ -323,7 +329,7 @@ class Cooper:
         seeds = [options.seed + k for _ in range(prompts) for k in range(options.samples)]
         return Engine(self.model, self.sequencer, self._settings(options)), policy, seeds
 
-    def _answer(self, rollouts: list[Rollout], options: Options, seconds: float) -> Answer:
+    def _answer(self, rollouts: list[Rollout], mode: str, seconds: float) -> Answer:
         """Of the samples of one question."""
         best, votes = rollouts[0], {}
         answer = best.trace.answer or ""
@@ -331,9 +337,9 @@ class Cooper:
             result = vote([rollout.trace.answer for rollout in rollouts])
             best, answer, votes = rollouts[result.chosen], result.answer, result.votes
         value, unit = parse_number(answer) or (None, None)
-        meta = {"model": self.name, "mode": options.mode, "seed": best.seed, "seconds": round(seconds, 3)}
+        meta = {"model": self.name, "mode": mode, "seed": best.seed, "seconds": round(seconds, 3)}
         return Answer(
-            answer, value, unit, replace(best.trace, meta={**best.trace.meta, **meta}), best.reason, options.mode,
+            answer, value, unit, replace(best.trace, meta={**best.trace.meta, **meta}), best.reason, mode,
             self.name, best.seed, sum(r.tokens for r in rollouts), seconds, votes, self.model.config.codes,
         )  # fmt: skip
 

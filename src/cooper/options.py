@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from math import isfinite
 from numbers import Integral, Real
 
+from cooper.policy import Policy
+
 
 class OptionError(ValueError):
     """An option that nothing can be asked or drawn with: its `name`, and `why` it cannot be, to be said after that."""
@@ -26,8 +28,9 @@ class Options:
     Raises `OptionError`, a ValueError, for what nothing can be asked or drawn with.
     """
 
-    mode: str = "interleaved"
-    """direct, text, perception or interleaved."""
+    mode: str | Policy = "interleaved"
+    """direct, text, perception or interleaved, in the words that the model was trained with; or a policy of one's own,
+    which is taken as it is."""
     max_turns: int | None = None
     """Maximum number of turns the model may write; a map can be drawn between two turns."""
     flow_steps: int | None = None
@@ -49,6 +52,8 @@ class Options:
     same."""
 
     def __post_init__(self) -> None:
+        if not isinstance(self.mode, (str, Policy)):
+            raise OptionError("mode", f"must be a name, such as direct, or a Policy, not {self.mode!r}")
         for name, least in (*_AT_LEAST_ONE, ("seed", 0)):
             value = getattr(self, name)
             if value is None and name in _MAY_BE_LEFT_OUT:
