@@ -201,11 +201,11 @@ def test_more_steps_make_another_model(seeing: Workspace, tmp_path: Path) -> Non
 def test_steps_may_grow_and_nothing_else(tmp_path: Path) -> None:
     """With them grows the number of those that warm up."""
     settings = QUICK.unified["base"]
-    pipeline.claim(tmp_path, settings)
+    pipeline.claim(tmp_path, settings, of={})
     (tmp_path / "state.safetensors").touch()
-    pipeline.claim(tmp_path, replace(settings, optimisation=replace(FAST, steps=300, warmup=30)))
-    with pytest.raises(ValueError, match="was begun with other settings or data"):
-        pipeline.claim(tmp_path, replace(settings, optimisation=replace(FAST, lr=1.0)))
+    pipeline.claim(tmp_path, replace(settings, optimisation=replace(FAST, steps=300, warmup=30)), of={})
+    with pytest.raises(ValueError, match="was begun with other settings, data or start model"):
+        pipeline.claim(tmp_path, replace(settings, optimisation=replace(FAST, lr=1.0)), of={})
 
 
 def test_another_seed_begins_with_other_weights_and_the_same_eyes() -> None:

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 from tests.helpers import random_model, sequencer, tokenizer
 from tests.judge_server import serving
 
@@ -316,8 +316,36 @@ def test_a_run_goes_on_with_what_it_was_begun_with(sets: Path, capsys: pytest.Ca
     kept = Path("run/interleaved/model/model.safetensors").read_bytes()
     for other in (["--data", "questions.jsonl"], ["--data", "traces", "--lr", "0.5"], ["--data", "traces@2"]):
         assert main([*argv, "3", *other]) == 2
-        assert "run/interleaved was begun with other settings or data" in capsys.readouterr().err
+        assert "run/interleaved was begun with other settings, data or start model" in capsys.readouterr().err
     assert Path("run/interleaved/model/model.safetensors").read_bytes() == kept
+
+
+def test_a_run_goes_on_with_the_model_and_the_rows_it_was_begun_with(
+    sets: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Whatever lies now where they lay. Runs that were begun before that was noted go on."""
+    argv = ["train", "interleaved", "--start", "start", "--run", "run", "--processes", "1", "--rows", "1", "--data",
+            "questions.jsonl", "--steps"]  # fmt: skip
+    assert main([*argv, "1"]) == 0
+    model, table, note = Path("start/model.safetensors"), Path("questions.jsonl"), Path("run/interleaved/settings.txt")
+    weights, rows, noted = model.read_bytes(), table.read_text(), note.read_text()
+    other = {k: t.clone() for k, t in load_file(model).items()}
+    other["decoder.layers.1.und.qkv.weight"][-1, -1] += 1  # the least that training on would change
+    capsys.readouterr()
+    for steps in ("1", "2"):  # also if all is done
+        save_file(other, model)
+        assert main([*argv, steps]) == 2
+        assert "run/interleaved was begun with other settings, data or start model" in capsys.readouterr().err
+        model.write_bytes(weights)
+        table.write_text(rows + rows)
+        assert main([*argv, steps]) == 2
+        table.write_text(rows)
+    assert note.read_text() == noted and main([*argv, "2"]) == 0
+    save_file(other, model)
+    note.write_text(noted.splitlines()[0] + "\n")
+    assert main([*argv, "3"]) == 0 and note.read_text() != noted
+    model.write_bytes(weights)
+    assert main([*argv, "4"]) == 2, "from then on it is noted"
 
 
 def test_a_mistake_at_the_beginning_binds_nobody(sets: Path, capsys: pytest.CaptureFixture[str]) -> None:

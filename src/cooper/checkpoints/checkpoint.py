@@ -68,6 +68,11 @@ class Checkpoint:
         return {k: tuple(t.shape) for k, t in main.items()}, {k: tuple(t.shape) for k, t in ae.items()}
 
     @property
+    def fingerprint(self) -> str:
+        """A short name of the weights, as `Stored` has it: found without reading them all."""
+        return "-".join(part.fingerprint for part in (self.main, self.ae) if part)
+
+    @property
     def missing(self) -> list[str]:
         return [name for want, there in self._pairs() for name in want if name not in there]
 

@@ -5,10 +5,12 @@ Only headers are read until a tensor is asked for. Nothing is ever unpickled.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from math import prod
 from pathlib import Path
 from typing import Any
@@ -22,6 +24,10 @@ DTYPES = {
     "F64": torch.float64, "F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16, "I64": torch.int64,
     "I32": torch.int32, "I16": torch.int16, "I8": torch.int8, "U8": torch.uint8, "BOOL": torch.bool,
 }  # fmt: skip
+
+
+#: bytes at the beginning and at the end of a tensor that its fingerprint is made of
+_LOOKED_AT = 4096
 
 
 @dataclass(frozen=True)
@@ -73,6 +79,20 @@ class Stored(Mapping[str, Tensor]):
             if file.readinto(data) < len(data):
                 raise ValueError(f"{header.path} has become shorter; copy or download it again")
         return tensor
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """A short name of what is stored, found quickly however much that is: of names, dtypes, shapes, and the first
+        and last numbers of every tensor. Training changes those of most, so two models hardly ever share it."""
+        digest = hashlib.blake2b(digest_size=6)
+        for name, header in sorted(self.headers.items()):
+            digest.update(f"{name} {header.dtype} {header.shape}".encode())
+            first, size = self._starts[name], header.numbers * header.dtype.itemsize
+            with header.path.open("rb") as file:
+                for start in (first, max(first, first + size - _LOOKED_AT)):
+                    file.seek(start)
+                    digest.update(file.read(min(_LOOKED_AT, size)))
+        return digest.hexdigest()
 
     def __contains__(self, name: object) -> bool:
         return name in self.headers  # a mapping would read the tensor to find out

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -176,7 +176,7 @@ def train_stage(
     quiet: bool = False,
 ) -> UnifiedModel:  # fmt: skip
     """One supervised stage on the unified model, in place. `flags`: questions by whose flags it is balanced."""
-    claim(space.stage(name), settings)
+    claim(space.stage(name), settings, of={})
     weights = task_weights(flags) if flags else None
     sequencer = Sequencer(tokenizer_of(space, model.config), model.config)
     sets = []
@@ -232,7 +232,7 @@ def train_reinforcement(
     name: str, model: UnifiedModel, space: Workspace, settings: Reinforcement, flags: Path, quiet: bool = False
 ) -> UnifiedModel:
     """One reinforcement stage on flagged questions, in place."""
-    claim(space.stage(name), settings)
+    claim(space.stage(name), settings, of={})
     sequencer = Sequencer(tokenizer_of(space, model.config), model.config)
     questions = Mixture([(flagged_questions(flags, SceneImages(space.train)), 1.0)], settings.seed)
     with adapted(model, settings, space.stage(name)):
@@ -252,23 +252,29 @@ def reinforce(
     Trainer(model, stage, settings.optimisation, folder, sheet_every=10, workers=0).run(quiet)
 
 
-def claim(folder: Path, settings: StageOfModel, *more: object) -> None:
-    """Note in a stage's folder what it is trained with, but for the number of steps, which may grow.
+def claim(folder: Path, settings: StageOfModel, *more: object, of: Mapping[str, object]) -> None:
+    """Note in a stage's folder what it is trained with, but for the number of steps, which may grow. What it is made
+    `of`, by name, may have been replaced where it lies; runs that were begun before this was noted go on with what is
+    there now.
 
     Raises ValueError if something has been trained there with other settings: going on would mix the two, or just tell
     what is there.
     """
     steps = replace(settings.optimisation, steps=0, warmup=0)  # of few steps fewer are for warming up
     trained = any((folder / name).exists() for name in (STATE, "model"))
-    note_once(folder / "settings.txt", repr((replace(settings, optimisation=steps), *more)), trained)
+    asked_for = repr((replace(settings, optimisation=steps), *more))
+    whole = "\n".join([asked_for, *(f"{name}: {which}" for name, which in of.items())])
+    note_once(folder / "settings.txt", whole, trained, formerly=asked_for)
 
 
-def note_once(path: Path, what: str, begun: bool) -> None:
-    """Note something in a file. Raises ValueError if it holds something else, and what that was about has `begun`."""
+def note_once(path: Path, what: str, begun: bool, formerly: str | None = None) -> None:
+    """Note something in a file. Raises ValueError if it holds something else, neither that nor what was noted
+    `formerly`, and what that was about has `begun`."""
 
     def note() -> None:
-        if begun and path.exists() and path.read_text(encoding="utf-8", errors="replace").strip() != what:
-            was = "from another model" if path.name == "start.txt" else "with other settings or data"
+        held = path.read_text(encoding="utf-8", errors="replace").strip() if begun and path.exists() else what
+        if held not in (what, formerly):
+            was = "from another model" if path.name == "start.txt" else "with other settings, data or start model"
             raise ValueError(f"{path.parent} was begun {was}; choose another --run, or delete it")
         with new_file(path) as file:
             file.write_text(f"{what}\n", encoding="utf-8")

@@ -115,13 +115,16 @@ def broken_in(folder: Path) -> list[str]:
 
 def _train(tuning: Tuning, quiet: bool) -> None:
     folder, settings = tuning.run / tuning.name, tuning.settings
-    claim(folder, settings, tuning.data, tuning.start, tuning.base, tuning.prompts, tuning.shaping, tuning.judge)
+    parts = [part.open() for part in tuning.data]
+    claim(
+        folder, settings, tuning.data, tuning.start, tuning.base, tuning.prompts, tuning.shaping, tuning.judge,
+        of={"start model": find(tuning.start, tuning.base).fingerprint, "rows": [len(rows) for rows, _ in parts]},
+    )
     cooper = Cooper.load(
         tuning.start, tuning.precision, base=tuning.base, prompts=tuning.prompts, device=tuning.device
     )
     if not (folder / STATE).exists():
         once(lambda: (folder / BROKEN).unlink(missing_ok=True))  # begun anew: rows may have been mended since
-    parts = [part.open() for part in tuning.data]
     model = cooper.model.train().requires_grad_(True)
     if tuning.precision != "fp32":  # the autoencoder is handed on as it is; its errors show in every map
         exact = find(tuning.start, tuning.base).tensor
