@@ -32,7 +32,7 @@ from cooper.training import muon, pipeline, reinforcement
 from cooper.training.grpo import Objective
 from cooper.training.loop import Optimisation
 from cooper.training.pipeline import Workspace, train
-from cooper.training.recipe import BAGEL_7B, TINY, Recipe, Scratch
+from cooper.training.recipe import BAGEL_7B, SCRATCH_STAGES, TINY, Recipe, Scratch
 from cooper.training.rewards import Reward
 
 pytest.importorskip("mujoco")
@@ -206,6 +206,50 @@ def test_steps_may_grow_and_nothing_else(tmp_path: Path) -> None:
     pipeline.claim(tmp_path, replace(settings, optimisation=replace(FAST, steps=300, warmup=30)), of={})
     with pytest.raises(ValueError, match="was begun with other settings, data or start model"):
         pipeline.claim(tmp_path, replace(settings, optimisation=replace(FAST, lr=1.0)), of={})
+    # begun before scenes were noted
+    pipeline.claim(tmp_path, settings, of={"scenes": "some"})
+    with pytest.raises(ValueError, match="was begun with other settings, data or start model"):
+        pipeline.claim(tmp_path, settings, of={"scenes": "others"})
+
+
+def test_a_run_goes_on_with_the_scenes_it_was_begun_with(seeing: Workspace, tmp_path: Path) -> None:
+    """So does every stage, and with the settings, those that make a model to begin with, too."""
+    space, scratch = copied(seeing, tmp_path), QUICK.scratch
+    assert scratch is not None
+    noted = {name: space.stage(name) / "settings.txt" for name in SCRATCH_STAGES}
+    begun = {name: path.read_text() for name, path in noted.items()}
+    changed = {
+        "autoencoder": {"autoencoder": replace(FAST, lr=1.0)}, "decoder": {"decoder": replace(FAST, lr=1.0)},
+        "vision": {"geometry": False},
+    }  # fmt: skip
+    for name, change in changed.items():
+        with pytest.raises(ValueError, match=f"{name} was begun with other settings"):
+            train(space, replace(QUICK, scratch=replace(scratch, **change)), "vision", quiet=True)
+    for name, first in (("other", 5000), ("test", 20_000_000)):
+        make_shards(tmp_path / name, first, 6, size=64, workers=1, quiet=True)
+    with pytest.raises(ValueError, match="autoencoder was begun with other settings, data or start model"):
+        train(replace(space, train=tmp_path / "other"), QUICK, "vision", quiet=True)
+    with pytest.raises(ValueError, match="test holds the test scene 20000000; train on others"):
+        train(replace(space, train=tmp_path / "test"), QUICK, "vision", quiet=True)
+    assert begun == {name: path.read_text() for name, path in noted.items()}
+    for path in noted.values():  # as before anything was noted there
+        path.unlink()
+    train(space, QUICK, "vision", quiet=True)
+    assert begun == {name: path.read_text() for name, path in noted.items()}
+
+    there, elsewhere = (replace(space, train=tmp_path / name) for name in ("train", "other"))
+    scenes = {"scenes": open_shards(there.train).fingerprint}
+    stages: dict[str, Callable[[Workspace], object]] = {
+        "base": lambda where: pipeline.train_stage("base", random_model(), where, QUICK.unified["base"]),
+        "reinforcement": lambda where: pipeline.train_reinforcement(
+            "reinforcement", random_model(), where, QUICK.reinforced["reinforcement"], tmp_path / "gone.jsonl"
+        ),
+    }
+    for name, begin in stages.items():
+        pipeline.claim(space.stage(name), QUICK.stage(name), of=scenes)
+        (space.stage(name) / "state.safetensors").touch()
+        with pytest.raises(ValueError, match=f"{name} was begun with other settings, data or start model"):
+            begin(elsewhere)
 
 
 def test_another_seed_begins_with_other_weights_and_the_same_eyes() -> None:

@@ -27,15 +27,17 @@ from cooper.model.autoencoder import Autoencoder
 from cooper.model.config import ModelConfig
 from cooper.model.unified import UnifiedModel, part_of
 from cooper.scenes.chosen import choose_questions
+from cooper.scenes.shards import open_shards
 from cooper.scenes.targets import SceneImages
 from cooper.scenes.tokenizer import train_tokenizer
+from cooper.scenes.world import SPLITS, split_of
 from cooper.sequence import Sequencer
 from cooper.training.asked import about_scenes
 from cooper.training.autoencoder import AutoencoderStage, depth_error, normalised
 from cooper.training.drawn import DrawnMaps
 from cooper.training.flags import flag_questions, flagged_questions, task_weights
 from cooper.training.latents import Latents
-from cooper.training.loop import STATE, Trainer
+from cooper.training.loop import STATE, Optimisation, Trainer
 from cooper.training.processes import Share, run_in, wait
 from cooper.training.recipe import SCRATCH_STAGES, TINY, Measured, Recipe, Scratch, StageOfModel, check_beginning
 from cooper.training.reinforcement import Questions, Reinforcement, ReinforcementStage
@@ -76,9 +78,12 @@ def train(
     to do in every step.
 
     Returns the stage's folder. Raises ValueError if there is no stage of that name, nothing to begin with, or if the
-    run has begun with something else.
+    run has begun with something else, or on other scenes; and if scenes to train on are of another split.
     """
     check_beginning(recipe, last, space.start)
+    for seed in open_shards(space.train).seeds[[0, -1]]:  # they are in order
+        if seed not in SPLITS["train"]:
+            raise ValueError(f"{space.train} holds the {split_of(seed)} scene {seed}; train on others")
     run_in(min(processes, recipe.together), space.run, _stages, space, recipe, last, quiet=quiet)
     return space.stage(last)
 
@@ -128,6 +133,9 @@ def _keep(model: UnifiedModel, space: Workspace, name: str) -> None:
 def train_autoencoder(space: Workspace, scratch: Scratch, quiet: bool = False) -> Autoencoder:
     """Train (or go on training, or just load) the autoencoder; its config then holds its scale and shift."""
     images, seed = SceneImages(space.train), scratch.seed
+    of = {"scenes": images.shards.fingerprint}
+    for name, optimisation in (("autoencoder", scratch.autoencoder), ("decoder", scratch.decoder)):
+        claim(space.stage(name), optimisation, scratch.config.autoencoder, seed, of=of)
     torch.manual_seed(seed)
     model = Autoencoder(scratch.config.autoencoder).initialise().to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     stage = AutoencoderStage(images, scratch.autoencoder, batch_size=18, seed=100 * seed)
@@ -148,6 +156,10 @@ def train_vision(model: UnifiedModel, space: Workspace, scratch: Scratch, quiet:
     """Teach the model's vision transformer to see, in place."""
     torch.manual_seed(scratch.seed)
     pictures, held_out = SceneImages(space.train), SceneImages(space.validation)
+    claim(
+        space.stage("vision"), scratch.vision, scratch.config.vision, scratch.vision_batch, scratch.geometry,
+        scratch.seed, of={"scenes": pictures.shards.fingerprint},
+    )  # fmt: skip
     stage = VisionStage(pictures, held_out, scratch.vision_batch, 100 * scratch.seed, scratch.geometry)
     Trainer(VisionWithHeads(model), stage, scratch.vision, space.stage("vision"), dtype=fast_dtype()).run(quiet)
     settle(model, stage.images)
@@ -176,7 +188,7 @@ def train_stage(
     quiet: bool = False,
 ) -> UnifiedModel:  # fmt: skip
     """One supervised stage on the unified model, in place. `flags`: questions by whose flags it is balanced."""
-    claim(space.stage(name), settings, of={})
+    claim(space.stage(name), settings, of={"scenes": open_shards(space.train).fingerprint})
     weights = task_weights(flags) if flags else None
     sequencer = Sequencer(tokenizer_of(space, model.config), model.config)
     sets = []
@@ -232,9 +244,10 @@ def train_reinforcement(
     name: str, model: UnifiedModel, space: Workspace, settings: Reinforcement, flags: Path, quiet: bool = False
 ) -> UnifiedModel:
     """One reinforcement stage on flagged questions, in place."""
-    claim(space.stage(name), settings, of={})
+    images = SceneImages(space.train)
+    claim(space.stage(name), settings, of={"scenes": images.shards.fingerprint})
     sequencer = Sequencer(tokenizer_of(space, model.config), model.config)
-    questions = Mixture([(flagged_questions(flags, SceneImages(space.train)), 1.0)], settings.seed)
+    questions = Mixture([(flagged_questions(flags, images), 1.0)], settings.seed)
     with adapted(model, settings, space.stage(name)):
         reinforce(model, questions, sequencer, settings, name, space.stage(name), quiet=quiet)
     return model
@@ -252,7 +265,7 @@ def reinforce(
     Trainer(model, stage, settings.optimisation, folder, sheet_every=10, workers=0).run(quiet)
 
 
-def claim(folder: Path, settings: StageOfModel, *more: object, of: Mapping[str, object]) -> None:
+def claim(folder: Path, settings: StageOfModel | Optimisation, *more: object, of: Mapping[str, object]) -> None:
     """Note in a stage's folder what it is trained with, but for the number of steps, which may grow. What it is made
     `of`, by name, may have been replaced where it lies; runs that were begun before this was noted go on with what is
     there now.
@@ -260,9 +273,11 @@ def claim(folder: Path, settings: StageOfModel, *more: object, of: Mapping[str, 
     Raises ValueError if something has been trained there with other settings: going on would mix the two, or just tell
     what is there.
     """
-    steps = replace(settings.optimisation, steps=0, warmup=0)  # of few steps fewer are for warming up
+    how = settings if isinstance(settings, Optimisation) else settings.optimisation
+    how = replace(how, steps=0, warmup=0)  # of few steps fewer are for warming up
     trained = any((folder / name).exists() for name in (STATE, "model"))
-    asked_for = repr((replace(settings, optimisation=steps), *more))
+    noted = how if isinstance(settings, Optimisation) else replace(settings, optimisation=how)
+    asked_for = repr((noted, *more))
     whole = "\n".join([asked_for, *(f"{name}: {which}" for name, which in of.items())])
     note_once(folder / "settings.txt", whole, trained, formerly=asked_for)
 
