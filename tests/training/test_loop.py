@@ -374,3 +374,6 @@ def test_two_processes_train_as_one_on_their_batches_together(tmp_path: Path) ->
     )
     one.run(quiet=True)
     assert torch.allclose(one.model.weight, a, atol=1e-6)
+    alone, both = ([json.loads(row) for row in (tmp_path / name / "log.jsonl").open()] for name in ("one", "two"))
+    for figure in ("loss", "error", "grad_norm"):  # of both batches, not of the first process's
+        assert [row[figure] for row in both] == pytest.approx([row[figure] for row in alone], rel=1e-4)

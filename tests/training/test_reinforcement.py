@@ -8,6 +8,7 @@ from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import TypeAlias
 
 import numpy as np
 import pytest
@@ -25,7 +26,7 @@ from cooper.modalities import modality
 from cooper.model.unified import UnifiedModel
 from cooper.training import reinforcement
 from cooper.training.grpo import Objective
-from cooper.training.loop import Optimisation, Trainer
+from cooper.training.loop import Optimisation, Trainer, of_step
 from cooper.training.processes import Share, gathered, run_in
 from cooper.training.reinforcement import PicturedQuestion, Reinforcement, ReinforcementStage, token_log_p
 from cooper.training.rewards import Record, Reward
@@ -45,15 +46,16 @@ SETTINGS = Reinforcement(
     Optimisation(20, lr=5e-3, warmup=1, decay=0.0, ema=0.5), questions=2, rollouts=4, together=1, turn_tokens=12,
     flow=FlowSettings(3), page_every=10, seed=0,
 )  # fmt: skip
+Said: TypeAlias = dict[int, list[str | None]]
 #: what is said, by seed: rollouts without a map, with one, with two, and cut ones
-SAID = {
+SAID: Said = {
     0: [ANSWER], 1: [DEPTH, ANSWER], 2: [DEPTH, SEGMENT, ANSWER], 3: [None],
     4: [ANSWER], 5: [ANSWER], 6: [ANSWER], 7: [ANSWER],
 }  # fmt: skip
 
 
-def scripted(settings: Reinforcement) -> ReinforcementStage:
-    script = {seed: [None if t is None else SEQUENCER.ids(t) for t in turns] for seed, turns in SAID.items()}
+def scripted(settings: Reinforcement, said: Said = SAID) -> ReinforcementStage:
+    script = {seed: [None if t is None else SEQUENCER.ids(t) for t in turns] for seed, turns in said.items()}
     sampling = Scripted(1.0, script=script, turn_tokens=64)
     return ReinforcementStage(DRAWS, SEQUENCER, replace(settings, sampling=sampling, turn_tokens=64))
 
@@ -106,7 +108,7 @@ def _step(folder: Path, quiet: bool) -> None:
     for losses in stage.updates(model, stage.batch(0, Share.mine())):
         for loss, found in losses:
             loss.backward()
-            figures = found
+            figures = of_step([found])
     flat = torch.cat([(torch.zeros_like(p) if p.grad is None else p.grad).flatten() for p in parameters.values()])
     of_all = torch.stack(gathered([flat])).mean(dim=0)
     torch.save((of_all, figures), folder / f"{Share.mine().world}-{Share.mine().rank}")
@@ -121,6 +123,35 @@ def test_two_processes_learn_as_one(tmp_path: Path) -> None:
     torch.testing.assert_close(two, one, rtol=0, atol=1e-5 * float(one.abs().max()))
     same = [k for k in told if k.startswith(("reward", "answer", "calls", "groups", "truncated", "tokens"))]
     assert len(same) > 10 and {k: told[k] for k in same} == {k: of_both[k] for k in same}
+
+
+#: in the first step both questions teach something, the second one from more tokens; then the second one alone
+UNEQUAL: Said = {
+    **{k: [ANSWER] for k in range(16)},
+    **{k: [DEPTH, SEGMENT, ANSWER] for k in (5, 6, 13)}, 1: [DEPTH, ANSWER], 7: [None],
+}  # fmt: skip
+
+
+def _logged(folder: Path, together: int, quiet: bool) -> None:
+    """Two steps of two passes."""
+    settings = replace(SETTINGS, together=together, updates=2)
+    stage = scripted(settings, UNEQUAL)
+    stage.settings, stage.reference = replace(stage.settings, objective=Objective(kl=0.1)), random_model(seed=3)
+    optimisation = replace(settings.optimisation, steps=2)
+    Trainer(random_model(), stage, optimisation, folder, workers=0, sheet_every=100).run(quiet)
+
+
+def test_what_is_logged_is_of_all_processes(tmp_path: Path) -> None:
+    """As if one had learned from all together."""
+    for processes, together in ((1, 2), (2, 1)):
+        run_in(processes, tmp_path / str(processes), _logged, tmp_path / str(processes), together, quiet=True)
+    logs = [[json.loads(row) for row in (tmp_path / name / "log.jsonl").open()] for name in ("1", "2")]
+    for one, two in zip(*logs, strict=True):
+        for figure in ("loss", "grad_norm", "entropy", "clip_share", "kl", "reward/total", "groups_dropped"):
+            assert two[figure] == pytest.approx(one[figure], rel=2e-3, abs=1e-5), figure
+        assert one["kl"] > 0.1 and one["clip_share"] > 0
+        assert max(one["log_p_difference"], two["log_p_difference"]) < 1e-4, "of the first pass"
+    assert [row["groups_dropped"] for row in logs[1]] == [0, 1]
 
 
 def test_truncated_rollouts_can_be_left_out() -> None:

@@ -12,9 +12,10 @@ import pytest
 import torch
 from tests.helpers import random_model, sequencer
 
+from cooper.model.packed import losses
 from cooper.scenes.targets import SceneImages
 from cooper.training.latents import Latents
-from cooper.training.loop import Optimisation, Trainer
+from cooper.training.loop import Optimisation, Trainer, of_step
 from cooper.training.processes import Share
 from cooper.training.rows import Mix, SceneRows
 from cooper.training.unified import StageSettings, UnifiedStage
@@ -62,3 +63,14 @@ def test_batches_are_pure_and_epochs_see_every_scene(stage: UnifiedStage) -> Non
     assert [rows.scene(k, 0) for k in range(12)] != 2 * [rows.scene(k, 0) for k in range(6)], "another order each time"
     parts = [stage.batch(3, Share(rank, 2))[0] for rank in (0, 1)]
     assert [sum(tree.parents.count(-1) for tree in batch.trees) for batch in (a, *parts)] == [2, 1, 1]
+
+
+def test_figures_are_of_all_that_was_learned_from(stage: UnifiedStage) -> None:
+    """Of a step whose rows are two processes': what is of tokens is their mean, and tokens are counted together."""
+    model = random_model()
+    batches = [stage.batch(3, Share(rank, 2)) for rank in (0, 1)]
+    parts = [losses(model, rows) for rows, _ in batches]
+    figures = of_step(stage.loss(model, batch)[1] for batch in batches)
+    assert figures["text"] == pytest.approx(float(torch.cat([part.text for part in parts]).mean()), rel=1e-4)
+    assert figures["text"] != pytest.approx(float(np.mean([part.text.mean().item() for part in parts])), rel=1e-4)
+    assert figures["tokens"] == sum(int(rows.valid.sum()) for rows, _ in batches)

@@ -17,12 +17,11 @@ import math
 import os
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Generic, TypeAlias, TypeVar
+from typing import Any, Generic, Literal, TypeAlias, TypeVar
 
-import numpy as np
 import torch
 import torch.distributed as dist
 from PIL import Image
@@ -35,7 +34,7 @@ from cooper.checkpoints.writing import save_tensors
 from cooper.files import new_file, remove_unfinished
 from cooper.signals import end_without_fault, uninterrupted
 from cooper.training.muon import Muon
-from cooper.training.processes import Share
+from cooper.training.processes import Share, gathered
 
 #: what an interrupted run goes on from, in its folder
 STATE = "state.safetensors"
@@ -154,9 +153,38 @@ def _cut(log: Path, step: int) -> None:
         file.write_text("".join(f"{line}\n" for line in kept), encoding="utf-8")
 
 
-def _means(rows: Sequence[dict[str, float]]) -> dict[str, float]:
-    keys = dict.fromkeys(key for row in rows for key in row)
-    return {key: float(np.mean([row[key] for row in rows if key in row])) for key in keys}
+class Figure(float):
+    """What is logged of a loss. What is logged of a step is the mean of those of all its losses, in all processes, each
+    of which counts as its `weight`; or their sum, or the largest."""
+
+    weight: float
+    how: Literal["mean", "sum", "max"]
+
+    def __new__(cls, value: float, weight: float = 1.0, how: Literal["mean", "sum", "max"] = "mean") -> Figure:
+        figure = super().__new__(cls, value)
+        figure.weight, figure.how = weight, how
+        return figure
+
+    def __reduce__(self) -> tuple[type[Figure], tuple[float, float, str]]:
+        return Figure, (float(self), self.weight, self.how)
+
+
+def of_step(rows: Iterable[Mapping[str, float]]) -> dict[str, float]:
+    """The figures of a step, from those of its losses. (A loss may lack some.)"""
+    found: dict[str, list[Figure]] = {}
+    for row in rows:
+        for name, value in row.items():
+            figure = value if isinstance(value, Figure) else Figure(value)
+            if figure.weight:
+                found.setdefault(name, []).append(figure)
+    return {name: _one(figures) for name, figures in found.items()}
+
+
+def _one(figures: Sequence[Figure]) -> float:
+    if figures[0].how == "max":
+        return float(max(figures))
+    whole = 1.0 if figures[0].how == "sum" else sum(figure.weight for figure in figures)
+    return sum(figure * figure.weight for figure in figures) / whole
 
 
 def _rounded(figure: float) -> float | None:
@@ -290,9 +318,9 @@ class Trainer(Generic[M]):
                         board.close()
 
     def update(self, batch: Any, note: Callable[[dict[str, float]], None] = lambda figures: None) -> dict[str, float]:
-        """One step: all updates that the batch is good for. Figures are means over its losses; "update_seconds" are
-        those of all updates, without what comes before the first. `note` gets them before an interruption can come
-        between the step and its figures."""
+        """One step: all updates that the batch is good for. Figures are of its losses in all processes;
+        "update_seconds" are those of all updates, without what comes before the first. `note` gets them before an
+        interruption can come between the step and its figures."""
         rows: list[dict[str, float]] = []
         updates = iter(self.stage.updates(self.compute, batch))
         losses = next(updates, None)
@@ -310,11 +338,11 @@ class Trainer(Generic[M]):
                 self._whole = losses is None
                 self.step += self._whole
                 if self._whole:
-                    note({**_means(rows), "update_seconds": seconds})
-        return {**_means(rows), "update_seconds": seconds}
+                    note({**of_step(rows), "update_seconds": seconds})
+        return {**of_step(rows), "update_seconds": seconds}
 
     def gradients(self, losses: Losses) -> tuple[list[dict[str, float]], float]:
-        """The figures of each loss, and the norm of the gradients, which are clipped."""
+        """The figures of each loss, in all processes, and the norm of the gradients, which are clipped."""
         rate = self.optimisation.rate(self.step)
         for optimiser in self.optimisers:
             for group in optimiser.param_groups:
@@ -332,7 +360,8 @@ class Trainer(Generic[M]):
         if self.share.world > 1:
             self._average_gradients()
         norm = float(nn.utils.clip_grad_norm_(list(self.names.values()), self.optimisation.clip))
-        return [{"loss": total, **figures} for figures in rows], norm
+        # a process's losses add up, and those of processes are averaged, as gradients are
+        return gathered([{"loss": Figure(total, 1 / len(rows)), **figures} for figures in rows]), norm
 
     def descend(self, norm: float) -> None:
         """One update of the weights, of their average, and of what computes. Gradients that are NaN or infinite change

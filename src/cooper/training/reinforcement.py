@@ -32,7 +32,7 @@ from cooper.page import traces_page
 from cooper.sequence import Sequencer
 from cooper.trace import Picture, Text, Trace
 from cooper.training.grpo import Objective, group_advantages, grpo_loss
-from cooper.training.loop import Losses, Optimisation, Stage
+from cooper.training.loop import Figure, Losses, Optimisation, Stage
 from cooper.training.processes import Share, gathered
 from cooper.training.rewards import Record, Reward, Weights, claim_of, rewards
 from cooper.training.sharpness import sharpness
@@ -151,8 +151,8 @@ class ReinforcementStage(Stage[UnifiedModel]):
         figures["sharpness"] = sharpness(model)
         self._shown = groups[:3]
         kept = [g for g in groups if g.spread]
-        for _ in range(self.settings.updates):
-            yield self.losses(model, kept, figures)
+        for number in range(self.settings.updates):
+            yield self.losses(model, kept, figures, first=number == 0)
 
     @torch.no_grad()
     def roll_out(self, model: UnifiedModel, batch: Sequence[tuple[int, PicturedQuestion]]) -> list[Group]:
@@ -219,9 +219,12 @@ class ReinforcementStage(Stage[UnifiedModel]):
                 out[f"calls/{call}/{name}"] = _mean([call in row.drew for row in mine])
         return out
 
-    def losses(self, model: UnifiedModel, groups: Sequence[Group], figures: dict[str, float]) -> Losses:
+    def losses(
+        self, model: UnifiedModel, groups: Sequence[Group], figures: dict[str, float], first: bool = True
+    ) -> Losses:
         """One pass over the rollouts, some questions at a time; their losses add up to that of all. So do those of
-        several processes, on average, though one may have more to learn from than another."""
+        several processes, on average, though one may have more to learn from than another. In the `first` pass what was
+        sampled is as likely as it was then, and "log_p_difference" tells how far from it."""
         objective = self.settings.objective
         weights = [self._weight(g) for g in groups]
         whole = sum(gathered(weights)) / Share.mine().world
@@ -229,8 +232,8 @@ class ReinforcementStage(Stage[UnifiedModel]):
             # no gradient is zero for all, as where another process has one: momentum goes on
             yield sum(p.sum() for p in self.trained(model).values()) * torch.zeros(()), figures
             return
-        for first in range(0, len(groups), self.settings.together):
-            part = groups[first : first + self.settings.together]
+        for k in range(0, len(groups), self.settings.together):
+            part = groups[k : k + self.settings.together]
             batch, old, rollout, advantages = self.packed(model, part)
             log_p, entropy = token_log_p(model, batch, self.settings.sampling.temperature)
             old, rollout, advantages = (one.to(log_p.device) for one in (old, rollout, advantages))
@@ -243,12 +246,14 @@ class ReinforcementStage(Stage[UnifiedModel]):
             outcome = grpo_loss(
                 log_p[used], old[used], rollout[used], advantages.nan_to_num(), objective, reference
             )
-            share = sum(weights[first : first + len(part)]) / whole
-            ratio = float((log_p - old).detach().abs().max()) if len(old) else 0.0
-            yield outcome.loss * share, {
-                **figures, "entropy": entropy, "clip_share": outcome.clip_share, "kl": outcome.kl,
-                "log_p_difference": ratio,
+            share, learned = sum(weights[k : k + len(part)]) / whole, int(used.sum())
+            found: dict[str, float] = {
+                "entropy": Figure(entropy, len(old)), "clip_share": Figure(outcome.clip_share, learned),
+                "kl": Figure(outcome.kl, learned),
             }  # fmt: skip
+            if first and len(old):
+                found["log_p_difference"] = Figure(float((log_p - old).detach().abs().max()), how="max")
+            yield outcome.loss * share, {**figures, **found}
 
     def _weight(self, group: Group) -> int:
         """What a group's mean loss counts beside other groups': what the aggregation divides by."""

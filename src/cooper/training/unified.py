@@ -16,7 +16,7 @@ from cooper.lora import Lora, adapters_or_all
 from cooper.model.packed import losses
 from cooper.model.unified import UnifiedModel, part_of
 from cooper.sequence import Sequencer
-from cooper.training.loop import Optimisation, Supervised
+from cooper.training.loop import Figure, Optimisation, Supervised
 from cooper.training.pointing import Pointer, Pointers, Pointing, gather
 from cooper.training.processes import Share
 from cooper.training.rows import Mix
@@ -96,22 +96,24 @@ class UnifiedStage(Supervised[UnifiedModel]):
         read: list[Tensor] = []
         layers = model.config.decoder.layers
         parts = losses(model, rows, lambda attend: Pointing(attend, found, layers, pointed, read) if found else attend)
-        means: dict[str, tuple[Tensor, float]] = {}
+        means: dict[str, tuple[Tensor, float, float]] = {}
+        """Of each loss: the mean, its weight in the sum, and of how much it is the mean."""
         if parts.text.numel():
-            means["text"] = parts.text.mean(), 1.0
+            means["text"] = parts.text.mean(), 1.0, parts.text.numel()
         if parts.flow.numel():
             assert rows.targets is not None
             counts = rows.targets.weight.to(parts.flow)
             mean = (parts.flow.mean(dim=-1) * counts).sum() / counts.sum().clamp(min=1)
-            means["flow"] = mean, self.settings.flow_weight
+            means["flow"] = mean, self.settings.flow_weight, float(counts.sum())
         for name, watched in (("point", pointed), ("read", read)):
             if watched:
-                means[name] = torch.cat(watched).mean(), self.settings.point_weight
+                seen = torch.cat(watched)
+                means[name] = seen.mean(), self.settings.point_weight, seen.numel()
         total = parts.text.sum() * 0
-        for mean, weight in means.values():
+        for mean, weight, _ in means.values():
             total = total + weight * mean
-        figures = {name: float(mean.detach()) for name, (mean, _) in means.items()}
-        return total, {"tokens": float(rows.valid.sum()), **figures}
+        figures = {name: Figure(float(mean.detach()), of) for name, (mean, _, of) in means.items()}
+        return total, {"tokens": Figure(float(rows.valid.sum()), how="sum"), **figures}
 
     def trained(self, model: UnifiedModel) -> dict[str, nn.Parameter]:
         frozen = {"autoencoder"} if self.settings.trains_vision else {"autoencoder", "vision"}
