@@ -59,6 +59,8 @@ LOSSES = {
     "answers": 6.3427, "direct": 5.5249, "interleaved": 6.4072, "text": 5.1825, "true_maps": 6.5526,
     "view_dropout": 6.1661, "text_from_base": 5.7222, "reinforcement": 6.1764,
 }  # fmt: skip
+#: Likewise, what reinforcement makes of how sure the model is; 1 is nothing, and with the rewards negated it is 1.22.
+SHARPNESS = 0.74
 
 
 def space_in(folder: Path) -> Workspace:
@@ -106,6 +108,7 @@ def test_all_stages_from_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     assert losses == pytest.approx(LOSSES, rel=0.03)
     log = [json.loads(row) for row in (space.stage("reinforcement") / "log.jsonl").read_text().splitlines()]
     assert max(row["log_p_difference"] for row in log if "log_p_difference" in row) < 1e-4, "of reinforcement, the last"
+    assert float(np.mean([row["sharpness"] for row in log[-5:]])) == pytest.approx(SHARPNESS, rel=0.1)
     before, after = (Cooper.load(space.model(name)) for name in ("interleaved", "reinforcement"))
     image = open_shards(space.validation).rgb[0]
     assert after.ask(image, "What colour is the ball?").trace.turns
