@@ -227,6 +227,11 @@ def test_figures_tell_of_answers_and_calls() -> None:
     assert figures["calls/segmentation/positive"] == pytest.approx(1 / 8)
     assert figures["groups_dropped"] == 1 and figures["truncated"] == pytest.approx(1 / 8)
     assert figures["reward/exploration"] == pytest.approx(2 * 0.2 / 8), "two of the four called, which is fewer than 3"
+    assert figures["exploration_differs"] == 1 / 2, "the second question's rollouts all have none"
+    all_call = scripted(SETTINGS, {**SAID, **{k: [DEPTH, ANSWER] for k in range(4, 8)}})
+    groups = all_call.roll_out(MODEL, all_call.batch(0, Share()))
+    groups[0].rewards = [replace(reward, exploration=-0.2) for reward in groups[0].rewards]
+    assert all_call.figures(groups)["exploration_differs"] == 0, "also where all have earned, or lost, the same"
 
 
 @pytest.mark.parametrize("updates", [1, 2])

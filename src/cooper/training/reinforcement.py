@@ -211,7 +211,10 @@ class ReinforcementStage(Stage[UnifiedModel]):
         out["tokens_written"] = _mean([row.tokens for row in rows])
         out["truncated"] = _mean([row.cut for row in rows])
         out["no_verdict"] = _mean([np.isnan(row.reward.answer) for row in rows])
-        out["groups_dropped"] = float(sum(gathered([not g.spread for g in groups])))
+        of_groups = gathered([(g.spread, len({reward.exploration for reward in g.rewards}) > 1) for g in groups])
+        out["groups_dropped"] = float(sum(not spread for spread, _ in of_groups))
+        # where all rollouts have earned the same, it makes none better than the others
+        out["exploration_differs"] = _mean([differs for _, differs in of_groups])
         for name in sorted({name for row in rows for name in row.names}):
             mine = [row for row in rows if name in row.names]
             out[f"answer/{name}"] = _mean([row.reward.answer for row in mine])
