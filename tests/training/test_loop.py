@@ -153,6 +153,18 @@ def test_what_is_done_again_is_logged_once(tmp_path: Path) -> None:
     assert [json.loads(line)["step"] for line in log.read_text().splitlines()] == list(range(1, 10))
 
 
+def test_what_is_done_again_is_shown_once(tmp_path: Path) -> None:
+    """In TensorBoard, too."""
+    event_accumulator = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
+    filtered(tmp_path, 5)
+    state = (tmp_path / "state.safetensors").read_bytes()
+    for _ in range(2):
+        filtered(tmp_path, 9)
+        shown = event_accumulator.EventAccumulator(str(tmp_path / "tensorboard")).Reload()
+        assert [event.step for event in shown.Scalars("filtering/error")] == list(range(1, 10))
+        (tmp_path / "state.safetensors").write_bytes(state)  # as if it had been killed before the next checkpoint
+
+
 def test_a_log_that_is_damaged_costs_its_lines(tmp_path: Path) -> None:
     filtered(tmp_path, 3)
     log = tmp_path / "log.jsonl"

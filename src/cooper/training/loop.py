@@ -278,7 +278,8 @@ class Trainer(Generic[M]):
             TimeRemainingColumn(), TextColumn("{task.fields[figures]}"),
         )  # fmt: skip
         first = self.share.rank == 0
-        board = SummaryWriter(self.folder / "tensorboard") if first else None
+        # what a run that was killed told of later steps is not shown beside what is told when they are made again
+        board = SummaryWriter(self.folder / "tensorboard", purge_step=self.step + 1) if first else None
         log_file = self.folder / "log.jsonl" if first else Path(os.devnull)
         if first:
             _cut(log_file, self.step)
