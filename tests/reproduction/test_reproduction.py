@@ -165,6 +165,13 @@ def test_plans_train_all_that_they_ask() -> None:
             assert variant.mode in {mode for s in supervised for mode, _ in plan.recipe.unified[s].mix.modes}
         # none is told more than another
         assert len({(s.mix.answered, s.mix.asked) for s in plan.recipe.unified.values()}) == 1
+    # few steps are not spent on warming up alone, and what was published is what the plan says now
+    for plan in (FULL, QUICK):
+        scratch = plan.recipe.scratch
+        assert scratch is not None
+        stages = (*plan.recipe.unified.values(), *plan.recipe.reinforced.values())
+        for how in (scratch.autoencoder, scratch.decoder, scratch.vision, *(s.optimisation for s in stages)):
+            assert max(map(how.rate, range(how.steps))) > 0.75
     # every variant is trained alike (docs/method.md, section 6)
     steps = {name: s.optimisation.steps for name, s in FULL.recipe.unified.items()}
     on_traces = ("interleaved", "text", "text_from_base", "view_dropout", "true_maps")

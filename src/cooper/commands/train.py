@@ -125,9 +125,8 @@ class Train:
         how = settings.optimisation
         faster = (self.lr or how.lr) / how.lr
         how = replace(
-            how, steps=self.steps or how.steps, lr=how.lr * faster, matrix_lr=how.matrix_lr and how.matrix_lr * faster,
-            scale_lr=how.scale_lr and how.scale_lr * faster,
-            warmup=min(how.warmup, max(1, (self.steps or how.steps) // 10)),
+            how.in_steps(self.steps or how.steps), lr=how.lr * faster,
+            matrix_lr=how.matrix_lr and how.matrix_lr * faster, scale_lr=how.scale_lr and how.scale_lr * faster,
         )  # fmt: skip
         if isinstance(settings, StageSettings):
             settings = replace(settings, optimisation=how, rows=self.rows or settings.rows)

@@ -94,7 +94,7 @@ def shortened(recipe: Recipe, steps: dict[str, int]) -> Recipe:
     assert steps.keys() == {*recipe.stages, "decoder"}
 
     def short(name: str, o: Optimisation) -> Optimisation:
-        return replace(o, steps=steps[name])
+        return o.in_steps(steps[name], warming=0.2)
 
     begun = recipe.scratch
     assert begun is not None

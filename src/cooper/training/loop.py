@@ -18,7 +18,7 @@ import os
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Generic, Literal, TypeAlias, TypeVar
 
@@ -65,6 +65,10 @@ class Optimisation:
     clip: float = 1.0
     ema: float = 0.998
     """Decay of the averaged weights, which are what a stage ends with."""
+
+    def in_steps(self, steps: int, warming: float = 0.1) -> Optimisation:
+        """The same in another number of steps. Of few, at most that share is for warming up."""
+        return replace(self, steps=steps, warmup=min(self.warmup, max(1, int(warming * steps))))
 
     def rate(self, step: int) -> float:
         """Multiplier of the learning rate at a step."""
