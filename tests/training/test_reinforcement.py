@@ -304,6 +304,13 @@ def test_how_sure_a_model_is_is_learned_as_one_number(tmp_path: Path, monkeypatc
     assert log[0]["sharpness"] == 1 and max(row["log_p_difference"] for row in log) < 1e-4
 
 
+def test_who_answers_directly_earns_form_by_that() -> None:
+    said: Said = {k: ["<answer>2</answer>" if k % 2 else ANSWER] for k in range(8)}
+    stage = scripted(replace(SETTINGS, mode="direct"), said)
+    groups = stage.roll_out(MODEL, stage.batch(0, Share()))
+    assert [[reward.form for reward in group.rewards] for group in groups] == [[0, 1, 0, 1]] * 2
+
+
 def test_what_would_be_less_likely_in_training_is_not_sampled() -> None:
     for sampling in (Sampling(0.0), Sampling(1.0, top_p=0.9), Sampling(1.0, banned=(3,))):
         with pytest.raises(ValueError, match="above 0, of all tokens"):

@@ -89,6 +89,13 @@ def test_form(turns: tuple[str, ...], earned: float) -> None:
     assert made.turns == turns, "a reward changes nothing of what it looks at"
 
 
+def test_the_form_is_that_of_the_mode() -> None:
+    """Who is asked to answer at once must not think before it."""
+    alone = "<answer>\\boxed{2.0 m}</answer>"
+    for thinks, earned in ((True, [1, 0]), (False, [0, 1]), (None, [1, 1])):
+        assert [r.form for r in rewards([trace(ANSWER), trace(alone)], FAR, TAGS, thinks=thinks)] == earned
+
+
 @pytest.mark.parametrize(
     ("flag", "callers", "earned"),
     [

@@ -163,7 +163,9 @@ class ReinforcementStage(Stage[UnifiedModel]):
         for k, ((_, asked), group) in enumerate(zip(batch, groups, strict=True)):
             verdicts = judged[k * s.rollouts : (k + 1) * s.rollouts]
             traces = [r.trace for r in group]
-            earned.append(rewards(traces, asked.record, self.tags, s.weights, s.tolerance, verdicts))
+            earned.append(
+                rewards(traces, asked.record, self.tags, s.weights, s.tolerance, verdicts, self.policy.thinks)
+            )
         totals = torch.tensor([[r.total for r in parts] for parts in earned])
         advantages, spread = group_advantages(totals)
         return [

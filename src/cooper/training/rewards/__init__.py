@@ -39,14 +39,15 @@ class Reward:
 
 def rewards(
     traces: Sequence[Trace], record: Record, tags: Sequence[str], weights: Weights = Weights(),
-    tolerance: float | None = None, verdicts: Sequence[bool | None] | None = None,
+    tolerance: float | None = None, verdicts: Sequence[bool | None] | None = None, thinks: bool | None = True,
 ) -> list[Reward]:  # fmt: skip
     """The rewards of the rollouts of one question. `tags` are those that may be called; `tolerance` is that of
-    `answer_reward`, and `verdicts` are a judge's of each rollout, where the question is judged."""
+    `answer_reward`, and `verdicts` are a judge's of each rollout, where the question is judged; `thinks` is that of the
+    policy."""
     verdicts = [None] * len(traces) if verdicts is None else verdicts
     parts = zip(
         (answer_reward(trace, record, tolerance, v) for trace, v in zip(traces, verdicts, strict=True)),
-        (form_reward(trace, tags) for trace in traces),
+        (form_reward(trace, tags, thinks) for trace in traces),
         exploration_rewards(traces, record.flag, tags),
         strict=True,
     )
