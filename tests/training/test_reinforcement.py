@@ -24,12 +24,12 @@ from cooper.inference.sampler import Sampling
 from cooper.lora import Lora, add_adapters
 from cooper.modalities import modality
 from cooper.model.unified import UnifiedModel
-from cooper.training import reinforcement
+from cooper.trace import Trace
 from cooper.training.grpo import Objective
 from cooper.training.loop import Optimisation, Trainer, of_step
 from cooper.training.processes import Share, gathered, run_in
 from cooper.training.reinforcement import PicturedQuestion, Reinforcement, ReinforcementStage, token_log_p
-from cooper.training.rewards import Record, Reward
+from cooper.training.rewards import Record, RewardFunction
 from cooper.training.sharpness import learned_sharpness, relative_sharpness, sharpness
 
 MODEL = random_model()
@@ -235,20 +235,21 @@ def test_figures_tell_of_answers_and_calls() -> None:
 
 
 @pytest.mark.parametrize("updates", [1, 2])
-def test_what_is_rewarded_is_said_more(updates: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Here: tokens with even numbers."""
+def test_what_is_rewarded_is_said_more(updates: int, tmp_path: Path) -> None:
+    """Here: tokens with even numbers, beside the paper's rewards, of which such a model earns none."""
 
-    def even(traces: list, *_: object) -> list[Reward]:
+    def even(traces: Sequence[Trace], record: Record) -> list[float]:
+        assert record.answer == "2"
         ids = [[i for s in t.segments if getattr(s, "role", "") == "model" for i in s.ids] for t in traces]
-        return [Reward(0, 0, 0, sum(i % 2 == 0 for i in row) / max(len(row), 1)) for row in ids]
+        return [sum(i % 2 == 0 for i in row) / max(len(row), 1) for row in ids]
 
-    monkeypatch.setattr(reinforcement, "rewards", even)
     model = random_model()
     drawing = {k: p.clone() for k, p in model.named_parameters() if ".gen." in k or k.startswith("vision")}
-    stage = ReinforcementStage(DRAWS, SEQUENCER, replace(SETTINGS, updates=updates))
+    stage = ReinforcementStage(DRAWS, SEQUENCER, replace(SETTINGS, updates=updates), more={"even": even})
     Trainer(model, stage, SETTINGS.optimisation, tmp_path, workers=0, sheet_every=100).run(quiet=True)
     log = [json.loads(row) for row in (tmp_path / "log.jsonl").read_text().splitlines()]
     totals = [row["reward/total"] for row in log]
+    assert totals == pytest.approx([row["reward/even"] for row in log]), "beside the paper's rewards, which are 0"
     assert sum(totals[-4:]) / 4 > sum(totals[:4]) / 4 + 0.1
     assert all(torch.equal(p, drawing[k]) for k, p in model.named_parameters() if k in drawing)
     if updates == 1:
@@ -260,13 +261,12 @@ def test_what_is_rewarded_is_said_more(updates: int, tmp_path: Path, monkeypatch
 def test_how_sure_a_model_is_is_learned_as_one_number(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Here what is likely is rewarded. Weights hardly move, and a run that was stopped ends where it would have."""
 
-    def likely(rollouts: list, *_: object) -> list[Reward]:
-        return [Reward(0, 0, 0, float(k == 1)) for k in range(len(rollouts))]
+    def likely(traces: Sequence[Trace], _: Record) -> list[float]:
+        return [float(k == 1) for k in range(len(traces))]
 
     optimisation = Optimisation(12, lr=1e-7, scale_lr=0.1, warmup=1, decay=0.0, ema=0.0)
     settings = replace(SETTINGS, optimisation=optimisation)
-    monkeypatch.setattr(reinforcement, "rewards", likely)
-    stage = ReinforcementStage(DRAWS, SEQUENCER, settings)
+    stage = ReinforcementStage(DRAWS, SEQUENCER, settings, more={"likely": likely})
     sample = stage.sample
 
     def likelier(model: UnifiedModel, batch: Sequence) -> list[list[Rollout]]:
@@ -302,6 +302,17 @@ def test_how_sure_a_model_is_is_learned_as_one_number(tmp_path: Path, monkeypatc
     assert ends[0] == ends[1] > 1.5
     log = [json.loads(row) for row in (tmp_path / "parts" / "log.jsonl").read_text().splitlines()]
     assert log[0]["sharpness"] == 1 and max(row["log_p_difference"] for row in log) < 1e-4
+
+
+@pytest.mark.parametrize(
+    ("name", "function", "why"),
+    [("form", lambda traces, record: [0.0] * len(traces), "there is a reward called form already; give yours another"),
+     ("short", lambda traces, record: [1.0], "the reward short is of 1 rollouts, and there are 4")],
+)  # fmt: skip
+def test_rewards_of_ones_own_have_a_name_and_a_number_for_each(name: str, function: RewardFunction, why: str) -> None:
+    with pytest.raises(ValueError, match=why):
+        stage = ReinforcementStage(DRAWS, SEQUENCER, scripted(SETTINGS).settings, more={name: function})
+        stage.roll_out(MODEL, stage.batch(0, Share()))
 
 
 def test_who_answers_directly_earns_form_by_that() -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -34,9 +34,10 @@ from cooper.training.loop import Optimisation, Trainer
 from cooper.training.processes import Share
 from cooper.training.recipe import TINY
 from cooper.training.reinforcement import Reinforcement
+from cooper.training.rewards import Record
 from cooper.training.rewards.answer import answer_reward
 from cooper.training.rows import Mix
-from cooper.training.tuning import Part, Tuning
+from cooper.training.tuning import Part, Tuning, tune
 from cooper.training.unified import StageSettings, UnifiedStage
 
 CALL = "<think>I need the depth.</think><depth-estimation>draw the depth</depth-estimation>"
@@ -306,6 +307,25 @@ def test_reinforcement_learns_from_questions(sets: Path, capsys: pytest.CaptureF
     assert len(log) == 2 and all(0 <= row["answer/count"] <= 1 for row in log)
     assert len(list(Path("run/reinforcement/pages").glob("*.html"))) == 2
     assert Cooper.load("start", adapter="run/reinforcement/adapter")
+
+
+def calling(traces: Sequence[Trace], record: Record) -> list[float]:
+    """A reward of a user's own, which other processes import from here."""
+    return [float(record.answer == "3" and "<" in trace.turns[0]) for trace in traces]
+
+
+def test_reinforcement_may_have_more_rewards(sets: Path) -> None:
+    settings = replace(
+        TINY.reinforced["reinforcement"], optimisation=Optimisation(1), questions=2, rollouts=2, turn_tokens=8
+    )
+    tuning = Tuning(Path("run"), "mine", settings, (Part("questions.jsonl"),), "start")
+    tune(tuning, processes=2, quiet=True, more={"calling": calling})
+    log = json.loads(Path("run/mine/log.jsonl").read_text())
+    assert log["reward/total"] == pytest.approx(
+        sum(log[f"reward/{part}"] for part in ("answer", "form", "exploration", "calling")), abs=1e-5
+    )
+    with pytest.raises(ValueError, match="mine was begun with other settings, data or start model"):
+        tune(tuning, quiet=True)
 
 
 def test_a_run_goes_on_with_what_it_was_begun_with(sets: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -41,6 +41,7 @@ from cooper.training.loop import STATE, Optimisation, Trainer
 from cooper.training.processes import Share, run_in, wait
 from cooper.training.recipe import SCRATCH_STAGES, TINY, Measured, Recipe, Scratch, StageOfModel, check_beginning
 from cooper.training.reinforcement import Questions, Reinforcement, ReinforcementStage
+from cooper.training.rewards import RewardFunction
 from cooper.training.rows import SceneRows
 from cooper.training.sharpness import learned_sharpness
 from cooper.training.unified import StageSettings, UnifiedStage
@@ -255,12 +256,12 @@ def train_reinforcement(
 
 def reinforce(
     model: UnifiedModel, questions: Questions, sequencer: Sequencer, settings: Reinforcement, name: str, folder: Path,
-    judge: Judge | None = None, quiet: bool = False,
+    judge: Judge | None = None, quiet: bool = False, more: Mapping[str, RewardFunction] | None = None,
 ) -> None:  # fmt: skip
-    """The stage itself, on draws of questions."""
+    """The stage itself, on draws of questions. `more` rewards are as `ReinforcementStage` has them."""
     copied = settings.objective.kl and settings.lora is None
     reference = copy.deepcopy(model).requires_grad_(False) if copied else None
-    stage = ReinforcementStage(questions, sequencer, settings, name, judge, reference)
+    stage = ReinforcementStage(questions, sequencer, settings, name, judge, reference, more)
     # in fp32: what is learned from must be as likely as when it was sampled
     Trainer(model, stage, settings.optimisation, folder, sheet_every=10, workers=0).run(quiet)
 

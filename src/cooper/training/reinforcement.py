@@ -8,7 +8,7 @@ layout that trains everything else, so its log-probabilities are those that were
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -34,13 +34,15 @@ from cooper.trace import Picture, Text, Trace
 from cooper.training.grpo import Objective, group_advantages, grpo_loss
 from cooper.training.loop import Figure, Losses, Optimisation, Stage
 from cooper.training.processes import Share, gathered
-from cooper.training.rewards import Record, Reward, Weights, claim_of, rewards
+from cooper.training.rewards import Record, Reward, RewardFunction, Weights, claim_of, rewards
 from cooper.training.sharpness import sharpness
 from cooper.training.sheet import contact_sheet
 from cooper.view_dropout import blinded
 
 #: More than are asked in any run, so that runs of other seeds have other random numbers.
 _QUESTIONS = 10**8
+#: of a reward
+_PARTS = ("total", "answer", "form", "exploration")
 
 
 @dataclass(frozen=True)
@@ -122,15 +124,19 @@ class _Outcome:
 
 
 class ReinforcementStage(Stage[UnifiedModel]):
-    """Step by step, the next draws of `questions` are answered. Those to be judged need a `judge`."""
+    """Step by step, the next draws of `questions` are answered. Those to be judged need a `judge`. `more` are rewards
+    besides the paper's, by name: each is added to the total as it is, and logged as reward/NAME."""
 
     def __init__(
         self, questions: Questions, sequencer: Sequencer, settings: Reinforcement,
         name: str = "reinforcement", judge: Judge | None = None, reference: UnifiedModel | None = None,
+        more: Mapping[str, RewardFunction] | None = None,
     ):  # fmt: skip
         if settings.objective.kl and reference is None and settings.lora is None:
             raise ValueError("a penalty for leaving the reference needs a model as the reference, or adapters")
-        self.judge, self.reference = judge, reference
+        self.judge, self.reference, self.more = judge, reference, dict(more or {})
+        if taken := self.more.keys() & {*_PARTS}:
+            raise ValueError(f"there is a reward called {', '.join(sorted(taken))} already; give yours another name")
         self.name, self.questions, self.sequencer, self.settings = name, questions, sequencer, settings
         self.policy = sequencer.prompts.policy(settings.mode)
         if self.policy.answers_last:  # its tags are put there, not sampled, and cannot be learned from
@@ -163,9 +169,9 @@ class ReinforcementStage(Stage[UnifiedModel]):
         for k, ((_, asked), group) in enumerate(zip(batch, groups, strict=True)):
             verdicts = judged[k * s.rollouts : (k + 1) * s.rollouts]
             traces = [r.trace for r in group]
-            earned.append(
-                rewards(traces, asked.record, self.tags, s.weights, s.tolerance, verdicts, self.policy.thinks)
-            )
+            earned.append(rewards(
+                traces, asked.record, self.tags, s.weights, s.tolerance, verdicts, self.policy.thinks, self.more
+            ))  # fmt: skip
         totals = torch.tensor([[r.total for r in parts] for parts in earned])
         advantages, spread = group_advantages(totals)
         return [
@@ -208,8 +214,8 @@ class ReinforcementStage(Stage[UnifiedModel]):
             )
             for g in groups for r, reward in zip(g.rollouts, g.rewards, strict=True)
         ])  # fmt: skip
-        parts = ("total", "answer", "form", "exploration")
-        out = {f"reward/{part}": _mean([getattr(row.reward, part) for row in rows]) for part in parts}
+        out = {f"reward/{part}": _mean([getattr(row.reward, part) for row in rows]) for part in _PARTS}
+        out |= {f"reward/{name}": _mean([row.reward.more[name] for row in rows]) for name in self.more}
         out["tokens_written"] = _mean([row.tokens for row in rows])
         out["truncated"] = _mean([row.cut for row in rows])
         out["no_verdict"] = _mean([np.isnan(row.reward.answer) for row in rows])

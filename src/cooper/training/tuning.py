@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import copy
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from math import inf, nan
 from pathlib import Path
@@ -31,6 +31,7 @@ from cooper.training.loop import STATE, Trainer
 from cooper.training.pipeline import adapted, claim, once, reinforce
 from cooper.training.processes import run_in
 from cooper.training.reinforcement import Reinforcement
+from cooper.training.rewards import RewardFunction
 from cooper.training.unified import StageSettings, UnifiedStage
 
 #: the file in a stage's folder that names what could not be read
@@ -91,8 +92,11 @@ class Tuning:
         return "bf16" if supervised and fast_dtype(torch.device(self.device)) == torch.bfloat16 else "fp32"
 
 
-def tune(tuning: Tuning, processes: int = 1, quiet: bool = False) -> Path:
-    """Train, or go on training, or just tell the folder of what has been trained: RUN/NAME/model.
+def tune(
+    tuning: Tuning, processes: int = 1, quiet: bool = False, more: Mapping[str, RewardFunction] | None = None
+) -> Path:
+    """Train, or go on training, or just tell the folder of what has been trained: RUN/NAME/model. Reinforcement may
+    have `more` rewards, by name; other processes find them where they were imported from.
 
     Raises ValueError for sets that cannot be opened, and for what cannot be learned from them.
     """
@@ -103,7 +107,7 @@ def tune(tuning: Tuning, processes: int = 1, quiet: bool = False) -> Path:
         if not quiet:
             name, path = named(part.where)
             print(f"cooper: {path}: {len(examples)} examples of the set {name}", file=sys.stderr)
-    run_in(processes, tuning.run, _train, tuning, quiet=quiet)
+    run_in(processes, tuning.run, _train, tuning, more, quiet=quiet)
     return tuning.run / tuning.name / "model"
 
 
@@ -113,13 +117,17 @@ def broken_in(folder: Path) -> list[str]:
     return sorted(set(path.read_text(encoding="utf-8").splitlines())) if path.exists() else []
 
 
-def _train(tuning: Tuning, quiet: bool) -> None:
+def _train(tuning: Tuning, more: Mapping[str, RewardFunction] | None, quiet: bool) -> None:
     folder, settings = tuning.run / tuning.name, tuning.settings
     parts = [part.open() for part in tuning.data]
+    of: dict[str, object] = {"start model": find(tuning.start, tuning.base).fingerprint}
+    of["rows"] = [len(rows) for rows, _ in parts]
+    if more:
+        of["more rewards"] = sorted(more)
     claim(
         folder, settings, tuning.data, tuning.start, tuning.base, tuning.prompts, tuning.shaping, tuning.judge,
-        of={"start model": find(tuning.start, tuning.base).fingerprint, "rows": [len(rows) for rows, _ in parts]},
-    )
+        of=of,
+    )  # fmt: skip
     cooper = Cooper.load(
         tuning.start, tuning.precision, base=tuning.base, prompts=tuning.prompts, device=tuning.device
     )
@@ -148,7 +156,7 @@ def _train(tuning: Tuning, quiet: bool) -> None:
         else:
             judge = None if tuning.judge is None else Judge(*tuning.judge, cache=folder / "judge.jsonl")
             asked = AskedRows(unbroken, judge is not None)
-            reinforce(model, asked, sequencer, settings, tuning.name, folder, judge, quiet)
+            reinforce(model, asked, sequencer, settings, tuning.name, folder, judge, quiet, more)
 
     def keep() -> None:
         # what was trained is in fp32: rounded to bf16, little would be left of what is learned at the paper's rates

@@ -1,13 +1,14 @@
 """The cooperative perception-reasoning reward, CPR (docs/method.md, section 4): answer, form, exploration.
 
 Each is a pure function of immutable traces and of the question's record, in a file of its own. `rewards` is their sum
-for the rollouts of one question, whatever their order.
+for the rollouts of one question, whatever their order; a user's own (`RewardFunction`) may be part of it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TypeAlias
 
 from cooper.trace import Trace
 from cooper.training.rewards.answer import answer_reward, claim_of
@@ -15,7 +16,7 @@ from cooper.training.rewards.exploration import exploration_rewards
 from cooper.training.rewards.form import form_reward
 from cooper.training.rewards.record import Record
 
-__all__ = ["Record", "Reward", "Weights", "claim_of", "rewards"]
+__all__ = ["Record", "Reward", "RewardFunction", "Weights", "claim_of", "rewards"]
 
 
 @dataclass(frozen=True)
@@ -35,15 +36,22 @@ class Reward:
     form: float
     exploration: float
     total: float
+    more: Mapping[str, float] = field(default_factory=dict)
+    """Of a user's own rewards, by name. They are part of the sum as they are."""
+
+
+#: what each rollout of a question earns
+RewardFunction: TypeAlias = Callable[[Sequence[Trace], Record], Sequence[float]]
 
 
 def rewards(
     traces: Sequence[Trace], record: Record, tags: Sequence[str], weights: Weights = Weights(),
     tolerance: float | None = None, verdicts: Sequence[bool | None] | None = None, thinks: bool | None = True,
+    more: Mapping[str, RewardFunction] | None = None,
 ) -> list[Reward]:  # fmt: skip
     """The rewards of the rollouts of one question. `tags` are those that may be called; `tolerance` is that of
     `answer_reward`, and `verdicts` are a judge's of each rollout, where the question is judged; `thinks` is that of the
-    policy."""
+    policy; `more` are rewards besides the three, by name."""
     verdicts = [None] * len(traces) if verdicts is None else verdicts
     parts = zip(
         (answer_reward(trace, record, tolerance, v) for trace, v in zip(traces, verdicts, strict=True)),
@@ -51,6 +59,14 @@ def rewards(
         exploration_rewards(traces, record.flag, tags),
         strict=True,
     )
+    others: list[dict[str, float]] = [{} for _ in traces]
+    for name, function in (more or {}).items():
+        earned = [float(number) for number in function(traces, record)]
+        if len(earned) != len(traces):
+            raise ValueError(f"the reward {name} is of {len(earned)} rollouts, and there are {len(traces)}")
+        for other, number in zip(others, earned, strict=True):
+            other[name] = number
     return [
-        Reward(a, f, e, weights.answer * a + weights.form * f + weights.exploration * e) for a, f, e in parts
+        Reward(a, f, e, weights.answer * a + weights.form * f + weights.exploration * e + sum(other.values()), other)
+        for (a, f, e), other in zip(parts, others, strict=True)
     ]
