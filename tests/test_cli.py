@@ -7,6 +7,7 @@ import io
 import json
 import os
 import re
+import signal
 import struct
 import subprocess
 import sys
@@ -259,7 +260,9 @@ MISTAKES: dict[str, tuple[list[str], str]] = {
     "maps where none are": (["ask", "room.png", "q", "--mode", "text", "--flow-steps", "4"], "mode text draws none"),
     "samples": (["ask", "room.png", "q", "--samples", "0"], "--samples must be at least 1"),
     "unknown option": (["ask", "room.png", "q", "--colour", "red"], "--colour"),
-    "one word too many": (["ask", "room.png", "how", "far"], "far"),
+    "one word too many": (["ask", "room.png", "how", "far"], "far; put what has blanks in it in quotes"),
+    "question first": (["ask", "How far?", "room.png"], "the picture comes first, then the question"),
+    "a picture for a model": (["ask", "room.png", "q", "--model", "room.png"], "is a file; a model is a folder\n"),
     "unknown model": (["ask", "room.png", "q", "--model", "huge"], "no model 'huge'"),
     "not a model": (["ask", "room.png", "q", "--model", "folder"], "folder is no model folder; looked for config.json"),
     "out is a file": (["ask", "room.png", "q", "--out", "text.png"], "text.png is a file"),
@@ -269,7 +272,7 @@ MISTAKES: dict[str, tuple[list[str], str]] = {
     "html over the picture": (["ask", "room.png", "q", "--html", "folder/../room.png"], "overwrite what is read"),
     "chain over the picture": (["ask", "01-picture.png", "q", "--out", "."], "overwrite the picture"),
     "page over the folder": (["ask", "room.png", "q", "--out", "new", "--html", "new"], "is the folder of --out"),
-    "no such device": (["ask", "room.png", "q", "--device", "abacus", "--model", "tiny"], "no device 'abacus' here"),
+    "no such device": (["ask", "room.png", "q", "--device", "abacus", "--model", "tiny"], "no device 'abacus'; use cpu"),
     "no real device": (["ask", "room.png", "q", "--device", "meta", "--model", "tiny"], "no device 'meta' here"),
     "no graphics card": (["depth", "room.png", "--device", "cuda:99", "--model", "tiny"], "no device 'cuda:99' here"),
     "map over the picture by detour": (["depth", "room.png", "--out", "new/../room.png"], "overwrite what is read"),
@@ -348,13 +351,13 @@ def test_failures_while_writing_leave_nothing(
     cooper: Cooper, write: Write, model: str, place: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def full(*_: Any, **__: Any) -> None:
-        raise OSError(28, "No space left on device", "map")
+        raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(np, "save", full)
+    monkeypatch.setattr(Path, "write_bytes", full)
     write(DRAW, ANSWER)
     for argv in (["ask", "room.png", QUESTION, "--out", "new"], ["depth", "room.png", "--out", "new.npy"]):
         ran = cooper(*argv, "--model", model)
-        assert (ran.code, ran.err) == (2, "cooper: map: No space left on device\n")
+        assert ran.code == 2 and ran.err.endswith(".npy: No space left on device; make room and run it again\n")
     assert files(place) == ["room.png"]
 
 
@@ -432,6 +435,21 @@ def test_interrupt(cooper: Cooper, model: str, monkeypatch: pytest.MonkeyPatch) 
         raise KeyboardInterrupt
 
     monkeypatch.setattr("cooper.api.Cooper.load", interrupted)
+    ran = cooper("ask", "room.png", QUESTION, "--model", model)
+    assert (ran.code, ran.out, ran.err) == (130, "", "cooper: interrupted\n")
+
+
+def test_an_import_that_was_interrupted_is_no_mistake(
+    cooper: Cooper, model: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Some libraries take it for a fault of their own."""
+    def importing(*_: Any, **__: Any) -> None:
+        try:
+            signal.raise_signal(signal.SIGTERM)
+        except KeyboardInterrupt:
+            raise ImportError("initialization failed") from None
+
+    monkeypatch.setattr("cooper.api.Cooper.load", importing)
     ran = cooper("ask", "room.png", QUESTION, "--model", model)
     assert (ran.code, ran.out, ran.err) == (130, "", "cooper: interrupted\n")
 

@@ -119,7 +119,7 @@ def test_texts_whose_value_is_known(tmp_path: Path, text: str, known: dict[str, 
         prompts_in(path, {"text": "NOWHERE"})
     assert str(error.value).endswith(f"gives no text the name NOWHERE; it has {', '.join(known) or 'none'}")
     for name, held in known.items():
-        with pytest.raises(ValueError, match="0 texts that could be the system prompt"):
+        with pytest.raises(ValueError, match="no text that could be the system prompt"):
             prompts_in(path, {"text": name})
         whats = ("text", "system", "reflection", "depth", "segmentation")
         assert prompts_in(path, dict.fromkeys(whats, name)).system["text"] == held

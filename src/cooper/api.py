@@ -20,7 +20,7 @@ from cooper.checkpoints.card import model_card
 from cooper.checkpoints.checkpoint import Checkpoint, find
 from cooper.checkpoints.hub import push
 from cooper.checkpoints.native import save_native
-from cooper.files import new_file
+from cooper.files import new_file, save_array
 from cooper.hardware import check_device
 from cooper.images import ImageSource, load_image
 from cooper.inference.engine import Engine, Event, Finished, Rollout, Settings
@@ -145,9 +145,9 @@ class Map:
         ending = path.suffix.lower()
         if ending not in (".npy", ".png"):
             raise ValueError(f"{path} ends in neither .npy (values) nor .png (colours); name a file with one")
-        with new_file(path) as temporary, temporary.open("wb") as file:  # a path would be given an ending by NumPy
+        with new_file(path) as file:
             if ending == ".npy":
-                np.save(file, self.values)
+                save_array(file, self.values)
                 return
             height, width = self.values.shape
             # colours of areas must not be mixed

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import numpy as np
 from PIL import Image
 
-from cooper.files import new_folder
+from cooper.files import new_folder, save_array
 from cooper.modalities import MapCodes
 from cooper.trace import Drawing, Text, Trace
 
@@ -26,7 +25,7 @@ def save_chain(trace: Trace, codes: MapCodes, folder: Path) -> list[Path]:
             if isinstance(segment, Drawing):
                 kind, stem = codes.modality(segment.modality), f"{i:02d}-{segment.modality}"
                 Image.fromarray(kind.view(segment.as_drawn).image).save(made / f"{stem}-view.png")
-                np.save(made / f"{stem}.npy", kind.to_values(segment.as_drawn))
+                save_array(made / f"{stem}.npy", kind.to_values(segment.as_drawn))
                 names.append(f"{stem}-view.png")
     return [folder / name for name in names]
 

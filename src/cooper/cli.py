@@ -11,6 +11,7 @@ import os
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 import contextlib  # noqa: E402
+import errno  # noqa: E402
 import importlib  # noqa: E402
 import io  # noqa: E402
 import itertools  # noqa: E402
@@ -21,6 +22,7 @@ import threading  # noqa: E402
 import warnings  # noqa: E402
 from collections.abc import Callable, Sequence  # noqa: E402
 from dataclasses import dataclass  # noqa: E402
+from types import FrameType  # noqa: E402
 from typing import Any, Protocol  # noqa: E402
 
 import tyro  # noqa: E402
@@ -113,8 +115,16 @@ COMMANDS = Group(
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command in `argv` (default: the program's arguments); returns the exit code."""
     argv = list(sys.argv[1:] if argv is None else argv)
+    told_to_end = threading.Event()
     if threading.current_thread() is threading.main_thread():
-        signal.signal(signal.SIGTERM, signal.default_int_handler)  # whoever is told to end keeps what there is, too
+
+        def end(number: int, frame: FrameType | None) -> None:
+            told_to_end.set()
+            signal.default_int_handler(number, frame)
+
+        signal.signal(signal.SIGTERM, end)  # whoever is told to end keeps what there is, too
+        if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:  # as of what a shell starts in the background
+            signal.signal(signal.SIGINT, end)
     warnings.showwarning = _note
     for name in ("stdout", "stderr"):
         if getattr(sys, name) is None:  # closed, as some services start programs
@@ -134,7 +144,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 141
     except (ValueError, ImportError) as error:
-        return _complain(str(error))
+        # libraries that are being imported take an interruption for a fault of theirs
+        return _complain("interrupted", 130) if told_to_end.is_set() else _complain(str(error))
     except RecursionError:
         return _complain("a file that was given is nested too deeply to be read")
     except (MemoryError, RuntimeError) as error:
@@ -143,7 +154,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _complain("not enough memory for this; use fewer samples or turns, or a smaller model")
     except OSError as error:
         where = f"{error.filename}: " if error.filename is not None else ""
-        return _complain(f"{where}{error.strerror or error}")
+        room = "; make room and run it again" if error.errno == errno.ENOSPC else ""
+        return _complain(f"{where}{error.strerror or error}{room}")
 
 
 def _note(message: Warning | str, category: type[Warning], *_: Any, **__: Any) -> None:
@@ -201,7 +213,10 @@ def _strictly(prog: str, parse: Callable[[], Any]) -> Any:
     except SystemExit as done:
         if not done.code:
             raise
-        raise ValueError(f"{_said(printed.getvalue())} (see {prog} --help)") from None
+        said = _said(printed.getvalue())
+        apart = re.match(r"Unrecognized options: [^-]", said)  # words
+        hint = "; put what has blanks in it in quotes" if apart else ""
+        raise ValueError(f"{said}{hint} (see {prog} --help)") from None
 
 
 def _said(box: str) -> str:

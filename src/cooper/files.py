@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import shutil
 import threading
@@ -9,10 +10,14 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from importlib import resources
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from filelock import FileLock, Timeout
 
 from cooper.signals import uninterrupted
+
+if TYPE_CHECKING:
+    import numpy as np
 
 
 @contextmanager
@@ -87,6 +92,16 @@ def new_folder(path: Path, instead_of: Iterable[str] = ()) -> Iterator[Path]:
             temporary.rename(path)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
+
+
+def save_array(path: Path, values: np.ndarray) -> None:
+    """An .npy file. (`np.save` writes by itself, and if the disk is full it tells neither that nor which file.)"""
+    import numpy as np
+
+    buffer = io.BytesIO()
+    np.save(buffer, values)
+    with named(path):
+        path.write_bytes(buffer.getbuffer())
 
 
 def remove_unfinished(folder: Path) -> None:

@@ -52,7 +52,7 @@ summary { cursor: pointer; width: fit-content; }
   content: ""; position: absolute; left: .25rem; top: .5rem; width: .625rem; height: .625rem; border-radius: 50%;
   background: var(--accent);
 }
-.chain > li:not(.turn)::before { background: var(--card); border: 2px solid var(--accent); }
+.chain > li:not(.turn)::before { background: var(--card); box-shadow: inset 0 0 0 2px var(--accent); }
 .chain > li::after {
   content: ""; position: absolute; left: .53rem; top: 1.4rem; bottom: -.25rem; width: 1px; background: var(--line);
 }
@@ -111,7 +111,7 @@ dd { margin: 0; font-variant-numeric: tabular-nums; }
   .reading:has(.legend) { flex-wrap: wrap; }
   .reading > img { flex: 1 1 0; max-width: calc(100% * var(--w, 1)); }
   .reading:has(.legend) > img { flex-basis: calc(100% * var(--w, 1)); }
-  .legend { display: flex; flex-wrap: wrap; gap: 0 1rem; }
+  .legend { display: flex; flex: 1 1 100%; flex-wrap: wrap; gap: 0 1rem; }
   .bar > div { width: 3.25rem; }
   .number, footer { padding-left: 1rem; padding-right: 1rem; }
 }

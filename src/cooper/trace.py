@@ -15,7 +15,7 @@ from typing import Any, Literal, TypeAlias
 import numpy as np
 from PIL import Image
 
-from cooper.files import new_file
+from cooper.files import new_file, save_array
 from cooper.turns import answer_of
 
 Role: TypeAlias = Literal["system", "user", "model", "reflection"]
@@ -152,7 +152,7 @@ class Trace:
                     Image.fromarray(segment.drawn).save(folder / row["drawn"])
                 if segment.latent is not None:
                     row["latent"] = f"{i:02d}-{kind}.latent.npy"
-                    np.save(folder / row["latent"], segment.latent)
+                    save_array(folder / row["latent"], segment.latent)
             rows.append(row)
         text = json.dumps({"version": 1, "meta": self.meta, "segments": rows}, indent=1, ensure_ascii=False)
         with new_file(folder / "trace.json") as file:

@@ -143,6 +143,7 @@ def test_files_of_predictions(tmp_path: Path) -> None:
         *(([{**rows[0], "questions": n}], "line 1, is no answer") for n in (None, [1], "x")),
         ([{**rows[0], "kind": "length", "truth": "0 m"}], "line 1, is no answer"),
         ([*rows, {**rows[0], "mode": "text"}], "holds answers of mode 'direct' and 'text'"),
+        ([{"seed": 1, "task": "height", "score": 1.0}], "answers of `cooper eval scenes`, which scores them itself"),
         ([*rows, {"seed": 1, "task": "height"}], "line 3, is no answer to a benchmark"),
         ([{**rows[0], "benchmark": "imagenet"}], "line 1, is no answer"),
         ([{k: v for k, v in rows[0].items() if k != "turns"}], "line 1, is no answer"),

@@ -230,8 +230,8 @@ def find(source: str | Path, base: str | Path | None = None, special: SpecialTok
     if not any((folder / CONFIGS[0]).is_file() for folder in folders):
         looked = f"config.json with model.safetensors (a model of ours), or {', '.join(CONFIGS)} (BAGEL's family)"
         where = " and ".join(map(str, folders))
-        raise ValueError(f"{where} is no model folder; looked for {looked}. If these weights are a fine-tune, name the "
-                         "folder of the model they are based on as the base, too")  # fmt: skip
+        raise ValueError(f"{where} is no model folder; looked for {looked}. If these weights are a fine-tune, give the "
+                         "folder of the model they are based on with --base, too (in Python: base=...)")  # fmt: skip
     if names := lacking(folders):
         raise ValueError(f"{' and '.join(map(str, folders))} is not a whole model: it lacks {'; '.join(names)}")
     main, ae = (Stored(_weights(folders, stems)) for stems in (MAIN_STEMS, AE_STEMS))
@@ -250,7 +250,8 @@ def _folder(source: str | Path, weights: Sequence[str] = HUB_WEIGHT_PATTERNS) ->
     if str(source).strip() and folder.exists():  # no name at all would be the folder that one is in
         if folder.is_dir():
             return folder
-        raise ValueError(f"{source} is a file; a model is a folder, such as {folder.parent}")
+        beside = f", such as {folder.parent}" if folder.suffix == ".safetensors" else ""
+        raise ValueError(f"{source} is a file; a model is a folder{beside}")
     if is_hub_id(str(source)):
         return fetched(str(source), weights)
     raise ValueError(f"there is no model {str(source)!r}: give tiny, a model's folder, or OWNER/NAME on the hub")

@@ -39,8 +39,9 @@ def prompts_in(source: str | Path, names: Mapping[str, str]) -> Prompts:
             continue
         fitting = {t for t in texts.values() if _looks_like(what, t, kinds) and t not in found.values()}
         if len(fitting) != 1:
+            many = f"{len(fitting)} texts" if fitting else "no text"
             raise ValueError(
-                f"{path} has {len(fitting)} texts that could be the {what} prompt; say which with --{what} NAME; "
+                f"{path} has {many} that could be the {what} prompt; say which with --{what} NAME; "
                 f"it has {', '.join(texts) or 'none'}"
             )
         found[what] = fitting.pop()

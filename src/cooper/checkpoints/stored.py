@@ -56,8 +56,11 @@ class Stored(Mapping[str, Tensor]):
         self._read: dict[Path, tuple[int, ...]] = {}
         for path in self.files:
             try:
+                path.open("rb").close()  # safetensors takes what may not be read for what is not there
                 self._read[path] = _version(path.stat())
                 entries, first = _entries(path)
+            except PermissionError:
+                raise ValueError(f"{path} may not be read; check the permissions of the file and its folder") from None
             except (SafetensorError, OSError) as error:
                 raise ValueError(f"{path} is damaged or cut off ({error}); copy or download it again") from None
             for name, entry in entries.items():

@@ -84,6 +84,8 @@ class Ask(WithModel):
             if self.html == self.out:
                 raise ValueError(f"--html {self.html} is the folder of --out; give the page a name of its own")
             check_file(self.html, "--html", self.picture)
+        if self.picture != "-" and not Path(self.picture).exists() and Path(self.question).is_file():
+            raise ValueError(f"{self.picture} does not exist; the picture comes first, then the question")
         picture = load_image(self.picture)
 
         answer = self._silent(picture) if self.json else self._shown(picture)

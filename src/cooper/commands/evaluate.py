@@ -43,9 +43,10 @@ class EvalScenes(WithModel):
     shards: OutFolder = None
     """Folder of rendered scenes to read instead of rendering."""
     out: OutFile = None
-    """JSON Lines file to keep every answer in; run again, the evaluation goes on where it was interrupted."""
+    """JSON Lines file to keep every answer in; run again, the evaluation goes on where it was interrupted. (Not
+    for `cooper score`.)"""
     maps: Flag = True
-    """Whether depth and segmentation of every scene are drawn and measured, too; --no-maps leaves that out."""
+    """Also draw and measure depth and segmentation of every scene; --no-maps leaves that out."""
     control: Annotated[Control, arg(name="control")] = field(default_factory=Control)
     json: Flag = False
     """Print one JSON object."""
@@ -72,8 +73,8 @@ def report(result: dict[str, Any], console: Console) -> None:
     """The result of `evaluate_scenes` as tables."""
     table = Table(title=Text(f"{result['model']}, {result['mode']}, {result['n']} scenes of {result['split']}"))
     drawn = [f"drew {name}" for name in next(iter(result["tasks"].values()))["calls"]] if result["tasks"] else []
-    for name in ("task", "score", "95 % interval", "questions", *drawn):
-        table.add_column(name, justify="left" if name == "task" else "right")
+    for name in ("task", "score", "95 % interval", "n", *drawn):
+        table.add_column(name, justify="left" if name == "task" else "right", no_wrap=name in ("task", "95 % interval"))
     for task, row in result["tasks"].items():
         low, high = row["interval"]
         calls = (f"{share:.0%}" for share in row["calls"].values())

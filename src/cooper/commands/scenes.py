@@ -11,8 +11,9 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 from tyro.conf import arg
 
+from cooper.commands.options import check_counts
 from cooper.commands.outputs import check_file, check_folder
-from cooper.files import new_file, new_folder
+from cooper.files import new_file, new_folder, save_array
 
 if TYPE_CHECKING:
     from cooper.scenes.render import View
@@ -40,7 +41,7 @@ class Render:
             view = renderer.render(scene)
         with new_folder(self.out) as folder:
             Image.fromarray(view.rgb).save(folder / "rgb.png")
-            np.save(folder / "depth.npy", view.depth)
+            save_array(folder / "depth.npy", view.depth)
             Image.fromarray(coloured_depth(view.depth)).save(folder / "depth.png")
             labels_image(scene, view.labels).save(folder / "labels.png")
             text = json.dumps(about(scene, view), indent=1)
@@ -70,6 +71,7 @@ class Make:
         from cooper.scenes.shards import make_shards
         from cooper.scenes.world import SPLITS, split_of
 
+        check_counts(self, "n", "size", "processes")
         start = SPLITS[self.split].start if self.start is None else self.start
         if split_of(start) != self.split:
             raise ValueError(f"seed {start} belongs to {split_of(start)}; give --split {split_of(start)} to use it")

@@ -35,8 +35,8 @@ class Train:
     part of the reward; view_dropout and view_dropout_reinforcement hide half of the picture from what is written after
     a map.
 
-    With --data a model is trained further on your own sets instead of on scenes (docs/data.md): one stage, base,
-    perception, interleaved or reinforcement, whole or by LoRA, from --start to RUN/STAGE/model.
+    With --data a model is trained further on your own sets instead of on scenes (docs/data.md): one stage, such as
+    base, perception, interleaved or reinforcement, whole or by LoRA, from --start to RUN/STAGE/model.
 
     The preset bagel_7b has the paper's numbers for perception, interleaved and reinforcement. It begins with BAGEL's
     weights (--start) and learns from scenes of the synthetic world as the tiny model does, on CPUs, where that size

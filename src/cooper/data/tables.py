@@ -177,7 +177,8 @@ class _Separated(Table):
                         self._ends.append(len(starts) - begin)
                     begin = len(starts)
         except (csv.Error, UnicodeDecodeError) as error:
-            raise ValueError(f"{path} is not a table with fields between {self._delimiter!r} ({error})") from None
+            hint = "; save it as UTF-8" if isinstance(error, UnicodeDecodeError) else ""
+            raise ValueError(f"{path} is not a table with fields between {self._delimiter!r} ({error}){hint}") from None
         if not self._names:
             raise ValueError(f"{path} is empty; its first line must name the fields")
         for name in self._names:

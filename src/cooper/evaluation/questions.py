@@ -35,7 +35,8 @@ class Questions:
         self._lost: Counter[str] = Counter()
         items = grouped(benchmark.expand(list(self._read())), self._lost)
         if not items:
-            why = self.broken[0] if self.broken else f"none of its {len(self.table)} rows is one of {benchmark.name}"
+            none = f"none of its {len(self.table)} rows is one of {benchmark.name}"
+            why = self.broken[0] if self.broken else none if len(self.table) else "it is empty"
             raise ValueError(f"{path} holds no question that can be asked; {why}")
         self.total = len(items) + len(self.broken)
         self.numbers = {item.index: k for k, item in enumerate(items)}

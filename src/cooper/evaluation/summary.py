@@ -34,12 +34,17 @@ def load_answers(path: Path) -> list[Row]:
     rows: list[Row] = []
     lines: dict[str, int] = {}
     for number, line in enumerate(whole_lines(path.read_bytes().decode("utf-8", "surrogateescape")), 1):
+        row: Any = None
         try:
             line.encode()
             row = json.loads(line)
             known = row["benchmark"] in BENCHMARKS and {*RUN} <= row.keys() and _typed(row)
         except (ValueError, KeyError, TypeError, RecursionError):
             known = False
+        if not known and isinstance(row, dict) and {"seed", "task", "score"} <= row.keys():
+            raise ValueError(
+                f"{path} holds answers of `cooper eval scenes`, which scores them itself: run it again with that --out"
+            )
         if not known:
             raise ValueError(f"{path}, line {number}, is no answer to a benchmark; give what `cooper eval NAME` wrote")
         different = [name for name in RUN if rows and row[name] != rows[0][name]]

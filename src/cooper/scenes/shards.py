@@ -111,6 +111,7 @@ def _work(jobs: list[Job], workers: int) -> Iterator[int]:
             _close()
         return
     spawn = multiprocessing.get_context("spawn")
+    others = {*multiprocessing.active_children()}
     for _ in range(ATTEMPTS):
         with ProcessPoolExecutor(min(workers, len(jobs)), spawn, _alone_on_a_core) as pool:
             futures = {pool.submit(_make_shard, job): job for job in jobs}
@@ -122,6 +123,10 @@ def _work(jobs: list[Job], workers: int) -> Iterator[int]:
                 return
             except BrokenProcessPool:
                 continue
+            except KeyboardInterrupt:  # which may have reached this process alone
+                for renderer in {*multiprocessing.active_children()} - others:
+                    renderer.terminate()
+                raise
             finally:
                 pool.shutdown(cancel_futures=True)  # after a failure: do not go on to the end first
     raise ValueError(f"renderers died {ATTEMPTS} times; run this again: it goes on with the scenes that are missing")

@@ -52,8 +52,8 @@ class Flagging:
     without: str = "text"
     """The mode that does not."""
     drop: bool = True
-    """Whether what is always right or always wrong is left out. Otherwise (--no-drop) it counts among what maps make no
-    difference with."""
+    """Leave out what is always right or always wrong; with --no-drop it counts among what maps make no difference with.
+    """
 
     def __post_init__(self) -> None:
         if self.samples < 1 or not 0 < self.tau < math.inf:

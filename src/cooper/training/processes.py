@@ -8,10 +8,11 @@ import os
 import re
 import signal
 import uuid
-from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
+from multiprocessing import resource_tracker
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -104,7 +105,7 @@ def _run(processes: int, folder: Path, work: Callable[..., object], *args: Any, 
 def _spawn(processes: int, args: tuple[Any, ...]) -> None:
     context = None
     try:
-        with uninterrupted():  # none must be left that waits for what it is to do
+        with uninterrupted(), _held_back():  # none must be left that waits for what it is to do
             context = torch.multiprocessing.spawn(_process, args, processes, join=False)
         assert context is not None
         while not context.join():
@@ -119,12 +120,25 @@ def _spawn(processes: int, args: tuple[Any, ...]) -> None:
         raise
 
 
+@contextmanager
+def _held_back() -> Iterator[None]:
+    """Processes that are started inside are not interrupted before they allow it: while they import what they need,
+    each would tell of it with a traceback."""
+    resource_tracker.ensure_running()  # which would let signals through when it is started
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
 def _process(
     rank: int, world: int, meeting: str, work: Callable[..., object], args: tuple[Any, ...], quiet: bool
 ) -> None:
     # until all have met there is nothing to keep, and no handler of ours runs while one waits for the others. SIGINT is
     # how this process learns that its parent died, too; whoever was started in the background would ignore it
     signal.signal(signal.SIGINT, signal.SIG_DFL)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
     parent = multiprocessing.parent_process()
     if parent is not None and os.getppid() != parent.pid:  # it died while this process was starting, and none was told
         return
