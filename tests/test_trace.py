@@ -153,6 +153,7 @@ BROKEN: dict[str, Callable[[Path], object]] = {
     "an empty trace.json": overwrite("trace.json", b""),
     "not JSON": overwrite("trace.json", b"{"),
     "not UTF-8": overwrite("trace.json", b"\xff\xfe{}"),
+    "a version that is a text": rewrite(lambda data: data | {"version": "1"}),
     "not an object": rewrite(lambda data: []),
     "nothing in it": rewrite(lambda data: {}),
     "segments that are no list": rewrite(lambda data: data | {"segments": 3}),
@@ -199,6 +200,16 @@ def test_broken_folders_are_one_clear_line(tmp_path: Path, name: str) -> None:
         Trace.load(folder)
     message = str(caught.value)
     assert "\n" not in message and str(folder) in message
+
+
+def test_newer_traces_are_told_from_broken_ones(tmp_path: Path) -> None:
+    Trace((Text("a"),), {"seed": 1}).save(tmp_path)
+    rewrite(lambda data: {"version": 2, "parts": "whatever there is then"})(tmp_path)
+    with pytest.raises(ValueError, match=r"holds a trace of version 2, newer than 1, .*; update cooper$"):
+        Trace.load(tmp_path)
+    Trace((Text("a"),), {"seed": 1}).save(tmp_path)
+    rewrite(lambda data: {name: data[name] for name in ("meta", "segments")})(tmp_path)
+    assert Trace.load(tmp_path).meta == {"seed": 1}, "one that does not tell is of the first"
 
 
 def test_a_file_is_not_a_folder(tmp_path: Path) -> None:

@@ -20,6 +20,8 @@ from cooper.turns import answer_of
 
 Role: TypeAlias = Literal["system", "user", "model", "reflection"]
 ROLES: tuple[Role, ...] = ("system", "user", "model", "reflection")
+#: of what `trace.json` says, and how
+_VERSION = 1
 
 
 @dataclass(frozen=True)
@@ -154,25 +156,33 @@ class Trace:
                     row["latent"] = f"{i:02d}-{kind}.latent.npy"
                     save_array(folder / row["latent"], segment.latent)
             rows.append(row)
-        text = json.dumps({"version": 1, "meta": self.meta, "segments": rows}, indent=1, ensure_ascii=False)
+        text = json.dumps({"version": _VERSION, "meta": self.meta, "segments": rows}, indent=1, ensure_ascii=False)
         with new_file(folder / "trace.json") as file:
             file.write_text(text, encoding="utf-8")
 
     @classmethod
     def load(cls, folder: str | Path) -> Trace:
-        """Read what `save` wrote. Raises ValueError if the folder does not hold a trace."""
+        """Read what `save` wrote. Raises ValueError if the folder does not hold a trace, or one of a newer version."""
         folder = Path(folder)
         try:
             data = json.loads((folder / "trace.json").read_text(encoding="utf-8"))
-            if not isinstance(data["meta"], dict):
-                raise ValueError("its meta is no object")
-            return cls(tuple(_segment(folder, row) for row in data["segments"]), data["meta"])
+            version = data["version"] if "version" in data else _VERSION
+            if type(version) is not int:
+                raise ValueError("its version is no whole number")
+            if version <= _VERSION:
+                if not isinstance(data["meta"], dict):
+                    raise ValueError("its meta is no object")
+                return cls(tuple(_segment(folder, row) for row in data["segments"]), data["meta"])
         except (
             OSError, KeyError, TypeError, ValueError, EOFError, SyntaxError, RecursionError,
             Image.DecompressionBombError,
         ) as error:  # fmt: skip
             why = (str(error).splitlines() or [type(error).__name__])[0]
             raise ValueError(f"{folder} does not hold a trace (trace.json and its images): {why}") from None
+        raise ValueError(
+            f"{folder} holds a trace of version {version}, newer than {_VERSION}, the last that is known here; "
+            "update cooper"
+        )
 
 
 def _segment(folder: Path, row: dict[str, Any]) -> Segment:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import warnings
 from pathlib import Path
 from typing import Any
@@ -222,6 +223,21 @@ def test_saved_and_loaded_again(tmp_path: Path, native: Path) -> None:
     for name, tensor in half.items():
         wanted = whole[name] if name.startswith("autoencoder.") else whole[name].bfloat16()
         assert tensor.dtype == wanted.dtype and torch.equal(tensor, wanted), name
+
+
+def test_a_format_is_written_and_a_newer_one_refused(native: Path) -> None:
+    path = native / "config.json"
+    data = json.loads(path.read_text())
+    assert data.pop("format") == 1
+    known = find(native).config
+    path.write_text(json.dumps(data))
+    assert find(native).config == known, "one that does not tell is of the first"
+    path.write_text(json.dumps(data | {"format": 2, "engine": "of tomorrow"}))
+    with pytest.raises(ValueError, match=r"config\.json is of format 2, newer than 1, .*; update cooper$"):
+        Cooper.load(native)
+    path.write_text(json.dumps(data | {"format": "1"}))
+    with pytest.raises(ValueError, match="is damaged: its format is no whole number"):
+        find(native)
 
 
 def test_saving_replaces_a_model_too(tmp_path: Path, native: Path) -> None:

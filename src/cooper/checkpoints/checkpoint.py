@@ -23,6 +23,7 @@ from torch import Tensor
 from cooper.checkpoints.adapters import Adapters
 from cooper.checkpoints.hub import HUB_WEIGHT_PATTERNS, fetched, is_hub_id
 from cooper.checkpoints.keys import AUTOENCODER, TABLES, released_names, to_released
+from cooper.checkpoints.native import FORMAT
 from cooper.checkpoints.released import (
     AE_STEMS,
     CONFIGS,
@@ -265,4 +266,9 @@ def _native_config(path: Path) -> ModelConfig | None:
             return None
     except (ValueError, RecursionError) as error:
         raise ValueError(f"{path} is damaged: {error}; copy or download it again") from None
+    made = data.pop("format", FORMAT)
+    if type(made) is not int:
+        raise ValueError(f"{path} is damaged: its format is no whole number; copy or download it again")
+    if made > FORMAT:
+        raise ValueError(f"{path} is of format {made}, newer than {FORMAT}, the last that is known here; update cooper")
     return config_in(path, data)

@@ -19,6 +19,9 @@ from cooper.model.unified import UnifiedModel
 from cooper.prompts import FILE as PROMPTS_FILE
 from cooper.prompts import Prompts
 
+#: of `config.json` and of the files beside it; one that does not tell is of format 1
+FORMAT = 1
+
 
 def save_native(
     model: UnifiedModel, tokenizer: Tokenizer, folder: str | Path, dtype: torch.dtype | None = None,
@@ -48,4 +51,5 @@ def save_native(
 
 
 def write_config(config: ModelConfig, folder: Path) -> None:
-    (folder / "config.json").write_text(json.dumps(config.to_dict(), indent=1) + "\n", encoding="utf-8")
+    data = {"format": FORMAT, **config.to_dict()}
+    (folder / "config.json").write_text(json.dumps(data, indent=1) + "\n", encoding="utf-8")
