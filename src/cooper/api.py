@@ -26,6 +26,7 @@ from cooper.images import ImageSource, load_image
 from cooper.inference.engine import Engine, Event, Finished, Rollout, Settings
 from cooper.inference.flow import RELEASED, changed, on_demand
 from cooper.inference.sampler import Sampling
+from cooper.inference.spelling import spelled
 from cooper.modalities import MapCodes, MapView, Modality, modality
 from cooper.modalities.base import at_size
 from cooper.modalities.codes import RELEASED as RELEASED_CODES
@@ -272,13 +273,15 @@ class Cooper:
     def stream(
         self, image: ImageSource, question: str, options: Options = Options(), **changes: Any
     ) -> Iterator[Event | Answer]:
-        """As `ask`, but yields what happens when it happens (tokens, flow steps, maps), and the Answer last."""
+        """As `ask`, but yields what happens when it happens (tokens with their text, flow steps, maps), and the Answer
+        last."""
         options = replace(options, **changes)
         prompt = prompt_of(load_image(image), question)
         engine, policy, seeds = self._prepared(options, 1)
         began = time.perf_counter()
         rollouts = []
-        for event in engine.stream([prompt], policy, samples=options.samples, seeds=seeds):
+        events = engine.stream([prompt], policy, samples=options.samples, seeds=seeds)
+        for event in spelled(events, self.sequencer.text):
             if isinstance(event, Finished):
                 rollouts.append(event.rollout)
             yield event

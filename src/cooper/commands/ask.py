@@ -121,7 +121,7 @@ class Ask(WithModel):
         from cooper.api import Answer
         from cooper.commands.chain import ChainView
 
-        view = ChainView(console, model.sequencer)
+        view = ChainView(console, model.model.config.codes)
         try:
             for event in model.stream(picture, self.question, self._options()):
                 if isinstance(event, Answer):
@@ -146,7 +146,7 @@ class Ask(WithModel):
                 doing = f"drawing {event.modality}" if isinstance(event, FlowStep) else "thinking"
                 progress.update(bar, advance=isinstance(event, Finished), description=doing)
         assert isinstance(event, Answer), "a stream ends with its answer"
-        view = ChainView(console, model.sequencer)
+        view = ChainView(console, model.model.config.codes)
         view.replay(event.trace)
         view.answer(event)
         return event

@@ -10,7 +10,7 @@ from cooper.api import Answer
 from cooper.commands.terminal import INDENT, Prose, printable, show_map
 from cooper.commands.turn import TurnReader
 from cooper.inference.engine import Event, Finished, FlowStep, MapDrawn, TokenWritten
-from cooper.sequence import Sequencer
+from cooper.modalities import MapCodes
 from cooper.trace import Drawing, Text, Trace
 
 #: why there is no answer, by `Answer.reason`
@@ -25,17 +25,16 @@ _NO_ANSWER = {
 class ChainView:
     """Shows one trace, event by event or all at once."""
 
-    def __init__(self, console: Console, sequencer: Sequencer):
-        self.console, self.detokenise, self.codes = console, sequencer.text, sequencer.config.codes
+    def __init__(self, console: Console, codes: MapCodes):
+        self.console, self.codes = console, codes
         self._prose = Prose(console)
         self._begin_turn()
         self._bar: tuple[Progress, TaskID] | None = None
 
     def show(self, event: Event) -> None:
         if isinstance(event, TokenWritten):
-            self._ids.append(event.token)
-            # a character of several tokens is not whole before the last of them
-            self._read(self.detokenise(self._ids).rstrip("\N{REPLACEMENT CHARACTER}"))
+            self._whole += event.text
+            self._read(self._whole)
         elif isinstance(event, FlowStep):
             self._called(event.modality, event.step, event.steps)
         elif isinstance(event, MapDrawn):
@@ -48,8 +47,8 @@ class ChainView:
         for segment in trace.segments:
             if isinstance(segment, Text) and segment.role == "model":
                 self._end_turn()
-                self._read(segment.text)
                 self._whole = segment.text
+                self._read(self._whole)
             elif isinstance(segment, Drawing):
                 self._end_turn(called=True)
                 self._looked(segment)
@@ -80,7 +79,6 @@ class ChainView:
         self._prose.end()
 
     def _begin_turn(self) -> None:
-        self._ids: list[int] = []
         self._whole = ""
         self._reader = TurnReader()
         self._call = ""
@@ -94,7 +92,7 @@ class ChainView:
 
     def _end_turn(self, called: bool = False) -> None:
         """The turn is over; a call that no map followed is shown as it was written."""
-        self._read(self.detokenise(self._ids) if self._ids else self._whole, final=True)
+        self._read(self._whole, final=True)
         if not called:
             self._prose.write(self._call)
         self._prose.end()

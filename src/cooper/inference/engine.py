@@ -64,6 +64,8 @@ class TokenWritten:
 
     number: int
     token: int
+    text: str = ""
+    """What it adds to the turn, in `Cooper.stream` (`cooper.inference.spelling`)."""
 
 
 @dataclass(frozen=True)
