@@ -260,10 +260,14 @@ class Cooper:
         prompts = [prompt_of(load_image(image), question) for image, question in questions]
         return self.answer_many(prompts, options, **changes)
 
-    def answer_many(self, prompts: Sequence[Trace], options: Options = Options(), **changes: Any) -> list[Answer]:
-        """As `ask_many`, for ready-made prompts: a picture, then a question of any length."""
+    def answer_many(
+        self, prompts: Sequence[Trace], options: Options = Options(), *, seeds: Sequence[int] | None = None,
+        **changes: Any,
+    ) -> list[Answer]:  # fmt: skip
+        """As `ask_many`, for ready-made prompts: a picture, then a question of any length. `seeds` has a seed for each,
+        in the place of the options' one."""
         options = replace(options, **changes)
-        engine, policy, seeds = self._prepared(options, len(prompts))
+        engine, policy, seeds = self._prepared(options, [options.seed] * len(prompts) if seeds is None else seeds)
         began = time.perf_counter()
         rollouts = engine.run(prompts, policy, samples=options.samples, seeds=seeds)
         seconds = (time.perf_counter() - began) / max(len(prompts), 1)
@@ -277,7 +281,7 @@ class Cooper:
         last."""
         options = replace(options, **changes)
         prompt = prompt_of(load_image(image), question)
-        engine, policy, seeds = self._prepared(options, 1)
+        engine, policy, seeds = self._prepared(options, [options.seed])
         began = time.perf_counter()
         rollouts = []
         events = engine.stream([prompt], policy, samples=options.samples, seeds=seeds)
@@ -325,11 +329,12 @@ class Cooper:
             Sampling(temperature, options.top_p), flow, turn_tokens=options.max_tokens, batch=options.batch
         )
 
-    def _prepared(self, options: Options, prompts: int) -> tuple[Engine, Policy, list[int]]:
+    def _prepared(self, options: Options, firsts: Sequence[int]) -> tuple[Engine, Policy, list[int]]:
+        """What answers, how, and the seed of each sample: of each prompt those from its first on."""
         policy = self.policy(options.mode)
         if options.max_turns is not None:
             policy = replace(policy, max_turns=options.max_turns)
-        seeds = [options.seed + k for _ in range(prompts) for k in range(options.samples)]
+        seeds = [first + k for first in firsts for k in range(options.samples)]
         return Engine(self.model, self.sequencer, self._settings(options)), policy, seeds
 
     def _answer(self, rollouts: list[Rollout], mode: str, seconds: float) -> Answer:

@@ -17,6 +17,7 @@ import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -259,16 +260,37 @@ def test_so_many_are_answered_together(cooper: Counting) -> None:
     assert asyncio.run(ask(40, 36)) == [36]
 
 
+@pytest.mark.parametrize(("mode", "samples"), [("interleaved", 1), ("text", 3)])
+def test_each_has_its_own_seed(cooper: Counting, mode: str, samples: int) -> None:
+    """Whoever is answered with it: all random numbers are those of the seed that was asked for."""
+    prompts = [Trace((Picture(load_image(ROOM)), Text(text))) for text in (QUESTION, "What is left of the red ball?")]
+    how = Options(mode=mode, temperature=1.5, samples=samples)
+    asked = [(prompts[k], replace(how, seed=seed)) for k, seed in ((0, 7), (1, 40), (0, 20), (0, 7))]
+
+    async def ask() -> list[Answer]:
+        together, cooper.batches[:] = Together(cooper), []
+        return await asyncio.gather(*(together.answer(prompt, options) for prompt, options in asked))
+
+    answers, batches = asyncio.run(ask()), list(cooper.batches)
+    assert batches == [4]
+    alone = [cooper.answer_many([prompt], options)[0] for prompt, options in asked]
+    for one, other in zip(answers, alone, strict=True):
+        assert (one.answer, one.votes, one.seed, one.reason) == (other.answer, other.votes, other.seed, other.reason)
+        assert one.trace.turns == other.trace.turns and one.tokens == other.tokens
+    told = [(one.trace.turns, one.votes, one.tokens) for one in answers]
+    assert told[0] == told[3] != told[2], "the seed decides"
+
+
 def test_what_cannot_be_answered_costs_those_beside_it_nothing(
     cooper: Counting, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     prompts = [Trace((Picture(load_image(ROOM)), Text(text))) for text in (QUESTION, "broken", QUESTION)]
     answer_many = cooper.answer_many
 
-    def answering(asked: list[Trace], *options: Options) -> list[Answer]:
+    def answering(asked: list[Trace], *options: Options, **changes: Any) -> list[Answer]:
         if any(isinstance(one, Text) and one.text == "broken" for prompt in asked for one in prompt.segments):
             raise ValueError("this one")
-        return answer_many(asked, *options)
+        return answer_many(asked, *options, **changes)
 
     async def ask() -> list[Any]:
         together, direct = Together(cooper), Options(mode="direct")

@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from cooper.api import Answer, Cooper
 from cooper.options import Options
@@ -76,8 +76,9 @@ class Together:
         """Tells whoever waits for it. What goes wrong with several is tried one by one: it may be of one alone."""
         try:
             self._running = self._thread.submit(
-                self.cooper.answer_many, [one.prompt for one in batch], batch[0].options
-            )
+                self.cooper.answer_many, [one.prompt for one in batch], batch[0].options,
+                seeds=[one.options.seed for one in batch],
+            )  # fmt: skip
             answers = await asyncio.wrap_future(self._running)
         except (Exception, asyncio.CancelledError) as error:
             if len(batch) > 1 and isinstance(error, Exception) and not self._closed:
@@ -99,7 +100,12 @@ class Together:
         """Of those whose callers are still there: the first, and what can be answered with it."""
         there = [one for one in self._waiting if not one.answer.done()]
         most = there[0].options.batch if there else 0
-        batch = [one for one in there if one.options == there[0].options][:most]
+        batch = [one for one in there if _alike(one.options, there[0].options)][:most]
         taken = {id(one) for one in batch}
         self._waiting = deque(one for one in there if id(one) not in taken)
         return batch
+
+
+def _alike(one: Options, other: Options) -> bool:
+    """Whether they can be answered together: in the same way, each with a seed of its own."""
+    return replace(one, seed=other.seed) == other
