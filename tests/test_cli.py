@@ -246,7 +246,7 @@ MISTAKES: dict[str, tuple[list[str], str]] = {
     "endless question": (["ask", "room.png", "why? " * 1000], "ask in at most 2000"),
     "no question": (["ask", "room.png"], "QUESTION"),
     "no arguments": (["ask"], "PICTURE"),
-    "mode": (["ask", "room.png", "q", "--mode", "dream"], "direct, text, perception, interleaved"),
+    "mode": (["ask", "room.png", "q", "--mode", "dream"], "'direct', 'text', 'perception', 'interleaved'"),
     "turns": (["ask", "room.png", "q", "--max-turns", "0"], "--max-turns must be at least 1"),
     "steps": (["ask", "room.png", "q", "--flow-steps", "0"], "--flow-steps must be at least 1"),
     "guidance": (["ask", "room.png", "q", "--guidance", "-1", "2"], "not -1 2"),

@@ -4,10 +4,16 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from typing import get_type_hints
 
 import pytest
 
 import cooper
+from cooper.commands.ask import Ask
+from cooper.commands.benchmarks import EvalBenchmark
+from cooper.commands.evaluate import EvalScenes
+from cooper.commands.serve import Serve
+from cooper.policy import MODES, POLICIES, Mode
 
 
 def test_each_is_found_where_it_is_made() -> None:
@@ -16,6 +22,12 @@ def test_each_is_found_where_it_is_made() -> None:
     assert {"__version__", "__all__"} <= {*dir(cooper)}
     with pytest.raises(AttributeError, match="no attribute 'Answr'"):
         _ = cooper.Answr
+
+
+def test_modes_are_one_list() -> None:
+    assert MODES == tuple(POLICIES) == tuple(policy.name for policy in POLICIES.values())
+    for command in (Ask, EvalScenes, EvalBenchmark, Serve):
+        assert get_type_hints(command)["mode"] is Mode, "what the command line offers"
 
 
 def test_completion_imports_nothing() -> None:

@@ -4,6 +4,11 @@ name."""
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal, TypeAlias, get_args
+
+#: the tiny model's ways, in the order of the paper's table: base, RE, PE, COOPER
+Mode: TypeAlias = Literal["direct", "text", "perception", "interleaved"]
+MODES: tuple[Mode, ...] = get_args(Mode)
 
 
 @dataclass(frozen=True)
@@ -30,7 +35,7 @@ class Policy:
             raise ValueError("a policy needs at least one turn, or there is no answer")
 
 
-#: The tiny model's ways, in the order of the paper's table: base, RE, PE, COOPER.
+#: Each mode, as data.
 POLICIES = {
     p.name: p
     for p in (

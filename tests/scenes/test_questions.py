@@ -8,12 +8,13 @@ from collections import Counter
 import numpy as np
 import pytest
 
+from cooper.policy import MODES
 from cooper.scenes.captions import caption, grounded, listed, told
 from cooper.scenes.question import SPATIAL, TASKS, Question
 from cooper.scenes.questions import ask_all, matches, mentioned
 from cooper.scenes.render import View
 from cooper.scenes.seen import GRID, look
-from cooper.scenes.worked import MAX_TOKENS, MODES, count_tokens, worked_turns
+from cooper.scenes.worked import MAX_TOKENS, count_tokens, worked_turns
 from cooper.scenes.world import COLORS, SHAPES, Camera, Scene, Thing, sample_scene
 from cooper.turns import answer_of, calls_of
 

@@ -22,6 +22,7 @@ from cooper.commands.options import (
 )
 from cooper.commands.outputs import check_file, check_folder
 from cooper.files import new_file
+from cooper.policy import Mode, policy
 
 if TYPE_CHECKING:
     import numpy as np
@@ -39,7 +40,7 @@ class Ask(WithModel):
     """Path of the picture (PNG, JPEG, WebP, BMP, TIFF, GIF), or - for standard input."""
     question: Annotated[Positional[str], arg(metavar="QUESTION")]
     """What to ask about it."""
-    mode: str = "interleaved"
+    mode: Mode = "interleaved"
     """How to answer: direct, text (thinks), perception (draws, then answers) or interleaved (draws where it helps)."""
     max_turns: Annotated[int | None, arg(metavar="N", help_behavior_hint="(default: the mode's)")] = None
     """Maximum number of turns the model may write; a map can be drawn between two turns."""
@@ -65,7 +66,6 @@ class Ask(WithModel):
 
     def run(self) -> int:
         from cooper.images import load_image
-        from cooper.policy import policy
         from cooper.trace import asked
 
         asked(self.question)

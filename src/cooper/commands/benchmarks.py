@@ -6,7 +6,7 @@ import json as json_
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, ClassVar
 
 from rich.console import Console
 from tyro.conf import arg
@@ -18,6 +18,7 @@ from cooper.commands.terminal import progress_bars, tell_left_out
 from cooper.evaluation.benchmarks import BENCHMARKS
 from cooper.evaluation.questions import Questions
 from cooper.evaluation.summary import summarise
+from cooper.policy import Mode
 
 
 @dataclass(frozen=True)
@@ -28,7 +29,7 @@ class EvalBenchmark(WithModel):
 
     data: Annotated[Path, arg(metavar="FILE")]
     """The benchmark's table, or the folder that it is in."""
-    mode: Literal["direct", "text", "perception", "interleaved"] = "interleaved"
+    mode: Mode = "interleaved"
     """How questions are answered."""
     out: OutFile = None
     """JSON Lines file to keep every answer in, for `cooper score`; run again, the evaluation goes on where it was

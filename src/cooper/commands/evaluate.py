@@ -16,6 +16,7 @@ from cooper.commands.outputs import check_file
 from cooper.commands.terminal import progress_bars
 from cooper.evaluation.controls import Control
 from cooper.evaluation.scenes import evaluate_scenes
+from cooper.policy import Mode
 from cooper.scenes.scene_set import SceneSet
 
 
@@ -23,7 +24,7 @@ from cooper.scenes.scene_set import SceneSet
 class EvalScenes(WithModel):
     """Score a model's answers and maps on scenes of the synthetic world that it has not seen."""
 
-    mode: Literal["direct", "text", "perception", "interleaved"] = "interleaved"
+    mode: Mode = "interleaved"
     """How questions are answered."""
     n: int = 500
     """Scenes."""

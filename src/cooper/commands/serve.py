@@ -8,6 +8,7 @@ import sys
 from dataclasses import dataclass
 
 from cooper.commands.options import WithModel, options
+from cooper.policy import Mode
 
 
 @dataclass(frozen=True)
@@ -24,20 +25,17 @@ class Serve(WithModel):
     """Address to listen at; 0.0.0.0 is every one this machine has."""
     port: int = 8000
     """Port to listen at; 0 takes a free one."""
-    mode: str = "interleaved"
+    mode: Mode = "interleaved"
     """How to answer where a request does not say: direct, text, perception or interleaved."""
     batch: int = 32
     """Most requests to answer together; the more, the more memory they take."""
 
     def run(self) -> int:
-        from cooper.policy import policy
-
         if not 0 <= self.port < 1 << 16:
             raise ValueError(f"--port is a number from 0 to 65535, not {self.port}")
         if not self.host.strip():
             raise ValueError("--host is blank; give 0.0.0.0 to listen at every address this machine has")
         given = options(mode=self.mode, batch=self.batch)
-        policy(self.mode)
         try:
             import uvicorn
 

@@ -12,11 +12,11 @@ import numpy as np
 from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
 
 from cooper.modalities import modality
-from cooper.policy import POLICIES
+from cooper.policy import MODES, POLICIES
 from cooper.scenes.captions import DESCRIBE, RECONSTRUCT, caption, grounded, listed
 from cooper.scenes.questions import ask_all
 from cooper.scenes.shards import Shards
-from cooper.scenes.worked import MODES, worked_turns
+from cooper.scenes.worked import worked_turns
 
 FRAME = ("<|im_start|>", "<|im_end|>", "<|vision_start|>", "<|vision_end|>")
 TAGS = ("think", "answer")

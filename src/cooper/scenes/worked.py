@@ -12,17 +12,16 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import product
 from math import floor, hypot
-from typing import Literal, TypeAlias, get_args
+from typing import TypeAlias
 
 from cooper.modalities import modality
+from cooper.policy import MODES, Mode
 from cooper.scenes.question import Question
 from cooper.scenes.questions import article, matches, mentioned, metres, plural
 from cooper.scenes.render import View
 from cooper.scenes.seen import SceneView, SeenObject, look
 from cooper.scenes.world import Scene
 
-Mode: TypeAlias = Literal["direct", "text", "perception", "interleaved"]
-MODES: tuple[Mode, ...] = get_args(Mode)
 #: Words, digits, punctuation marks and tags that a turn may have.
 MAX_TOKENS = 80
 
