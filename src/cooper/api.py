@@ -312,15 +312,25 @@ class Cooper:
     ) -> Map:  # fmt: skip
         """Draw a map of any modality this model supports. The rest means what it does in `Options`; None keeps what
         the model draws with. Raises ValueError for a modality that it does not draw, and as `Options` does."""
+        return self.draw_many([image], name, flow_steps=flow_steps, guidance=guidance, seed=seed)[0]
+
+    def draw_many(
+        self, images: Sequence[ImageSource], name: str, *, flow_steps: int | None = None,
+        guidance: tuple[float, float] | None = None, seed: int = 0,
+    ) -> list[Map]:  # fmt: skip
+        """A map of each picture, as `draw` draws it, in batches. Each begins with the noise of the seed."""
         options = Options(flow_steps=flow_steps, guidance=guidance, seed=seed)
         if name not in self.model.config.modalities:
             raise ValueError(f"{self.name} does not draw {name!r}; it draws {', '.join(self.model.config.modalities)}")
-        picture = load_image(image)
+        pictures = [load_image(image) for image in images]
         engine = Engine(self.model, self.sequencer, self._settings(options, on_demand(self.model.config.flow)))
-        drawing = engine.draw([picture], name, seeds=[options.seed])[0]
+        drawings = engine.draw(pictures, name, seeds=[options.seed] * len(pictures))
         kind = self.model.config.codes.modality(name)
-        values = kind.to_values(drawing.image)
-        return Map(name, at_size(values, *picture.shape[:2]), kind.unit, kind.view(drawing.image), kind)
+        maps = []
+        for picture, drawing in zip(pictures, drawings, strict=True):
+            values = at_size(kind.to_values(drawing.image), *picture.shape[:2])
+            maps.append(Map(name, values, kind.unit, kind.view(drawing.image), kind))
+        return maps
 
     def _settings(self, options: Options, flow: FlowSettings | None = None) -> Settings:
         flow = changed(flow or self.model.config.flow, options.flow_steps, options.guidance)
