@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import json
 from collections.abc import Iterator
 from dataclasses import replace
@@ -39,6 +40,18 @@ def test_the_model_learns_text_and_maps(stage: UnifiedStage, tmp_path: Path) -> 
         assert np.mean(values[-5:]) < 0.9 * np.mean(values[:3]), figure
     assert all(torch.equal(p, frozen[k]) for k, p in model.named_parameters() if k in frozen)
     assert (tmp_path / "sheets" / "000030.png").exists()
+    page = (tmp_path / "sheets" / "000030.html").read_text()
+    for _, question, truth in stage.held_out.asked(4):
+        assert html.escape(question) in page and html.escape(truth) in page
+
+
+def test_what_is_shown_of_answers_changes_no_training(stage: UnifiedStage) -> None:
+    """They are greedy, and the same every time; who learns no answers is not asked."""
+    model, before = random_model(), torch.random.get_rng_state()
+    assert stage.page(model) == stage.page(model) != ""
+    assert torch.equal(torch.random.get_rng_state(), before)
+    maps_alone = replace(stage.settings, mix=replace(stage.settings.mix, questions=False))
+    assert UnifiedStage("maps", stage.rows, stage.held_out, maps_alone).page(model) == ""
 
 
 def test_on_a_gpu_rows_stay_rows(stage: UnifiedStage) -> None:
@@ -71,6 +84,6 @@ def test_figures_are_of_all_that_was_learned_from(stage: UnifiedStage) -> None:
     batches = [stage.batch(3, Share(rank, 2)) for rank in (0, 1)]
     parts = [losses(model, rows) for rows, _ in batches]
     figures = of_step(stage.loss(model, batch)[1] for batch in batches)
-    assert figures["text"] == pytest.approx(float(torch.cat([part.text for part in parts]).mean()), rel=1e-4)
+    assert figures["text"] == pytest.approx(torch.cat([part.text for part in parts]).mean().item(), rel=1e-4)
     assert figures["text"] != pytest.approx(float(np.mean([part.text.mean().item() for part in parts])), rel=1e-4)
     assert figures["tokens"] == sum(int(rows.valid.sum()) for rows, _ in batches)

@@ -135,6 +135,11 @@ class ExampleRows:
                 found.append([example.picture, example.target])
         return found
 
+    def asked(self, n: int) -> list[tuple[np.ndarray, str, str]]:
+        """Of the first draws, those that are questions: they are learned from, too."""
+        drawn = [self.examples.example(k, self.check) for k in range(2 * n)]
+        return [(e.picture, e.question, e.answer) for e in drawn if isinstance(e, QuestionExample)][:n]
+
 
 def known(valid: np.ndarray, grid: tuple[int, int]) -> Tensor:
     """(tokens,): the share of each drawing token's pixels whose truth is known, which is what it counts in the loss."""

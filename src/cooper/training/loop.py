@@ -103,6 +103,10 @@ class Stage(ABC, Generic[M]):
     def sheet(self, model: M) -> Image.Image:
         """A contact sheet of what the model does now."""
 
+    def page(self, model: M) -> str:
+        """HTML of what the model says now, to lie beside the sheet; empty if it says nothing."""
+        return ""
+
     @abstractmethod
     def trained(self, model: M) -> dict[str, nn.Parameter]:
         """The parameters that this stage changes, by name."""
@@ -412,6 +416,8 @@ class Trainer(Generic[M]):
             self.use_average()
             with torch.no_grad():
                 self.stage.sheet(self.model).save(folder / f"{self.step:06d}.png")
+                if page := self.stage.page(self.model):
+                    (folder / f"{self.step:06d}.html").write_text(page, encoding="utf-8")
         finally:  # an interrupted run keeps its weights, not their averages
             with torch.no_grad():
                 for name, p in self.names.items():

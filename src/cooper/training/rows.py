@@ -19,6 +19,7 @@ from cooper.layout import Node, Noised, Piece, merge, tokens_of
 from cooper.modalities import modality
 from cooper.policy import POLICIES, Policy
 from cooper.scenes.captions import DESCRIBE, RECONSTRUCT, caption, grounded, listed, told
+from cooper.scenes.chosen import choose_questions
 from cooper.scenes.moved import moved
 from cooper.scenes.question import GENERAL, Question
 from cooper.scenes.questions import ask_all
@@ -144,6 +145,11 @@ class SceneRows:
         """The first so many pictures, each with its maps; fewer if there are fewer."""
         kinds = ("picture", *self.sequencer.config.modalities)
         return [[self.images.image(i, kind) for kind in kinds] for i in range(min(n, len(self.images)))]
+
+    def asked(self, n: int) -> list[tuple[np.ndarray, str, str]]:
+        """A question about each of the first so many scenes."""
+        scenes = [self.images.shards[i] for i in range(min(n, len(self.images)))]
+        return [(scenes[a.index][1].rgb, a.question.text, a.question.answer) for a in choose_questions(scenes, 1)]
 
     def nodes(self, i: int, rng: np.random.Generator) -> list[Node]:
         scene, view = self.images.shards[i]

@@ -15,7 +15,9 @@ from cooper.layout import Batch, Node, collate, lay_out_rows
 from cooper.lora import Lora, adapters_or_all
 from cooper.model.packed import losses
 from cooper.model.unified import UnifiedModel, part_of
+from cooper.page import traces_page
 from cooper.sequence import Sequencer
+from cooper.trace import Picture, Text, Trace
 from cooper.training.loop import Figure, Optimisation, Supervised
 from cooper.training.pointing import Pointer, Pointers, Pointing, gather
 from cooper.training.processes import Share
@@ -65,6 +67,9 @@ class Rows(Protocol):
 
     def pictures(self, n: int) -> list[list[np.ndarray]]:
         """So many pictures to show what is drawn of them, each followed by maps of it as they should be."""
+
+    def asked(self, n: int) -> list[tuple[np.ndarray, str, str]]:
+        """At most so many pictures, each with a question and the true answer."""
 
 
 class UnifiedStage(Supervised[UnifiedModel]):
@@ -128,3 +133,17 @@ class UnifiedStage(Supervised[UnifiedModel]):
             for row, drawing in zip(rows, drawn, strict=True):
                 row.append(drawing.image)
         return contact_sheet(rows)
+
+    def page(self, model: UnifiedModel) -> str:
+        """Held-out questions, answered greedily in the mode that most rows have, and the true answers."""
+        asked = self.held_out.asked(4) if self.settings.mix.questions else []
+        if not asked:
+            return ""
+        sequencer, (mode, _) = self.held_out.sequencer, max(self.settings.mix.modes, key=lambda one: one[1])
+        prompts = [Trace((Picture(picture), Text(question))) for picture, question, _ in asked]
+        rollouts = Engine(model, sequencer).run(prompts, sequencer.prompts.policy(mode))
+        traces = [
+            Trace(r.trace.segments, {**r.trace.meta, "truth": truth})
+            for r, (_, _, truth) in zip(rollouts, asked, strict=True)
+        ]
+        return traces_page(((trace, sequencer.config.codes.view) for trace in traces), f"{self.name}, {mode}")
