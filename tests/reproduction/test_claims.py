@@ -6,9 +6,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 import pytest
+from scipy.stats import binomtest
 
 from cooper.evaluation.predictions import Row
-from cooper.reproduction.claims import Answers, difference, findings, score, share_calling
+from cooper.reproduction.claims import Answers, difference, findings, identical, score, share, share_calling
 from cooper.scenes.question import GENERAL, SPATIAL, TASKS
 
 CALLS = {"distance_to_camera": ["depth"], "distance_between": ["depth"], "counting": ["segmentation"]}
@@ -54,9 +55,31 @@ def test_intervals_cover_the_truth() -> None:
 
 def test_calls_are_counted_by_task() -> None:
     made = answers(lambda *_: 1.0)
-    assert share_calling(made, ("counting",), "segmentation") == 1
-    assert share_calling(made, ("counting", "closer"), "segmentation") == 0.5
-    assert share_calling(made, ("counting", "closer")) == 0.5 and share_calling(made, GENERAL) == 0
+    assert share_calling(made, ("counting",), "segmentation").points == 100
+    assert share_calling(made, ("counting", "closer"), "segmentation").points == 50
+    assert share_calling(made, ("counting", "closer")).points == 50 and share_calling(made, GENERAL).points == 0
+
+
+@pytest.mark.parametrize(("yes", "n"), [(0, 10), (5, 10), (1, 84), (84, 84), (979, 1000)])
+def test_intervals_of_shares_are_wilsons(yes: int, n: int) -> None:
+    rows = [{"score": 0.0, "yes": k < yes} for k in range(n)]
+    found = share({0: rows[: n // 2], 1: rows[n // 2 :]}, lambda row: row["yes"])
+    expected = binomtest(yes, n).proportion_ci(method="wilson")
+    assert found.points == pytest.approx(100 * yes / n) and len(found.by_seed) == 2
+    assert (found.low, found.high) == pytest.approx((100 * expected.low, 100 * expected.high), abs=1e-4)
+
+
+def test_answers_are_identical_by_all_that_was_written() -> None:
+    def written(seeds: Sequence[int], text: Callable[[int], str]) -> Answers:
+        made = answers(lambda *_: 1.0, seeds=seeds)
+        return {s: [{**row, "turns": [text(k)]} for k, row in enumerate(rows)] for s, rows in made.items()}
+
+    n = 20 * len(TASKS)
+    one, other = written((0, 1), lambda k: f"{k}"), written((1, 2), lambda k: f"{k % 100}")
+    assert identical(one, one) == (2 * n, 2 * n)
+    assert identical(one, other) == (100, n), "of the seed that both have"
+    assert identical(one, {1: list(reversed(other[1]))}) == (100, n), "by question, in whatever order"
+    assert identical(one, {}) == (0, 0)
 
 
 def variants(**scores: float) -> dict[str, Answers]:
@@ -92,6 +115,8 @@ def test_claims_that_hold_and_that_do_not() -> None:
     assert found["COOPER - base, spatial tasks"].found.startswith("+30.0 (")
     assert "RE from base - base +5.0 (" in (told := found["RE from base - base, spatial tasks"].found)
     assert "COOPER - RE from base +25.0 (" in told
+    told = found["adaptivity"].found
+    assert told.startswith("100% (95 to 100) depth for distances") and "any map for 0% (0 to 3) of general" in told
     reinforced = found["accuracy within reinforcement, all tasks"].found
     assert reinforced.startswith("+10.0 (") and "SFT only gains +5.0 (" in reinforced
     bad = variants(

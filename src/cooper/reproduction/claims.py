@@ -2,12 +2,14 @@
 
 Scores are in points: 100 times a mean over tasks, each task counting the same. A difference between two variants is of
 the same questions; its interval resamples questions within each seed and task, so it says how sure the figure is for
-these seeds' models. How much seeds differ is told beside it, seed by seed.
+these seeds' models. How much seeds differ is told beside it, seed by seed. Shares are in percent; their intervals are
+Wilson's, as resampling shares of 0 or 100 % gives nothing else.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TypeAlias
 
@@ -28,7 +30,7 @@ BASES = ("base", "base, longer")
 
 @dataclass(frozen=True)
 class Figure:
-    """Points (or a difference of points), a 95 % interval, and the points of each seed."""
+    """Points (or a difference of points, or percent), a 95 % interval, and the points of each seed."""
 
     points: float
     low: float
@@ -57,10 +59,37 @@ def difference(a: Answers, b: Answers, tasks: Sequence[str], resamples: int = 20
     return _figure(groups, resamples)
 
 
-def share_calling(answers: Answers, tasks: Sequence[str], call: str | None = None) -> float:
-    """Share of the answers to these tasks for which that map was drawn; None: any map. 0..1."""
-    rows = [row for of_seed in answers.values() for row in of_seed if row["task"] in tasks]
-    return float(np.mean([bool(row["calls"]) if call is None else call in row["calls"] for row in rows]))
+def share_calling(answers: Answers, tasks: Sequence[str], call: str | None = None) -> Figure:
+    """Share of the answers to these tasks for which that map was drawn; None: any map."""
+    of_tasks = {seed: [row for row in rows if row["task"] in tasks] for seed, rows in answers.items()}
+    return share(of_tasks, lambda row: bool(row["calls"]) if call is None else call in row["calls"])
+
+
+def share(answers: Answers, counts: Callable[[Row], bool]) -> Figure:
+    """Share of the answers that count, in percent."""
+    found = [[counts(row) for row in rows] for rows in answers.values() if rows]
+    n = sum(map(len, found))
+    if not n:
+        raise ValueError("a share is of at least one answer")
+    p, z = sum(map(sum, found)) / n, 1.959964
+    middle = (p + z**2 / (2 * n)) / (1 + z**2 / n)
+    off = z * math.sqrt(p * (1 - p) / n + z**2 / (4 * n**2)) / (1 + z**2 / n)
+    # rounding may leave the point outside
+    low, high = min(p, max(middle - off, 0.0)), max(p, min(middle + off, 1.0))
+    return Figure(100 * p, 100 * low, 100 * high, tuple(100 * sum(of) / len(of) for of in found))
+
+
+def identical(a: Answers, b: Answers) -> tuple[int, int]:
+    """How many questions of the seeds that both have got the same answer of both, thoughts and all; and of how many."""
+    texts = [{(seed, *key_of(row)): row["turns"] for seed in a.keys() & b.keys() for row in of[seed]} for of in (a, b)]
+    asked = texts[0].keys() & texts[1].keys()
+    return sum(texts[0][key] == texts[1][key] for key in asked), len(asked)
+
+
+def of_shared_seeds(a: Answers, b: Answers) -> tuple[Answers, Answers]:
+    """What both have: one may have come further."""
+    shared = sorted(a.keys() & b.keys())
+    return {seed: a[seed] for seed in shared}, {seed: b[seed] for seed in shared}
 
 
 def _by_task(rows: Sequence[Row], tasks: Sequence[str]) -> list[np.ndarray]:
@@ -159,9 +188,10 @@ def _against_pe(a: Mapping[str, Answers]) -> Finding:
     spatial, general = (difference(a["COOPER"], a["PE"], tasks) for tasks in (SPATIAL, GENERAL))
     own = [_told(_over_bases(a, "PE", tasks)) for tasks in (SPATIAL, GENERAL)]
     return Finding(
-        "PE - base, spatial and general", "helps spatial, hurts general",
+        "PE - base, spatial and general", "helps spatial (+2.32), hurts general (-6.09)",
         "COOPER at least as good as PE on spatial, better on general",
-        f"PE - base, spatial: {own[0]}; general: {own[1]}; COOPER - PE {shown(spatial)} and {shown(general)}",
+        f"PE - base, spatial: {own[0]}; general: {own[1]}; COOPER - PE, spatial: {shown(spatial)}; general: "
+        f"{shown(general)}",
         spatial.points >= 0 and general.points > 0,
     )  # fmt: skip
 
@@ -177,7 +207,7 @@ def _told(gains: tuple[Figure, Figure]) -> str:
 
 
 def _adaptive(a: Mapping[str, Answers]) -> Finding:
-    def shares(of: Answers) -> tuple[float, float, float]:
+    def shares(of: Answers) -> tuple[Figure, Figure, Figure]:
         objects = share_calling(of, ("counting",), "segmentation")
         return share_calling(of, DISTANCES, "depth"), objects, share_calling(of, GENERAL)
 
@@ -185,9 +215,10 @@ def _adaptive(a: Mapping[str, Answers]) -> Finding:
     return Finding(
         "adaptivity", "depth for distance, segmentation for counting, none otherwise",
         "at least 80 % depth for distances, at least 80 % segmentation for counting, at most 15 % of general questions",
-        f"{depth:.0%} depth for distances, {objects:.0%} segmentation for counting, {general:.0%} of general questions "
-        f"(SFT only, as its traces taught it: {taught[0]:.0%}, {taught[1]:.0%}, {taught[2]:.0%})",
-        depth >= 0.8 and objects >= 0.8 and general <= 0.15,
+        f"{in_percent(depth)} depth for distances, {in_percent(objects)} segmentation for counting, any map for "
+        f"{in_percent(general)} of general questions (SFT only, as its traces taught it: "
+        f"{', '.join(map(in_percent, taught))})",
+        depth.points >= 80 and objects.points >= 80 and general.points <= 15,
     )  # fmt: skip
 
 
@@ -196,8 +227,8 @@ def _map_is_used(a: Mapping[str, Answers]) -> Finding:
     true = difference(a["true maps"], a["COOPER"], SPATIAL)
     return Finding(
         "the map is used, spatial tasks", "-", "another picture's map costs at least half of what maps gain",
-        f"maps gain {shown(maps)} over being asked to think instead; another picture's cost {shown(other)}; "
-        f"true ones add {shown(true)}",
+        f"its own maps gain {shown(maps)} over being asked to think instead; another picture's map costs "
+        f"{shown(other)}; true maps would add {shown(true)}",
         other.points >= maps.points / 2 > 0,
     )  # fmt: skip
 
@@ -209,8 +240,8 @@ def _reinforced(a: Mapping[str, Answers]) -> Finding:
     greedy = difference(a["COOPER"], a["SFT only"], TASKS)
     return Finding(
         "accuracy within reinforcement, all tasks", "0.54 to 0.63", "at least +5 points over SFT only",
-        f"{shown(sampled)} sampled, as the paper's rollouts are; by being as sure alone SFT only gains {shown(surer)}; "
-        f"{shown(greedy)} greedy", sampled.points >= 5,
+        f"{shown(sampled)} sampled, as the paper's rollouts are; made as sure as COOPER and changed in nothing else, "
+        f"SFT only gains {shown(surer)}; {shown(greedy)} greedy", sampled.points >= 5,
     )  # fmt: skip
 
 
@@ -218,3 +249,8 @@ def shown(d: Figure) -> str:
     """A figure in words: +7.1 (5.0 to 9.2; by seed +6.9, +7.3)."""
     seeds = f"; by seed {', '.join(f'{x:+.1f}' for x in d.by_seed)}" if len(d.by_seed) > 1 else ""
     return f"{d.points:+.1f} ({d.low:+.1f} to {d.high:+.1f}{seeds})"
+
+
+def in_percent(share: Figure, digits: int = 0) -> str:
+    """A share in words: 100% (96 to 100)."""
+    return f"{share.points:.{digits}f}% ({share.low:.{digits}f} to {share.high:.{digits}f})"

@@ -17,6 +17,7 @@ from cooper.scenes.question import SPATIAL, TASKS
 
 matplotlib.use("Agg")  # no screen
 from matplotlib import pyplot as plt  # noqa: E402
+from matplotlib.axes import Axes  # noqa: E402
 from matplotlib.figure import Figure  # noqa: E402
 
 
@@ -30,44 +31,51 @@ def scores(answers: Mapping[str, Answers], names: Sequence[str], path: Path) -> 
         at = np.arange(len(asked)) + (k - len(names) / 2 + 0.5) * width
         axis.bar(at, [f.points for f in found], width, yerr=_off(found), label=name, error_kw={"linewidth": 0.7})
     axis.set_xticks(np.arange(len(asked)), [task.replace("_", "\n") for task in asked])
-    axis.set_ylabel("score")
-    axis.legend(ncols=len(names), loc="upper center", bbox_to_anchor=(0.5, 1.12), frameon=False)
+    axis.set_ylabel("score (95 % intervals)")
+    axis.set_ylim(0, 105)
+    _rules(axis)
+    figure.legend(ncols=len(names), loc="outside upper center", frameon=False)
     _save(figure, path)
 
 
 def calls(answers: Mapping[str, Answers], path: Path) -> None:
-    """Share of the answers with each map, by task."""
-    figure, axes = plt.subplots(1, len(answers), figsize=(11, 3.6), sharey=True, squeeze=False, layout="constrained")
+    """Share of the answers with each map, by task, with intervals."""
+    figure, axes = plt.subplots(1, len(answers), figsize=(11, 4), sharey=True, squeeze=False, layout="constrained")
     for axis, (name, of) in zip(axes[0], answers.items(), strict=True):
         asked = [task for task in TASKS if _has(of, task)]
         width = 0.8 / len(modalities())
         for k, call in enumerate(modalities()):
-            shares = [100 * share_calling(of, (task,), call) for task in asked]
+            found = [share_calling(of, (task,), call) for task in asked]
             at = np.arange(len(asked)) + (k - len(modalities()) / 2 + 0.5) * width
-            axis.bar(at, shares, width, label=call)
+            shares = [f.points for f in found]
+            axis.bar(at, shares, width, yerr=_off(found), label=call, error_kw={"linewidth": 0.7})
         axis.set_xticks(np.arange(len(asked)), [task.replace("_", " ") for task in asked], rotation=60, ha="right")
         axis.set_title(name)
-    axes[0][0].set_ylabel("% of answers")
-    axes[0][0].legend(frameon=False)
+        _rules(axis)
+    axes[0][0].set_ylabel("% of answers (95 % intervals)")
+    figure.legend(*axes[0][0].get_legend_handles_labels(), ncols=4, loc="outside upper center", frameon=False)
     _save(figure, path)
 
 
 def rewards(logs: Mapping[str, Sequence[Sequence[Row]]], path: Path) -> None:
-    """Reward and its parts over the steps of each reinforcement stage, the mean over seeds."""
+    """Reward and its parts over the steps of each reinforced model, the mean over seeds."""
     parts = {"reward/total": "reward", "reward/answer": "answer", "reward/form": "form"}
-    figure, axes = plt.subplots(1, len(parts), figsize=(13, 3.4), layout="constrained")
+    figure, axes = plt.subplots(1, len(parts), figsize=(13, 4), layout="constrained")
+    # one may lie upon another
+    styles = ("-", "-", "-", (0, (4, 2)), ":")
     for axis, (key, title) in zip(axes, parts.items(), strict=True):
-        for name, of in logs.items():
+        for k, (name, of) in enumerate(logs.items()):
             steps = min(len(log) for log in of)
             values = np.mean([[row.get(key, np.nan) for row in log[:steps]] for log in of], axis=0)
             # a step's questions differ by more than what a step teaches
             at, few = np.arange(1, steps + 1), min(10, steps)
-            (line,) = axis.plot(at[few - 1 :], np.convolve(values, np.ones(few) / few, "valid"))
-            line.set_label(f"{name.replace('_', ' ')}, mean of {few} steps")
-            axis.plot(at, values, color=line.get_color(), alpha=0.25)
+            smooth = np.convolve(values, np.ones(few) / few, "valid")
+            (line,) = axis.plot(at[few - 1 :], smooth, linestyle=styles[k % len(styles)], label=name)
+            axis.plot(at, values, color=line.get_color(), alpha=0.25, linewidth=0.8)
         axis.set_title(title)
         axis.set_xlabel("step")
-    axes[0].legend(frameon=False, fontsize=8)
+        _rules(axis)
+    figure.legend(*axes[0].get_legend_handles_labels(), ncols=3, loc="outside upper center", frameon=False)
     _save(figure, path)
 
 
@@ -83,7 +91,9 @@ def beside_the_paper(answers: Mapping[str, Answers], paper: Mapping[str, tuple[f
         axis.set_xticks(at, names)
         axis.set_title(title)
         axis.set_ylim(0, 100)
-    axes[0].legend(frameon=False, fontsize=8)
+        _rules(axis)
+    axes[0].set_ylabel("score (here: 95 % intervals)")
+    figure.legend(*axes[0].get_legend_handles_labels(), ncols=2, loc="outside upper center", frameon=False)
     _save(figure, path)
 
 
@@ -91,6 +101,12 @@ def _off(found: Sequence[claims.Figure]) -> np.ndarray | None:
     """How far intervals reach below and above their points (2, n); rounding may put an end on the wrong side."""
     off = np.array([(f.points - f.low, f.high - f.points) for f in found])
     return np.maximum(off, 0).T if found else None
+
+
+def _rules(axis: Axes) -> None:
+    """Faint lines to read heights by, behind everything."""
+    axis.grid(axis="y", alpha=0.3)
+    axis.set_axisbelow(True)
 
 
 def _has(answers: Answers, task: str) -> bool:

@@ -2,18 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from functools import reduce
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from cooper.evaluation.predictions import Row
 from cooper.files import new_file
 from cooper.modalities import names
 from cooper.reproduction import plots
-from cooper.reproduction.claims import Answers, Figure, Finding, findings, score, share_calling
+from cooper.reproduction.claims import (
+    Answers,
+    Figure,
+    Finding,
+    difference,
+    findings,
+    identical,
+    in_percent,
+    of_shared_seeds,
+    score,
+    share,
+    share_calling,
+    shown,
+)
+from cooper.reproduction.logs import Log, Mean, accuracy, alike, gain
 from cooper.reproduction.results import SeedResults
 from cooper.reproduction.variants import VARIANTS, Plan, Variant
 from cooper.scenes.question import GENERAL, SPATIAL, TASKS
@@ -27,108 +42,345 @@ MAPS = (
     (("depth", "objects", "abs_rel"), "AbsRel of objects"), (("depth", "objects", "distances"), "distances, MRA"),
     (("segmentation", "miou"), "mIoU"),
 )  # fmt: skip
+#: Steps at the beginning and at the end of reinforcement that are compared.
+STEPS = 5
+#: Percent of identical answers from which on two models are taken for the same.
+SAME = 95
+WITHOUT_EXPLORATION = "no exploration reward"
+
+
+@dataclass(frozen=True)
+class Group:
+    """Variants whose figures stand in one table."""
+
+    title: str
+    about: str
+    plot: str
+    """Name of the picture."""
+    variants: Sequence[Variant]
+
+
+@dataclass(frozen=True)
+class Known:
+    """All that a report is made of."""
+
+    seeds: Sequence[SeedResults]
+    plan: Plan
+    command: str
+
+    @property
+    def variants(self) -> list[Variant]:
+        """Those that have been asked."""
+        return [v for v in self.plan.variants + self.plan.ablations if any(v.name in s.answers for s in self.seeds)]
+
+    @property
+    def answers(self) -> dict[str, Answers]:
+        """By variant."""
+        return {
+            v.name: {s.seed: s.answers[v.name] for s in self.seeds if v.name in s.answers} for v in self.variants
+        }
+
+    @property
+    def logs(self) -> dict[str, list[Log]]:
+        """By stage, of all seeds that have been through it."""
+        stages = [stage for stage in self.plan.recipe.reinforced if any(stage in s.figures.logs for s in self.seeds)]
+        return {stage: [s.figures.logs[stage] for s in self.seeds if stage in s.figures.logs] for stage in stages}
+
+    @property
+    def groups(self) -> list[Group]:
+        asked = self.variants
+        controls = [v for v in asked if v not in VARIANTS and v not in self.plan.ablations]
+        groups = (
+            Group(
+                "Variants", "The models that the paper compares, and what they are compared with here.", "scores",
+                [v for v in asked if v in VARIANTS],
+            ),
+            Group(
+                "Controls", "COOPER itself, the same weights, with other maps, other calls, or asked in another mode.",
+                "controls", [v for v in controls if not v.temperature],
+            ),
+            Group(
+                "Sampled", _prose("""
+                    Answers drawn at temperature 1, as the rollouts of reinforcement are; everywhere else the
+                    likeliest token is taken. "SFT only, as sure" has SFT only's weights and one number of COOPER's:
+                    how much all logits are scaled up, which makes it surer of what it writes.
+                """), "sampled", [v for v in controls if v.temperature],
+            ),
+            Group(
+                "Ablations", "Models trained otherwise.", "ablations", [v for v in asked if v in self.plan.ablations]
+            ),
+        )  # fmt: skip
+        return [group for group in groups if group.variants]
+
+    def compared(self, group: Group) -> list[Variant]:
+        """The group's variants, after COOPER, which they are to be compared with."""
+        return [*(v for v in self.variants if v.name == "COOPER" and v not in group.variants), *group.variants]
+
+    def of(self, stage: str) -> str:
+        """What the model after a stage is called."""
+        return next((f"{v.name} ({stage})" for v in self.variants if v.stage == stage), stage)
 
 
 def write_report(seeds: Sequence[SeedResults], plan: Plan, out: Path, command: str) -> Path:
     """Writes `results.md` and the plots in `results` into `out`; returns the path of the former."""
-    variants = [v for v in plan.variants + plan.ablations if any(v.name in s.answers for s in seeds)]
-    answers: dict[str, Answers] = {
-        v.name: {s.seed: s.answers[v.name] for s in seeds if v.name in s.answers} for v in variants
-    }
-    stages = [stage for stage in plan.recipe.reinforced if any(stage in s.figures.logs for s in seeds)]
-    logs = {stage: [s.figures.logs[stage] for s in seeds if stage in s.figures.logs] for stage in stages}
+    known = Known(seeds, plan, command)
+    answers = known.answers
     folder = out / "results"
     folder.mkdir(parents=True, exist_ok=True)
-    # not the controls, whose plot nobody could read
-    plots.scores(answers, [v.name for v in VARIANTS if v in variants], folder / "scores.png")
+    for group in known.groups:
+        plots.scores(answers, [v.name for v in known.compared(group)], folder / f"{group.plot}.png")
     deciding: dict[str, Answers] = {name: answers[name] for name in ("SFT only", "COOPER") if name in answers}
     if deciding:
         plots.calls(deciding, folder / "calls.png")
-    if logs:
-        plots.rewards(logs, folder / "rewards.png")
+    if known.logs:
+        plots.rewards({known.of(stage): of for stage, of in known.logs.items()}, folder / "rewards.png")
     plots.beside_the_paper(answers, PAPER, folder / "paper.png")
     path = out / "results.md"
     with new_file(path) as file:
-        file.write_text("\n".join(_text(seeds, plan, variants, answers, logs, command)) + "\n", encoding="utf-8")
+        file.write_text(text_of(known), encoding="utf-8")
     return path
 
 
-def _text(
-    seeds: Sequence[SeedResults], plan: Plan, variants: Sequence[Variant], answers: Mapping[str, Answers],
-    logs: Mapping[str, Sequence[Sequence[Row]]], command: str,
-) -> list[str]:  # fmt: skip
-    drawing = [v for v in variants if v.mode == "interleaved"]
+def text_of(known: Known) -> str:
+    """The report but for its pictures, in Markdown."""
+    parts = (_head, _claims, _variants, _by_task, _calls, _maps, _reinforcement, _time)
+    return "\n".join(line for part in parts for line in part(known)) + "\n"
+
+
+def _head(known: Known) -> list[str]:
+    plan, seeds = known.plan, known.seeds
     numbered = f"seed{'s' if len(seeds) > 1 else ''} {', '.join(str(s.seed) for s in seeds)}"
-    drawn = [stage for stage in plan.drawing if all(stage in s.figures.maps for s in seeds)]
-    lines = [
+    missing = [v.name for v in plan.variants + plan.ablations if v not in known.variants]
+    chains = [plan.recipe.path(stage) for stage in dict.fromkeys(v.stage for v in known.variants)]
+    # not those that another one goes on from
+    chains = [chain for chain in chains if not any(other[: len(chain)] == chain != other for other in chains)]
+    return [
         "# The paper's claims, in the synthetic world", "",
-        f"Written by `{command}`, {numbered}. For each seed all models are trained {_begun(plan)} on"
-        f" {plan.n_train} scenes{_told(plan)} and asked about {plan.n_test} test scenes of its own. Scores are means "
-        "over tasks, times 100; lengths are scored by MRA, all else exactly. Brackets: 95 % bootstrap intervals over "
-        "questions, for the models of these seeds.", "",
+        _prose(f"""
+            Written by `{known.command}`, {numbered}. A tiny model is trained through every stage of the paper and
+            asked about pictures of rendered rooms with a few plain objects, whose depth, objects and answers are
+            known exactly.
+        """), "",
+        "## How to read this", "",
+        _prose(f"""
+            - **Seed.** One whole repetition: all models are trained {_begun(plan)} with random numbers of their own,
+            and asked about {plan.n_test} test scenes of their own, none of which was trained on. All seeds train on
+            the same {plan.n_train} scenes. {_told(plan)}
+        """),
+        f"- **Questions.** {_asked(known)} Every variant of a seed is asked the same ones.",
+        _prose(f"""
+            - **Score.** 0 to 100. Lengths and distances are scored by mean relative accuracy (MRA): the share of the
+            thresholds 5 %, 10 % .. 50 % that the relative error stays below. All other answers are right or wrong,
+            and a question without an answer scores 0. In a mean over tasks each task counts the same. Spatial tasks:
+            {_listed(SPATIAL)}. General tasks: {_listed(GENERAL)}.
+        """),
+        _prose(f"""
+            - **Interval.** In brackets, always 95 %. Scores: bootstrap, 2000 resamples of the questions within each
+            task and seed. Differences between variants: the same, of the differences question by question; two
+            scores whose intervals overlap can still clearly differ. Shares of answers: Wilson. An interval
+            tells how far other questions would move the figure of these very models. It does not tell how far models
+            of other seeds would{"" if len(seeds) > 1 else ", and one seed tells nothing about that"}. There are many
+            comparisons here, and no interval is widened for that.
+        """),
+        _prose("""
+            - **Mode**, how a model is asked. *direct*: the answer alone. *text*: it thinks in words, then answers.
+            *perception*: depth and segmentation are drawn, then it answers. *interleaved*: it thinks, may call for a
+            map, is shown the map that it has drawn, and goes on; whether it draws, and what, is its own decision.
+        """),
+        _prose(f"""
+            - **Stage**, what a model was trained in last. Each goes on from the one before:
+            {"; ".join(" > ".join(chain) for chain in chains)}. The paper's stage 1 is "perception" and "answers"
+            here, its stage 2 "interleaved", supervised on worked traces (SFT), and "reinforcement" (GRPO).
+        """),
+        *([f"- **Planned and not asked yet:** {', '.join(missing)}."] if missing else []), "",
+    ]  # fmt: skip
+
+
+def _claims(known: Known) -> list[str]:
+    return [
         "## Claims", "",
+        _prose("""
+            Differences are in points of score. "base, longer" is base trained on with as many rows of answers as
+            stage 1 has, and without maps: what is gained over base may be gained by those rows alone, what is gained
+            over "base, longer" is not. "holds" compares the figure itself with what was wanted before, and the
+            interval only where "wanted" names it; gains over base are also judged over "base, longer". The paper's
+            figures are of a model of 7 billion parameters, on benchmarks of photographs, and come without intervals.
+        """), "",
         *_table(
             ("claim", "paper", "wanted", "here", "holds"),
-            [(f.claim, f.paper, f.wanted, f.found, _holds(f)) for f in findings(answers)],
+            [(f.claim, f.paper, f.wanted, f.found, _holds(f)) for f in findings(known.answers)],
         ),
-        "", "![scores beside the paper's](results/paper.png)", "", "## Variants and controls", "",
+        "", "![scores beside the paper's](results/paper.png)", "",
+    ]  # fmt: skip
+
+
+def _variants(known: Known) -> list[str]:
+    answers, cooper = known.answers, known.answers.get("COOPER", {})
+    lines = [
+        "## Variants and controls", "",
+        _prose("""
+            Mean scores over the spatial tasks, the general ones, and all. "spatial, minus COOPER": how much better
+            than COOPER on the same spatial questions. "without an answer": share of the questions.
+        """), "",
+    ]  # fmt: skip
+    for group in known.groups:
+        lines += [
+            f"### {group.title}", "", group.about, "",
+            *_table(
+                ("variant", "what it is", "spatial", "general", "all", "spatial, minus COOPER", "without an answer"),
+                [
+                    (v.name, f"{v.about} (stage {v.stage}, mode {v.mode}{_fewer(answers[v.name], known.seeds)})",
+                     *(_brackets(score(answers[v.name], tasks)) for tasks in (SPATIAL, GENERAL, TASKS)),
+                     _minus(answers[v.name], cooper, SPATIAL) if v.name != "COOPER" else "-",
+                     in_percent(share(answers[v.name], lambda row: row.get("answer") is None), 1))
+                    for v in group.variants
+                ],
+            ), "",
+        ]  # fmt: skip
+    return [*lines, *_without_exploration(known)]
+
+
+def _without_exploration(known: Known) -> list[str]:
+    """Whether that ablation is one: a part of the reward that changes no advantage changes no training."""
+    cooper, without = of_shared_seeds(*(known.answers.get(name, {}) for name in ("COOPER", WITHOUT_EXPLORATION)))
+    if not cooper:
+        return []
+    same, n = identical(cooper, without)
+    before, of = identical(cooper, known.answers.get("SFT only", {}))
+    told = shown(difference(without, cooper, SPATIAL))
+    beside = f" (of SFT only's answers {before} of {of})" if of else ""
+    if 100 * same >= SAME * n:
+        verdict = f"""
+            **So it is here: the difference on spatial tasks, {told}, compares one training with itself. It tells
+            nothing about what the exploration reward is worth.**
+        """
+    else:
+        verdict = f"Here they are two, and on spatial tasks the one without that part differs by {told}."
+    return [_prose(f"""
+        **Is "{WITHOUT_EXPLORATION}" another model than COOPER?** {same} of its {n} answers are COOPER's, word for
+        word{beside}. {_trainings(known)} A rollout's reward counts by how far it is from the mean of the rollouts to
+        the same question. What all of them get alike, as where all of them call for a map, cancels. Where at least
+        {SAME} % of the answers are the same, this report takes the two for one training. {verdict}
+    """), ""]
+
+
+def _trainings(known: Known) -> str:
+    """How COOPER's reinforcement and that without its exploration reward went beside each other."""
+    stages = {v.name: v.stage for v in known.variants}
+    both = [stages[name] for name in ("COOPER", WITHOUT_EXPLORATION)]
+    logs = [[s.figures.logs[stage] for stage in both] for s in known.seeds if {*both} <= s.figures.logs.keys()]
+    if not logs:
+        return ""
+    runs = alike([(one, other) for one, other in logs], "exploration")
+    furthest, size = (np.format_float_positional(x, 1, fractional=False) for x in (runs.furthest, runs.size))
+    return f"""
+        In training, the exploration reward was not zero in {runs.rewarded} of {runs.steps} steps; the losses of the
+        two differ by at most {furthest} in any step (mean size of COOPER's: {size}).
+    """
+
+
+def _by_task(known: Known) -> list[str]:
+    lines = [
+        "## By task", "",
+        f"Scores, with intervals in whole points: of each task {_per_task(known)} questions are asked in a seed.", "",
+    ]  # fmt: skip
+    for group in known.groups:
+        lines += [
+            f"### {group.title}, by task", "",
+            *_tasks(known.compared(group), known.answers, _of_task), "",
+            f"![{group.title.lower()}: score by task, with intervals](results/{group.plot}.png)", "",
+        ]  # fmt: skip
+    return lines
+
+
+def _calls(known: Known) -> list[str]:
+    drawing = [v for v in known.variants if v.mode == "interleaved"]
+    if not drawing:
+        return []
+    given = [
+        sum(row["task"] == task for rows in known.answers[v.name].values() for row in rows)
+        for v in drawing for task in TASKS
+    ]  # fmt: skip
+    fewest = min(n for n in given if n)
+    none = share({0: [{}] * fewest}, lambda _: False)
+    lines = [
+        "## What is drawn", "",
+        _prose(f"""
+            Share of the answers for which {" / ".join(names())} was drawn, of the variants that decide that
+            themselves. 0% without brackets is of {fewest} or more answers, so 0% (0-{none.high:.0f}), and 100% is
+            100% ({100 - none.high:.0f}-100). What a control shows for a map cannot change whether the first one is
+            called for.
+        """), "",
+    ]  # fmt: skip
+    for group in known.groups:
+        deciding = [v for v in known.compared(group) if v in drawing]
+        if any(v in drawing for v in group.variants):
+            lines += [f"### {group.title}, what is drawn", "", *_tasks(deciding, known.answers, _drawn), ""]
+    return [*lines, "![calls by task](results/calls.png)", ""]
+
+
+def _maps(known: Known) -> list[str]:
+    drawn = [stage for stage in known.plan.drawing if all(stage in s.figures.maps for s in known.seeds)]
+    if not drawn:
+        return []
+
+    def row(stage: str) -> tuple[str, ...]:
+        return (stage, *(_of_seeds([s.figures.maps[stage] for s in known.seeds], path) for path, _ in MAPS))
+
+    return [
+        "## Maps", "",
+        _prose(f"""
+            Of the first {known.plan.n_maps} test scenes of each seed, drawn on demand by the model after each stage;
+            intervals: bootstrap over scenes. Depth is compared in metres, without alignment to the truth. AbsRel:
+            mean of the relative error of pixels (less is better), over whole pictures and over objects alone; delta1:
+            share of the pixels that are within a factor of 1.25; mIoU: overlap of objects in the segmentation, by
+            best assignment. "distances, MRA": score, out of 1, of distances to the camera that are read off the map
+            without a mistake, from the true pixels of each object: where it is no better than that of answers, maps
+            cannot help with distances.
+        """), "",
+        *_table(("after", *(title for _, title in MAPS)), [row(stage) for stage in drawn]), "",
+    ]  # fmt: skip
+
+
+def _reinforcement(known: Known) -> list[str]:
+    if not known.logs:
+        return []
+    (questions, rollouts), *_ = {(s.questions, s.rollouts) for s in known.plan.recipe.reinforced.values()}
+    return [
+        "## Reinforcement", "",
+        _prose(f"""
+            Accuracy during training: the mean answer reward (0 to 1) of the rollouts, which are sampled, on training
+            questions. A step has {questions} questions with {rollouts} rollouts each, and steps differ by what they
+            happen to ask. Intervals are over steps, Student's for means and Welch's for the change. Where that of the
+            change includes 0, these steps alone show no gain; the claim above is judged by test questions.
+        """), "",
         *_table(
-            ("variant", "what it is", "spatial", "general", "all", "without an answer"),
+            ("variant (stage)", f"first {STEPS} steps", f"last {STEPS} steps", "change"),
             [
-                (v.name, f"{v.about} (stage {v.stage}, mode {v.mode}{_fewer(answers[v.name], seeds)})",
-                 *(_brackets(score(answers[v.name], tasks)) for tasks in (SPATIAL, GENERAL, TASKS)),
-                 f"{_unanswered(answers[v.name]):.0%}")
-                for v in variants
+                (known.of(stage), *(_mean(accuracy(of, part)) for part in (slice(STEPS), slice(-STEPS, None))),
+                 _mean(change, "+") if (change := gain(of, STEPS)) else "-")
+                for stage, of in known.logs.items()
             ],
         ),
-        "", "![scores by task](results/scores.png)", "", "### By task", "",
-        *_table(
-            ("task", *(v.name for v in variants)),
-            [(task, *(_of_task(answers[v.name], task) for v in variants)) for task in TASKS],
-        ),
+        "", "![rewards](results/rewards.png)", "",
+        _prose("""
+            Faint: each step; strong: the mean of the last ten. Rewards (on the left) are sums of parts that RE and
+            COOPER weigh differently, so they are not to be compared.
+        """), "",
     ]  # fmt: skip
-    if drawing:
-        lines += [
-            "", f"### Share of the answers for which {' / '.join(names())} was drawn", "",
-            *_table(
-                ("task", *(v.name for v in drawing)),
-                [(task, *(_calls(answers[v.name], task) for v in drawing)) for task in TASKS],
-            ),
-            "", "![calls by task](results/calls.png)",
-        ]  # fmt: skip
-    if drawn:
-        lines += [
-            "", "## Maps", "",
-            f"Of the first {plan.n_maps} test scenes of each seed, drawn on demand; metric depth, no alignment. "
-            "Distances to the camera are read off the map without a mistake, from the true pixels of each object: "
-            "where they are no better than answers are, maps cannot help with them.", "",
-            *_table(
-                ("after", *(title for _, title in MAPS)),
-                [
-                    (stage, *(_mean(_at(s.figures.maps[stage], path) for s in seeds) for path, _ in MAPS))
-                    for stage in drawn
-                ],
-            ),
-        ]  # fmt: skip
-    if logs:
-        lines += [
-            "", "## Reinforcement", "", "Mean answer reward of rollouts (sampled, on training questions).", "",
-            *_table(
-                ("stage", "first five steps", "last five steps"),
-                [
-                    (stage, *(_answers_of(of, part) for part in (slice(5), slice(-5, None))))
-                    for stage, of in logs.items()
-                ],
-            ),
-            "", "![rewards](results/rewards.png)",
-        ]  # fmt: skip
+
+
+def _time(known: Known) -> list[str]:
     return [
-        *lines, "", "## Time", "",
-        "Hours of training, by stage and seed, beside whatever else ran there. By the clock: everything, rendering, "
-        "drawing, flagging and asking, too; what seeds share (scenes, autoencoder, decoder, vision) counts for the "
-        "seed that made it.", "",
-        *(f"- Seed {s.seed}: {_machine(s)}" for s in seeds), "",
-        *_hours(seeds), "",
+        "## Time", "",
+        _prose("""
+            Hours of training, by stage. The machines did other work at the same time, so these are no benchmark. A
+            stage that no variant above comes from was begun and is not done. "by the clock" is the whole seed, with
+            rendering, drawing maps for traces, measuring which questions maps help with, and asking. What all seeds
+            share (scenes, autoencoder, decoder, vision) counts for the seed that made it.
+        """), "",
+        *(f"- Seed {s.seed}: {_machine(s)}" for s in known.seeds), "",
+        *_hours(known), "",
         "Every answer, and the logs of reinforcement: the folders seed-K in [results](results).",
     ]  # fmt: skip
 
@@ -142,11 +394,12 @@ def _told(plan: Plan) -> str:
     ((answered, asked),) = {(s.mix.answered or plan.n_train, s.mix.asked) for s in plan.recipe.unified.values()}
     if answered == plan.n_train:
         return ""
-    each = "all spatial answers and traces" if asked is None else f"{asked} spatial questions with answers and traces"
-    return (
-        f" ({each} of each of the first {answered} of them, and questions for reinforcement of the last "
-        f"{plan.recipe.reinforced_on.scenes}; the vision transformer is taught no depth)"
-    )
+    each = "all spatial questions" if asked is None else f"{asked} spatial questions"
+    return f"""
+        All of these have pictures and true maps, but answers and worked traces are known for {each} about each of the
+        first {answered} alone; reinforcement asks about the last {plan.recipe.reinforced_on.scenes}, and the vision
+        transformer has learned no depth before.
+    """
 
 
 def _begun(plan: Plan) -> str:
@@ -154,9 +407,40 @@ def _begun(plan: Plan) -> str:
     return f"around the autoencoder of `{taken}`, all else from nothing," if taken else "from nothing"
 
 
+def _listed(tasks: Sequence[str]) -> str:
+    return ", ".join(task.replace("_", " ") for task in tasks)
+
+
+def _counts(known: Known) -> list[int]:
+    """Questions of each task and seed that has any."""
+    of_first = next(iter(known.answers.values()), {})
+    counted = [sum(row["task"] == task for row in rows) for rows in of_first.values() for task in TASKS]
+    return [n for n in counted if n]
+
+
+def _asked(known: Known) -> str:
+    one = "one question" if known.plan.questions == 1 else f"at most {known.plan.questions} questions"
+    totals = sorted({len(rows) for of in known.answers.values() for rows in of.values()})
+    return f"{one} about a scene: {_from_to(totals)} a seed, {_per_task(known)} of each task.".capitalize()
+
+
+def _per_task(known: Known) -> str:
+    return _from_to(_counts(known))
+
+
+def _from_to(counts: Sequence[int]) -> str:
+    low, high = min(counts, default=0), max(counts, default=0)
+    return f"{low}" if low == high else f"{low} to {high}"
+
+
 def _fewer(answers: Answers, seeds: Sequence[SeedResults]) -> str:
     """ "; seeds 0, 1" of a variant that not all seeds have yet."""
     return "" if len(answers) == len(seeds) else f"; seeds {', '.join(map(str, answers))}"
+
+
+def _minus(a: Answers, b: Answers, tasks: Sequence[str]) -> str:
+    a, b = of_shared_seeds(a, b)
+    return shown(difference(a, b, tasks)) if a else "-"
 
 
 def _machine(seed: SeedResults) -> str:
@@ -165,24 +449,56 @@ def _machine(seed: SeedResults) -> str:
     return f"{told}, source {seed.figures.code}" if seed.figures.code else told
 
 
-def _hours(seeds: Sequence[SeedResults]) -> list[str]:
-    hours = [s.figures.hours for s in seeds]
+def _hours(known: Known) -> list[str]:
+    hours = [s.figures.hours for s in known.seeds]
+    order = known.plan.recipe.stages
     stages = list(dict.fromkeys(stage for of in hours for stage in of))
-    return _table(("stage", *(f"seed {s.seed}" for s in seeds)), [
+    # what is no stage of the plan, and the sum, where they were
+    stages = [s for s in order if s in stages] + [s for s in stages if s not in order]
+    return _table(("stage", *(f"seed {s.seed}" for s in known.seeds)), [
         (stage, *(f"{of.get(stage, 0):.2f}" for of in hours)) for stage in stages
     ])  # fmt: skip
 
 
-def _answers_of(logs: Sequence[Sequence[Row]], part: slice) -> str:
-    return _mean(row["reward/answer"] for log in logs for row in log[part])
+def _of_seeds(figures: Sequence[Mapping[str, Any]], path: Sequence[str]) -> str:
+    """Mean over seeds, which share no scene: what they are off by adds up as of independent means."""
+    means = [_at(of, path) for of in figures]
+    spans = [_at(of, (*path[:-1], "intervals", path[-1])) for of in figures]
+    mean, n = sum(means) / len(means), len(means)
+    off = [math.hypot(*(m - span[end] for m, span in zip(means, spans, strict=True))) / n for end in (0, 1)]
+    return _mean(Mean(mean, mean - off[0], mean + off[1]))
 
 
-def _at(figures: Mapping[str, Any], path: Sequence[str]) -> float:
-    return reduce(lambda found, name: found[name], path, figures)  # type: ignore[arg-type,return-value]
+def _at(figures: Mapping[str, Any], path: Sequence[str]) -> Any:
+    return reduce(lambda found, name: found[name], path, figures)
 
 
-def _mean(values: Iterable[float]) -> str:
-    return f"{np.mean(list(values)):.3f}"
+def _mean(of: Mean, sign: str = "") -> str:
+    told = f"{of.mean:{sign}.3f}"
+    if math.isnan(of.low):
+        return told
+    between = " to " if sign else "-"
+    return f"{told} ({of.low:{sign}.3f}{between}{of.high:{sign}.3f})"
+
+
+def _tasks(
+    variants: Sequence[Variant], answers: Mapping[str, Answers], cell: Callable[[Answers, str], str]
+) -> list[str]:
+    """A table with a row for each task and a column for each variant."""
+
+    def told(of: Answers, task: str) -> str:
+        asked = {seed: rows for seed, rows in of.items() if any(row["task"] == task for row in rows)}
+        return cell(asked, task) if asked else "-"  # a few scenes may offer none of a kind
+
+    return _table(
+        ("task", *(v.name for v in variants)),
+        [(task.replace("_", " "), *(told(answers[v.name], task) for v in variants)) for task in TASKS],
+    )
+
+
+def _prose(text: str) -> str:
+    """A paragraph as a line: its breaks are the source's."""
+    return " ".join(text.split())
 
 
 def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
@@ -194,16 +510,12 @@ def _brackets(figure: Figure) -> str:
 
 
 def _of_task(answers: Answers, task: str) -> str:
-    scores = [row["score"] for rows in answers.values() for row in rows if row["task"] == task]
-    return f"{100 * np.mean(scores):.1f}" if scores else "-"
+    found = score(answers, (task,))
+    return f"{found.points:.1f} ({found.low:.0f}-{found.high:.0f})"
 
 
-def _unanswered(answers: Answers) -> float:
-    """Share of the questions that got no answer. 0..1."""
-    return float(np.mean([row.get("answer") is None for rows in answers.values() for row in rows]))
-
-
-def _calls(answers: Answers, task: str) -> str:
-    if not any(row["task"] == task for rows in answers.values() for row in rows):
-        return "-"
-    return " / ".join(f"{share_calling(answers, (task,), call):.0%}" for call in names())
+def _drawn(answers: Answers, task: str) -> str:
+    shares = [share_calling(answers, (task,), call) for call in names()]
+    # all or none is told once for all
+    intervals = [f" ({s.low:.0f}-{s.high:.0f})" if 0 < s.points < 100 else "" for s in shares]
+    return " / ".join(f"{s.points:.0f}%{interval}" for s, interval in zip(shares, intervals, strict=True))

@@ -1,0 +1,52 @@
+"""What logs of reinforcement tell, against SciPy's statistics and logs made by hand."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from cooper.reproduction.logs import Log, accuracy, alike, gain
+
+
+def log(answers: Sequence[float], losses: Sequence[float] = (), explored: Sequence[float] = ()) -> Log:
+    made = [{"step": k, "reward/answer": a, "loss": 0.0, "reward/exploration": 0.0} for k, a in enumerate(answers)]
+    for row, loss, part in zip(made, losses, explored, strict=False):
+        row |= {"loss": loss, "reward/exploration": part}
+    return made
+
+
+def test_accuracy_has_students_interval_over_the_steps_of_all_runs() -> None:
+    rng = np.random.default_rng(0)
+    runs = rng.uniform(0.3, 0.8, (2, 12))
+    first = runs[:, :5].ravel()
+    found = accuracy([log(run) for run in runs], slice(5))
+    low, high = stats.t.interval(0.95, len(first) - 1, first.mean(), stats.sem(first))
+    assert found == pytest.approx((first.mean(), low, high))
+
+
+def test_gain_has_welchs_interval() -> None:
+    runs = np.random.default_rng(1).normal(0.5, 0.1, (2, 12))
+    runs[:, 7:] += 0.2
+    found = gain([log(run) for run in runs], 5)
+    first, last = runs[:, :5].ravel(), runs[:, -5:].ravel()
+    expected = stats.ttest_ind(last, first, equal_var=False).confidence_interval(0.95)
+    assert found == pytest.approx((last.mean() - first.mean(), expected.low, expected.high))
+
+
+def test_runs_that_are_too_short_tell_no_more_than_they_can() -> None:
+    assert gain([log([0.5] * 10), log([0.5] * 9)], 5) is None, "the first and the last steps are the same"
+    assert gain([log([0.25] * 5 + [0.75] * 5)], 5) == (0.5, 0.5, 0.5)
+    found = accuracy([log([0.5])], slice(5))
+    assert found.mean == 0.5 and math.isnan(found.low) and math.isnan(found.high)
+
+
+def test_two_runs_beside_each_other() -> None:
+    one = log([0.5] * 4, losses=(0.1, -0.3, 0.2, 0.0), explored=(0.0, -0.2, 0.2, 0.0))
+    other = log([0.5] * 4, losses=(0.1, -0.25, 0.2, 0.01), explored=(0.0,) * 4)
+    found = alike([(one, list(reversed(other))), (one, one)], "exploration")
+    assert (found.steps, found.rewarded) == (8, 4)
+    assert found.furthest == pytest.approx(0.05) and found.size == pytest.approx(0.15)
