@@ -196,9 +196,12 @@ def _value(number: str) -> float:
     if "/" in number:
         *whole, over, under = re.split(r"[\s/]+", number)
         return float(whole[0] if whole else 0) + float(over) / float(under) if float(under) else math.nan
-    if re.fullmatch(r"[-+]?[1-9]\d{0,2}(?:,\d{3})+(?:\.\d+)?", number):
-        return float(number.replace(",", ""))
-    return float(number.replace(" ", "").replace(",", "."))
+    thousands = re.fullmatch(r"[-+]?[1-9]\d{0,2}(?:,\d{3})+(?:\.\d+)?(?:e[-+]?\d+)?", number)
+    number = number.replace(" ", "").replace(",", "" if thousands else ".")
+    try:
+        return float(number)
+    except ValueError:  # "0,123,456"
+        return math.nan
 
 
 def _value_of_words(words: str) -> float:
