@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import time
+
 import pytest
 
+from cooper.evaluation.extraction import answer_in, final_text
+from cooper.evaluation.items import Kind
 from cooper.quantities import parse_number, quantity, square_metres, whole_quantity
 
 Found = tuple[float, str | None] | None
@@ -27,3 +31,19 @@ def test_thousands_may_have_an_exponent(text: str, found: Found) -> None:
     for reading in (parse_number, whole_quantity, square_metres):
         reading(text)
     square_metres(f"{text}^2")
+
+
+@pytest.mark.parametrize("kind", ["number", "choice", "yes_no"])
+@pytest.mark.parametrize(
+    "part",
+    [
+        "1-", "1 to ", "twenty-", "a-", "2 - 1 ", "1/0 2-1 ", "1 or ", "1~", "\n", "distance 1 ", "! if 1 ", "1'",
+        "answer: A ", "the answer is A. wait, ", "not 2 but ", "actually 3 ", "\\sqrt{2}", "(cm): ", "\\boxed{ ",
+    ],
+)  # fmt: skip
+def test_reading_takes_no_longer_than_the_text(part: str, kind: Kind) -> None:
+    begun = time.process_time()
+    for before in ("", "The answer is "):
+        text = f"{before}{part * (20_000 // len(part))} ."
+        answer_in(kind, final_text([text]), ("chair", "2 m"))
+    assert time.process_time() - begun < 2

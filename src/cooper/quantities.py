@@ -85,9 +85,15 @@ _SPELLED: tuple[tuple[str, str], ...] = (
 _PRONOUN = re.compile(rf"\b(?:the(?: [a-z]+)?|that|this|each|every|which) one\b(?!\s*-?\s*(?:{_ANY_UNIT}))")
 
 
+def tidy(text: str) -> str:
+    """The lines of a text that are not empty, with one space wherever there is white space: rules that look over white
+    space would take long over much of it."""
+    return "\n".join(" ".join(line.split()) for line in text.splitlines() if line.strip())
+
+
 def plain_text(text: str) -> str:
     """`text` without the marks of LaTeX and Markdown that models put around short answers; fractions are 3/4."""
-    apart = re.sub(r"(?<=\w)\\", r" \\", text)
+    apart = re.sub(r"(?<=\w)\\", r" \\", tidy(text))
     return " ".join(_MARKUP.sub(" ", _FRACTION.sub(r"\1/\2 ", apart)).split())
 
 
@@ -238,17 +244,18 @@ _SUM = re.compile(
 )
 # What is said of what was asked for: "the distance between chair 1 and chair 2 is 3 m", "I estimate the gap to be 2 m"
 _ABOUT = r"(?:(?:about|approximately|roughly|around|nearly|almost|probably|estimated|likely|to be|at|exactly)\s+)*"
+_UP_TO = r"(?:[^.;?!]|\.\d){0,300}?"
 _STATED = re.compile(
-    r"\b(?:(?:distance|difference|length|height|width|depth|size|area|gap|number|count|amount)\b(?:[^.;?!]|\.\d)*?\b(?:is|are|was|be|equals)\b"
-    rf"|estimate\b(?:[^.;?!\d]|\.\d)*?\b(?:to be|at|as|is|of|about)\b)[\s:]*{_ABOUT}(?={_ANY})"
+    rf"\b(?:(?:distance|difference|length|height|width|depth|size|area|gap|number|count|amount)\b{_UP_TO}\b(?:is|are|was|be|equals)\b"
+    rf"|estimate\b(?:[^.;?!\d]|\.\d){{0,300}}?\b(?:to be|at|as|is|of|about)\b)[\s:]*{_ABOUT}(?={_ANY})"
 )
 # What an estimate rests on: "assuming that the door is 2 m tall, ..."
 _GIVEN = re.compile(
     r"(?:^|(?<=[.;!?]\s))(?:assuming|based on|given|since|if|because|considering|compared (?:to|with)|taking)\b"
-    r"(?:[^,.;]|[.,]\d)*,\s"
+    r"(?:[^,.;]|[.,]\d){0,300},\s"
 )
 # "1. chair" at the start of a line
-_LISTED = re.compile(r"^\s*\d+[.)]\s+(?=[^\W\d])", re.MULTILINE)
+_LISTED = re.compile(r"^[ \t]*\d+[.)]\s+(?=[^\W\d])", re.MULTILINE)
 _NOTHING = re.compile(
     r"\b(?:there\s+(?:are|were|is)|see|count)\s+no\s+[a-z]|^no\s+(?!(?:idea|clue|way|answer|number|information)\b)[a-z]"
 )
@@ -269,7 +276,7 @@ def quantity(text: str) -> tuple[float, str | None] | None:
     What stands after the last "answer is" counts, if a number does; then what something is said to be, before what that
     rests on.
     """
-    text = _normal(_LISTED.sub("", text))
+    text = _normal(_LISTED.sub("", tidy(text)))
     *_, said = _SAID.split(text)
     for part in dict.fromkeys((said, text)):
         if (found := _given(part)) is not None:
@@ -290,21 +297,31 @@ def _given(text: str) -> tuple[float, str | None] | None:
 
 
 def _quantity(text: str) -> tuple[float, str | None] | None:
-    return _range(text) or parse_number(text)
+    """As `parse_number`, or the middle of a range, of a text that is `_normal`."""
+    if (found := _range(text)) is not None:
+        return found
+    value, unit = _first_number(text)
+    return (value, unit) if math.isfinite(value) else None
 
 
 def _range(text: str) -> tuple[float, str | None] | None:
     """The middle of a range, if that is the first quantity of the text."""
     for pattern in _RANGES:
         for match in pattern.finditer(text):
-            low, high = parse_number(match["low"]), parse_number(match["high"])
-            if low is None or high is None or parse_number(text[: match.start()]) is not None:
+            (a, unit), (b, other) = (_first_number(match[side]) for side in ("low", "high"))
+            if math.isnan(a) or math.isnan(b):
                 continue
-            names = match["first"] or match["second"], match["second"] or match["first"]
-            (_, unit), (_, other) = (parse_number(f"1{name}") or low for name in names)
-            a, b = low[0], high[0]
+            if any(number.search(text, 0, match.start()) for number in (_LENGTH, _NUMBER, _IN_WORDS)):
+                break  # and so it is for all that follow
+            first, second = match["first"] or match["second"], match["second"] or match["first"]
+            unit, other = _unit_named(first) or unit, _unit_named(second) or other
             if unit != other:
                 a, b, unit = to_metres(a, unit), to_metres(b, other), "m"
             if a < b:
                 return (a + b) / 2, unit
     return None
+
+
+def _unit_named(name: str) -> str | None:
+    found = _LENGTH.match(f"1{name}")
+    return None if found is None else _unit(found)

@@ -83,7 +83,7 @@ def answer_of(text: str) -> str | None:
 
 
 _BOX = re.compile(r"\\boxed\s*\{")
-_BARE_NUMBER = re.compile(r"[\s~$]*[-+]?[\d.,/ ]*\d[\s~$]*")
+_BARE_NUMBER = re.compile(r"[\s~$]*(?:[-+] *)?(?=[\d.,/])[\d.,/ ]*\d[\s~$]*")
 
 
 def boxed_in(text: str) -> str | None:

@@ -9,7 +9,7 @@ import re
 from collections.abc import Sequence
 
 from cooper.evaluation.items import LETTERS, NUMBERS, Kind
-from cooper.quantities import parse_number, plain_text, quantity, square_metres, without_areas
+from cooper.quantities import parse_number, plain_text, quantity, square_metres, tidy, without_areas
 from cooper.turns import boxed_in, calls_of, thoughts_of, without
 
 # scorers of benchmarks read an answer that was cut off, too
@@ -48,6 +48,12 @@ _DENIED = re.compile(
     rf"(?:{_DOUBT.pattern}|\b(?:thought|assumed|tempting)\b)(?:[ ]+(?!(?:and|but|so)\b)[\w'\u2019]+){{0,3}}[ ]*$",
     re.IGNORECASE,
 )
+
+
+def _denied(match: re.Match[str]) -> bool:
+    """Whether what stands before a match denies it. Those few words are near it, which keeps the search short."""
+    return _DENIED.search(match.string, max(0, match.start() - 100), match.start()) is not None
+
 
 _RIGHT = r"\s+(?:is|was|must be)\s+(?:(?:the|my)\s+)?(?:correct|right|best|answer|choice)\b"
 # An option's letter where it can be nothing else: not the A of "A ball" or "A-frame", nor the E of "E.g.".
@@ -101,7 +107,7 @@ def letter(text: str, options: Sequence[str] = ()) -> str | None:
 
     Without known `options` every letter of `LETTERS` may be meant, and words cannot be.
     """
-    text = _MARKS.sub(" ", text).replace("{", " ").replace("}", " ").strip()
+    text = tidy(_MARKS.sub(" ", text).replace("{", " ").replace("}", " "))
     known = LETTERS[: len(options)] if options else LETTERS
     found = _letter_named(text, options)
     if found is None and options:
@@ -148,7 +154,7 @@ def _names(matches: Sequence[re.Match[str]]) -> list[str]:
     names = []
     for match in matches:
         text, end = match.string, match.end()
-        if not _DENIED.search(text[: match.start()]) and not _REFUSED.match(text, end):
+        if not _denied(match) and not _REFUSED.match(text, end):
             name = next(name for name in match.groupdict().values() if name).upper()
             names.append(_UNCLEAR if _ANOTHER.match(text, end) else name)
     return names
@@ -206,13 +212,13 @@ _ASIDE = re.compile(r"(?<=[,.;:!?\n])\s*(yes|no)(?=\s*(?:$|[,.;:!\n]))|\s(yes|no
 
 def yes_no(text: str) -> str | None:
     """ "yes" or "no", from a text that says what the answer is, or begins or ends with it, or has it between commas."""
-    text = _EITHER.sub(" ", _MARKS.sub(" ", text).lower()).strip()
-    answers = [match for match in _ANSWERED.finditer(text) if not _DENIED.search(text[: match.start()])]
+    text = _EITHER.sub(" ", tidy(_MARKS.sub(" ", text).lower())).strip()
+    answers = [match for match in _ANSWERED.finditer(text) if not _denied(match)]
     if opens := answers[-1] if answers else _OPENS.match(text):
         return _YES_NO[opens[1] or opens[2]]
     if _HARDLY.match(text):
         return "no"
-    if holds := [m for m in _HOLDS.finditer(text) if not _DENIED.search(text[: m.start()])]:
+    if holds := [m for m in _HOLDS.finditer(text) if not _denied(m)]:
         return _YES_NO[holds[-1][1]]
-    said = {match[1] or match[2] for match in _ASIDE.finditer(text) if not _DENIED.search(text[: match.start()])}
+    said = {match[1] or match[2] for match in _ASIDE.finditer(text) if not _denied(match)}
     return said.pop() if len(said) == 1 else None
