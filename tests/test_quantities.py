@@ -43,7 +43,5 @@ def test_thousands_may_have_an_exponent(text: str, found: Found) -> None:
 )  # fmt: skip
 def test_reading_takes_no_longer_than_the_text(part: str, kind: Kind) -> None:
     begun = time.process_time()
-    for before in ("", "The answer is "):
-        text = f"{before}{part * (20_000 // len(part))} ."
-        answer_in(kind, final_text([text]), ("chair", "2 m"))
+    answer_in(kind, final_text([f"The answer is {part * (20_000 // len(part))} ."]), ("chair", "2 m"))
     assert time.process_time() - begun < 2

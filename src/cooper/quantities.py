@@ -284,6 +284,25 @@ def quantity(text: str) -> tuple[float, str | None] | None:
     return (0.0, None) if _NOTHING.search(text) else None
 
 
+_ROUGHLY = re.compile(_ABOUT)
+_TIMES = re.compile(r"\s*(?:by|x|\u00d7|\*|times)\s")
+
+
+def area_given(text: str) -> float | None:
+    """The area in square metres that a text gives: the one that the answer, or else a size or the like, is said to be,
+    or the one that it states. None if it is said to be a length ("The answer is 3 m, as the room has 20 sq m")."""
+    plain = _normal(text)
+    for said in (_SAID, _STATED):
+        if ends := [match.end() for match in said.finditer(plain)]:
+            begins = _ROUGHLY.match(plain, ends[-1])
+            at = begins.end() if begins else ends[-1]
+            if area := _AREA.match(plain, at):
+                return _area(area)
+            if (length := _LENGTH.match(plain, at)) and not _TIMES.match(plain, length.end()):
+                return None
+    return square_metres(text)
+
+
 def _given(text: str) -> tuple[float, str | None] | None:
     """What a text comes to, or what it says that something is, or else its first quantity."""
     first = _quantity(text)

@@ -201,6 +201,24 @@ def test_areas_are_numbers_and_no_lengths(text: str, number: str | None, length:
     assert (answer_in("number", text), answer_in("length", text)) == (number, length)
 
 
+@pytest.mark.parametrize(
+    ("text", "number", "of_length"),
+    [
+        ("The answer is 3 m, as the room has 20 sq m.", "3 m", "3 m"),
+        ("The room has 20 sq m. The answer is about 3 m.", "3 m", "3 m"),
+        ("The rug covers 6 square feet; the distance is 2 feet.", "2 ft", "2 ft"),
+        ("The distance is 3 m. The room has 20 sq m.", "3 m", "3 m"),
+        ("The room is about 20 square meters, and the distance is 3 m", "3 m", "3 m"),
+        ("The length is 6 m and the width 4 m, so the area is 24 m\u00b2.", "24", "6 m"),
+        ("The answer is 6 m by 4 m, which is 24 square meters.", "24", "6 m"),
+        ("3 m, one side of 9 square meters", "9", "3 m"), ("The answer is about 24 m^2, 6 m x 4 m", "24", "6 m"),
+    ],
+)  # fmt: skip
+def test_an_area_is_taken_where_nothing_says_that_it_is_a_length(text: str, number: str, of_length: str) -> None:
+    assert (answer_in("number", text), answer_in("number", text, truth="3 metres")) == (number, of_length)
+    assert answer_in("number", text, truth="24 m^2") == answer_in("number", text, truth="24") == number
+
+
 def test_each_kind_is_read_in_its_way() -> None:
     assert answer_in("choice", "the box", THINGS) == "B" and answer_in("yes_no", "Yes!") == "yes"
     assert answer_in("length", "two to three metres") == "2.5 m" and answer_in("count", "three") == "3"

@@ -79,7 +79,7 @@ def _row(item: Item, rollout: Rollout) -> dict[str, Any]:
     return {
         "index": item.index, "category": list(item.category), "prompt": item.prompt, "truth": item.truth,
         "options": list(item.options), "kind": item.kind, "group": item.group, "size": item.size, "turns": turns,
-        "answer": answer_in(item.kind, final_text(turns), item.options),
+        "answer": answer_in(item.kind, final_text(turns), item.options, item.truth),
         "calls": [drawing.modality for drawing in rollout.trace.drawings], "reason": rollout.reason,
         "seed": rollout.seed, "seconds": round(rollout.seconds, 3),
     }  # fmt: skip

@@ -9,7 +9,7 @@ import re
 from collections.abc import Sequence
 
 from cooper.evaluation.items import LETTERS, NUMBERS, Kind
-from cooper.quantities import parse_number, plain_text, quantity, square_metres, tidy, without_areas
+from cooper.quantities import area_given, parse_number, plain_text, quantity, tidy, without_areas
 from cooper.turns import boxed_in, calls_of, thoughts_of, without
 
 # scorers of benchmarks read an answer that was cut off, too
@@ -29,14 +29,16 @@ def final_text(turns: Sequence[str]) -> str:
     return (text if boxed is None else boxed).strip()
 
 
-def answer_in(kind: Kind, text: str, options: Sequence[str] = ()) -> str | None:
-    """The answer that a final text gives: a letter, yes or no, "1.5 m", or the text itself, as the kind asks."""
+def answer_in(kind: Kind, text: str, options: Sequence[str] = (), truth: str = "") -> str | None:
+    """The answer that a final text gives: a letter, yes or no, "1.5 m", or the text itself, as the kind asks. Where the
+    `truth` has a unit of length, areas are passed over."""
     if kind == "choice":
         return letter(text, options)
     if kind == "yes_no":
         return yes_no(text)
     if kind in NUMBERS:
-        area = square_metres(text) if kind == "number" else None
+        is_length = kind != "number" or (parse_number(without_areas(truth)) or (0, None))[1] is not None
+        area = None if is_length else area_given(text)
         found = quantity(without_areas(text)) if area is None else (area, None)
         return None if found is None else f"{found[0]:.10g}{f' {found[1]}' if found[1] else ''}"
     return text or None

@@ -135,7 +135,7 @@ def _judged(rows: Sequence[Row], judge: Judge | None) -> list[Judged]:
     unread: dict[int, Claim] = {}
     for k, row in enumerate(rows):
         text, is_open = final_text(row["turns"]), row["kind"] == "open"
-        answer = answer_in(row["kind"], text, row["options"])
+        answer = answer_in(row["kind"], text, row["options"], row["truth"])
         # an empty answer is wrong, whoever judges
         judged.append(Judged(row, answer, is_open, 0.0 if is_open and judge is not None else None))
         if text and (is_open or answer is None):

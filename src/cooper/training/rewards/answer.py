@@ -31,7 +31,8 @@ def answer_reward(
         return float("nan") if verdict is None else float(verdict)
     if record.kind == "choice" or record.kind == "yes_no" or record.kind == "number":
         text = final_text(trace.turns)
-        return grade(record.kind, answer_in(record.kind, text, options_in(record.question)), record.answer)
+        said = answer_in(record.kind, text, options_in(record.question), record.answer)
+        return grade(record.kind, said, record.answer)
     if trace.answer is None:
         return 0.0
     if record.kind != "metres" or tolerance is None:
