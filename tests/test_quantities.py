@@ -33,6 +33,31 @@ def test_thousands_may_have_an_exponent(text: str, found: Found) -> None:
     square_metres(f"{text}^2")
 
 
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        ("10^3 mm", (1000.0, "mm")), ("1.5\\times10^{3}\\text{ mm}", (1500.0, "mm")), ("2^3", (8.0, None)),
+        ("2.5 \\cdot 10^2 cm", (250.0, "cm")), ("10\u00b3 mm", (1000.0, "mm")), ("10\u00b2", (100.0, None)),
+        ("1.5 \u00d7 10\u207b\u00b3 km", (0.0015, "km")), ("10^{-2} m", (0.01, "m")), ("2 m^3", (2.0, "m")),
+        ("2{,}500 mm", (2500.0, "mm")), ("3\\sqrt{2}\\text{ m}", (3 * 2**0.5, "m")), ("\\sqrt{5} m", (5**0.5, "m")),
+        ("\u221a4", (2.0, None)), ("sqrt(2) m", (2**0.5, "m")), ("2\\pi", (6.283185307, None)),
+        ("20^\\circ", (20.0, None)),
+        ("minus 5", (-5.0, None)), ("negative 3 m", (-3.0, "m")), ("minus five", (-5.0, None)),
+        ("5 minus 3 = 2", (2.0, None)),
+        ("two dozen", (24.0, None)), ("half a dozen", (6.0, None)), ("a dozen chairs", (12.0, None)),
+        ("2 dozen", (24.0, None)),
+        ("1.5 million", (1.5e6, None)), ("two hundred thousand", (2e5, None)), ("2 thousand m", (2000.0, "m")),
+        ("one thousand two hundred", (1200.0, None)), ("\\frac52", (2.5, None)), ("\\frac{1.5}{2} m", (0.75, "m")),
+        # what is not understood is no number, least of all a part of it
+        ("\\sqrt{2+3} m", None), ("\\frac{\\sqrt{3}}{2} m", None), ("\\frac{1}{\\sqrt{2}}", None),
+        ("\\sqrt[3]{8} m", None),
+        ("10^x", None), ("\\frac{\\pi}{2}", None), ("0^{-1}", None), ("10^{999} m", None), ("2\\pi^2", None),
+    ],
+)  # fmt: skip
+def test_powers_roots_and_multiples(text: str, found: Found) -> None:
+    read(text, found)
+
+
 @pytest.mark.parametrize("kind", ["number", "choice", "yes_no"])
 @pytest.mark.parametrize(
     "part",

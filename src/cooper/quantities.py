@@ -26,7 +26,7 @@ _SMALL = {
 _TENS = {
     word: 20 + 10 * i for i, word in enumerate("twenty thirty forty fifty sixty seventy eighty ninety".split())
 }  # fmt: skip
-_BIG = {"hundred": 100, "thousand": 1000}
+_BIG = {"dozen": 12, "hundred": 100, "thousand": 1e3, "million": 1e6}
 
 _WORD = "|".join((*_SMALL, *_TENS, *_BIG, "half"))
 _UNITS = {
@@ -45,12 +45,14 @@ _UNITS = {
 }
 _ANY_UNIT = "|".join(_UNITS.values())
 _UNIT = "|".join(f"(?P<{name}>{pattern})" for name, pattern in _UNITS.items())
+_MINUS = r"(?:minus|negative)\s+"
 _DIGITS = (  # 1,200.5  or  1 200.5  or  1 1/2  or  1.8 (also 1,8)  or  3  or  .5
-    r"(?<![\w.,/])[-+\u2212]?"
+    rf"(?<![\w.,/^])(?:{_MINUS}|[-+\u2212])?"
     r"(?:\d+(?:,\d{3})+(?!\d)(?:\.\d+)?|[1-9]\d{0,2}(?: \d{3})+(?![\d/])(?:[.,]\d+)?"
-    r"|(?:\d+\s+)?\d+/\d+|\d+[.,]\d+|\d+|\.\d+)(?:e[-+]?\d+)?"
+    r"|(?:\d+\s+)?\d+(?:\.\d+)?/\d+(?:\.\d+)?|\d+[.,]\d+|\d+|\.\d+)(?:e[-+]?\d+)?"
+    rf"(?:\s+(?:{'|'.join(_BIG)})\b)?"
 )
-_WORDS = rf"\b(?:{_WORD})(?:(?:\s+and\s+(?:an?\s+)?|\s+an?\s+|[\s-]+(?:point\s+)?)(?:{_WORD})){{0,8}}\b"
+_WORDS = rf"\b(?:{_MINUS})?(?:{_WORD})(?:(?:\s+and\s+(?:an?\s+)?|\s+an?\s+|[\s-]+(?:point\s+)?)(?:{_WORD})){{0,8}}\b"
 _WITH_UNIT = rf"(?P<number>{_DIGITS}|{_WORDS}|\ban?\b)(?:\s*[-(\[]?\s*|\s+an?\s+|\s+of\s+an?\s+)(?:{_UNIT})"
 
 # "24 m^2", "24 square metres", "258 sq ft"
@@ -62,11 +64,37 @@ _LENGTH = re.compile(_WITH_UNIT)
 _GOES_ON = re.compile(rf",?\s*(?:and\s+)?(?:{_WITH_UNIT})")
 _BARE_INCHES = re.compile(r",?\s*(?:and\s+)?(\d+(?:\.\d+)?)\s*$")
 _AND_A_HALF = re.compile(r"\s+and\s+a\s+half\b")
-_NUMBER = re.compile(rf"(?P<digits>{_DIGITS})(?![\w\u00b2]|[.,]\d)")
+_NUMBER = re.compile(rf"(?P<digits>{_DIGITS})(?![\w\u00b2]|[.,]\d|\s*\^\s*[\w(])")
 _IN_WORDS = re.compile(_WORDS)
 
-_FRACTION = re.compile(r"\\[cdt]?frac\s*\{\s*([^{}]*?)\s*\}\s*\{\s*([^{}]*?)\s*\}")
-_MARKUP = re.compile(r"\\(?:text|mathrm|boxed|approx|sim|scalar|distance_unit|[,;:! ])|[{}$*~`\\]")
+#: What only shapes text in LaTeX.
+FORMATTING = (
+    r"\\(?:(?:text|math)[a-z]*|boxed|fbox|displaystyle|left|right|q?quad|approx|scalar|distance_unit)(?![a-z])"
+    r"|\\[,;:! ()\[\]]"
+)
+_FRACTION = re.compile(r"\\[cdt]?frac\s*(?:\{\s*([^{}]*?)\s*\}\s*\{\s*([^{}]*?)\s*\}|(\d)\s*(\d))")
+_MARKUP = re.compile(rf"{FORMATTING}|[{{}}$*~`\\]")
+# What means something, as one character; "\u207f" stands for what is no number that is read here.
+_SYMBOLS = [
+    (re.compile(pattern), symbol)
+    for pattern, symbol in (
+        (r"\\(?:times|cdot|ast)(?![a-z])", "\u00d7"), (r"\\pm(?![a-z])", "\u00b1"), (r"\\sim(?![a-z])", "~"),
+        (r"\\pi(?![a-z])", "\u03c0"), (r"(?:\^\s*)?\{?\\circ(?![a-z])\}?", "\u00b0"),
+        (r"\^?\\prime(?![a-z])", "\u2032"),
+        (r"\\sqrt\s*\[[^\]]*\]\s*\{[^{}]*\}", "\u207f"), (r"(?:\\sqrt|\bsqrt(?=\s*\())(?![a-z])", "\u221a"),
+        (r"\u221a\s*\{([^{}]*)\}", "\u221a(\\1)"), (r"(?<=\d)\{,\}(?=\d)", ","),
+    )
+]  # fmt: skip
+_RAISED = re.compile(r"(?<=\d)[\u2070\u00b9\u00b2\u00b3\u2074-\u207b]+")
+_LOWERED = str.maketrans("\u2070\u00b9\u00b2\u00b3\u2074\u2075\u2076\u2077\u2078\u2079\u207a\u207b", "0123456789+-")
+_PLAIN = r"\d+(?:\.\d+)?"
+# "3 √2", "2π", "√(a + b)"
+_ROOT = re.compile(
+    rf"(?P<over>[\d.,]+\s*/\s*)?(?P<times>(?<![\w.,/]){_PLAIN})?\s*\u00d7?\s*"
+    rf"(?:\u221a\s*(?:\(\s*(?P<inner>{_PLAIN})\s*\)|(?P<bare>{_PLAIN})|\([^()]*\))?|(?<![^\W\d])\u03c0)"
+    r"(?P<more>\s*[/^+*\u00d7]|[\w(])?"
+)
+_POWER = re.compile(rf"(?<![\w.,/])({_PLAIN})\s*\^\s*(?:\(\s*)?([-+]?\d+)(?:\s*\))?")
 _QUOTED = [re.compile(rf"(?<!\w){mark}(?=\S)(.{{1,200}}?){mark}(?![\w{mark}])") for mark in "\"'"]
 _ONE_HALF = re.compile(r"\bone[\s-]half\b")
 # "2½ m", "three quarters of a metre", "2 and a half m", "1.5 ± 0.2 m", "distance: 30; unit: inches", 5’10”
@@ -76,7 +104,7 @@ _SPELLED: tuple[tuple[str, str], ...] = (
     (r"\b(?:a|one)[\s-]third\b", "1/3"), (r"\btwo[\s-]thirds\b", "2/3"), (r"(?<=\d and )(?:a|one) half\b", "1/2"),
     *((rf"\b{word} and (?=\d/\d)", f"{value} and ") for word, value in _SMALL.items()),
     # 5.2 x 10^1, 5ft6in
-    (r"(?<=\d)\s*(?:\u00d7|x|\*|\btimes\b)\s*10\s*\^\s*\(?\s*([-+]?\d+)\s*\)?", r"e\1"),
+    (r"(?<=\d)\s*(?:[\u00d7\u00b7\u22c5x*]|\btimes\b)\s*10\s*\^\s*\(?\s*([-+]?\d+)\s*\)?", r"e\1"),
     (r"(?<=\d)(ft|feet)(?=\d)", r"\1 "),
     (r"(?<=\d) and (?=\d/\d)", " "), (r"\s*(?:\u00b1|\+/?-)\s*\d+(?:\.\d+)?", ""),
     (r"[;,]?\s*\bunits?\s*[:=]\s*", " "), (r"(?<=\d)\s*\u2019(?![a-z])", "'"), (r"(?<=\d)\s*\u201d", '"'),
@@ -93,8 +121,11 @@ def tidy(text: str) -> str:
 
 def plain_text(text: str) -> str:
     """`text` without the marks of LaTeX and Markdown that models put around short answers; fractions are 3/4."""
-    apart = re.sub(r"(?<=\w)\\", r" \\", tidy(text))
-    return " ".join(_MARKUP.sub(" ", _FRACTION.sub(r"\1/\2 ", apart)).split())
+    text = tidy(text)
+    for pattern, symbol in _SYMBOLS:
+        text = pattern.sub(symbol, text)
+    apart = re.sub(r"(?<=\w)\\", r" \\", text)
+    return " ".join(_MARKUP.sub(" ", _FRACTION.sub(r"\1\3/\2\4 ", apart)).split())
 
 
 def parse_number(text: str) -> tuple[float, str | None] | None:
@@ -151,13 +182,28 @@ def _area(match: re.Match[str]) -> float:
 
 def _normal(text: str) -> str:
     """Lower-case words without marks, quotation marks, and the "one" that is no number; fractions are 3/4."""
-    text = plain_text(text.replace("\\pm", "\u00b1")).lower()
+    text = _RAISED.sub(lambda raised: f"^({raised[0].translate(_LOWERED)})", plain_text(text).lower())
     for spelled, digits in _SPELLED:
         text = re.sub(spelled, digits, text)
-    text = " ".join(text.split())
+    text = " ".join(_ROOT.sub(_root, _POWER.sub(_power, text)).split())
     for quoted in _QUOTED:
         text = quoted.sub(r" \1 ", text)
     return _PRONOUN.sub(" ", _ONE_HALF.sub("half", text))
+
+
+def _power(match: re.Match[str]) -> str:
+    try:
+        return f"{float(match[1]) ** float(match[2]):.12g}"
+    except ArithmeticError:
+        return "\u207f"
+
+
+def _root(match: re.Match[str]) -> str:
+    """A multiple of a root or of pi as a number; what is more than that is none."""
+    under = match["inner"] or match["bare"]
+    if match["over"] or match["more"] or ("\u221a" in match[0] and under is None):
+        return f" \u207f{match['more'] or ''}"
+    return f" {float(match['times'] or 1) * (math.pi if under is None else math.sqrt(float(under))):.12g} "
 
 
 def _first_number(text: str) -> tuple[float, str | None]:
@@ -196,9 +242,13 @@ def to_metres(value: float, unit: str | None) -> float:
 
 
 def _value(number: str) -> float:
+    if minus := re.match(_MINUS, number):
+        return -_value(number[minus.end() :])
     if number[0].isalpha():
         return _value_of_words(number)
-    number = number.replace("\u2212", "-")
+    number, (several, _, many) = number.replace("\u2212", "-"), number.rpartition(" ")
+    if many in _BIG:
+        return _value(several.rstrip()) * _BIG[many]
     if "/" in number:
         *whole, over, under = re.split(r"[\s/]+", number)
         return float(whole[0] if whole else 0) + float(over) / float(under) if float(under) else math.nan
@@ -211,21 +261,23 @@ def _value(number: str) -> float:
 
 
 def _value_of_words(words: str) -> float:
-    total, decimals = 0.0, 0
+    total, part, decimals = 0.0, 0.0, 0
     for word in re.split(r"[\s-]+", words):
         if word == "point":
             decimals = 1
         elif word in _BIG:
-            total = max(total, 1) * _BIG[word]
+            part = (part or 1) * _BIG[word]
+            if _BIG[word] >= 1000:
+                total, part = total + part, 0.0
         elif word == "half":
-            total += 0.5
+            part += 0.5
         elif word in _SMALL or word in _TENS:
             value = _SMALL.get(word, _TENS.get(word, 0))
-            total += value / 10**decimals
+            part += value / 10**decimals
             decimals += decimals > 0
         elif words in ("a", "an"):
             return 1.0
-    return total
+    return total + part
 
 
 _SAID = re.compile(r"\banswer\b\s*(?:is|:|=)\s*")
