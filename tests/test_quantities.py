@@ -58,6 +58,19 @@ def test_powers_roots_and_multiples(text: str, found: Found) -> None:
     read(text, found)
 
 
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        ("\uff11\uff0e\uff15 m", (1.5, "m")), ("\uff11\uff0e\uff15\uff4d", (1.5, "m")),
+        ("\u0661\u066b\u0665", (1.5, None)),
+        ("1\u066b5 m", (1.5, "m")), ("1\u066c200 mm", (1200.0, "mm")), ("\uff13\u3002", (3.0, None)),
+        ("10\u00b2", (100.0, None)),
+    ],
+)  # fmt: skip
+def test_digits_of_other_widths_and_scripts(text: str, found: Found) -> None:
+    read(text, found)
+
+
 @pytest.mark.parametrize("kind", ["number", "choice", "yes_no"])
 @pytest.mark.parametrize(
     "part",

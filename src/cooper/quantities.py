@@ -113,6 +113,18 @@ _SPELLED: tuple[tuple[str, str], ...] = (
 _PRONOUN = re.compile(rf"\b(?:the(?: [a-z]+)?|that|this|each|every|which) one\b(?!\s*-?\s*(?:{_ANY_UNIT}))")
 
 
+# full-width forms, Arabic commas, full stops and tildes of Asia; not all that NFKC does: 10\u00b2 is not 102
+_NARROW = {code: code - 0xFEE0 for code in range(0xFF01, 0xFF5F)} | {
+    ord(wide): plain for wide, plain in zip("\u066b\u066c\u3002\u3001\u301c\u223c\u3000", ".,.,~~ ", strict=True)
+}
+_OTHER_DIGIT = re.compile(r"(?![0-9])\d")
+
+
+def narrow(text: str) -> str:
+    """A text with ASCII's forms of letters, digits and punctuation that are the same in other widths and scripts."""
+    return _OTHER_DIGIT.sub(lambda digit: str(int(digit[0])), text.translate(_NARROW))
+
+
 def tidy(text: str) -> str:
     """The lines of a text that are not empty, with one space wherever there is white space: rules that look over white
     space would take long over much of it."""
@@ -121,7 +133,7 @@ def tidy(text: str) -> str:
 
 def plain_text(text: str) -> str:
     """`text` without the marks of LaTeX and Markdown that models put around short answers; fractions are 3/4."""
-    text = tidy(text)
+    text = tidy(narrow(text))
     for pattern, symbol in _SYMBOLS:
         text = pattern.sub(symbol, text)
     apart = re.sub(r"(?<=\w)\\", r" \\", text)
@@ -328,7 +340,7 @@ def quantity(text: str) -> tuple[float, str | None] | None:
     What stands after the last "answer is" counts, if a number does; then what something is said to be, before what that
     rests on.
     """
-    text = _normal(_LISTED.sub("", tidy(text)))
+    text = _normal(_LISTED.sub("", tidy(narrow(text))))
     *_, said = _SAID.split(text)
     for part in dict.fromkeys((said, text)):
         if (found := _given(part)) is not None:

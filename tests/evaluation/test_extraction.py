@@ -108,6 +108,30 @@ def test_options_that_deny(text: str, options: str, found: str | None) -> None:
     assert letter(text, options.split("/")) == found
 
 
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        ("The answer is \\(B\\).", "B"), ("\\(\\text{B}\\)", "B"), ("So the final answer is: \\[B\\]", "B"),
+        ("The answer is \\(\\textbf{B}\\).", "B"), ("\\textsf{B}", "B"), ("\\displaystyle B", "B"),
+        ("\\left(B\\right)", "B"),
+        ("The answer is not \\(B\\).", None), ("\\(A\\) or \\(B\\)", None),
+        # other widths and scripts
+        ("\uff22", "B"), ("\uff08B\uff09", "B"), ("B\u3001box", "B"), ("\u7b54\u6848\uff1aB", "B"),
+        ("\u7b54\u6848\u662fB\u3002", "B"),
+        ("\u9009B", "B"), ("\u9009\u9879B", "B"), ("\u7b54\u3048\u306fB", "B"), ("\u7b54\u6848\u662fA\u6216B", None),
+    ],
+)  # fmt: skip
+def test_letters_within_marks_and_other_scripts(text: str, found: str | None) -> None:
+    assert letter(text, THINGS) == found
+
+
+@pytest.mark.parametrize(
+    "text", ["The answer is \\(\\text{No}\\).", "Answer: \\textbf{no}", "\\[\\mathrm{No}\\]", "\uff2e\uff4f"]
+)
+def test_no_within_marks(text: str) -> None:
+    assert yes_no(text) == "no"
+
+
 def test_letters_of_numbers_and_of_unknown_options() -> None:
     assert letter("three", ("2", "3")) == letter("There are 3 of them", ("2", "3")) == "B"
     assert letter("1.2", ("1 m", "1.2 m")) == "B"

@@ -9,12 +9,36 @@ import re
 from collections.abc import Sequence
 
 from cooper.evaluation.items import LETTERS, NUMBERS, Kind
-from cooper.quantities import area_given, parse_number, plain_text, quantity, tidy, without_areas
+from cooper.quantities import (
+    FORMATTING,
+    area_given,
+    narrow,
+    parse_number,
+    plain_text,
+    quantity,
+    tidy,
+    without_areas,
+)
 from cooper.turns import boxed_in, calls_of, thoughts_of, without
 
 # scorers of benchmarks read an answer that was cut off, too
 _ANSWER = re.compile(r"<answer>(.*?)(?:</answer>|$)", re.DOTALL)
-_MARKS = re.compile(r"\\(?:text|mathrm|mathbf|textbf)\b|[*_`$]")
+_MARKS = re.compile(FORMATTING + r"|[*_`${}]")
+# what asks for and names answers in Chinese and Japanese, where no space stands before a letter
+_CUES_ELSEWHERE = {
+    "\u7b54\u6848": " answer ", "\u7b54\u3048": " answer ", "\u9009\u9879": " option ", "\u9078\u9805": " option ",
+    "\u9009": " choose ", "\u9078": " choose ",
+}  # fmt: skip
+_IS_ELSEWHERE = re.compile("(?<=\u7b54\u6848)[\u662f\u4e3a\u70ba]|(?<=\u7b54\u3048)\u306f")
+_ELSEWHERE = re.compile("|".join(_CUES_ELSEWHERE))
+_WIDE = r"[\u3040-\u30ff\u4e00-\u9fff]"
+_BESIDE = re.compile(rf"(?<={_WIDE})(?=[A-Za-z])|(?<=[A-Za-z])(?={_WIDE})")
+
+
+def _unmarked(text: str) -> str:
+    """A text without marks, with a space between letters of its own and others."""
+    text = _IS_ELSEWHERE.sub(" is ", _MARKS.sub(" ", narrow(text)))
+    return tidy(_BESIDE.sub(" ", _ELSEWHERE.sub(lambda cue: _CUES_ELSEWHERE[cue[0]], text)))
 
 
 def final_text(turns: Sequence[str]) -> str:
@@ -109,7 +133,7 @@ def letter(text: str, options: Sequence[str] = ()) -> str | None:
 
     Without known `options` every letter of `LETTERS` may be meant, and words cannot be.
     """
-    text = tidy(_MARKS.sub(" ", text).replace("{", " ").replace("}", " "))
+    text = _unmarked(text)
     known = LETTERS[: len(options)] if options else LETTERS
     found = _letter_named(text, options)
     if found is None and options:
@@ -214,7 +238,7 @@ _ASIDE = re.compile(r"(?<=[,.;:!?\n])\s*(yes|no)(?=\s*(?:$|[,.;:!\n]))|\s(yes|no
 
 def yes_no(text: str) -> str | None:
     """ "yes" or "no", from a text that says what the answer is, or begins or ends with it, or has it between commas."""
-    text = _EITHER.sub(" ", tidy(_MARKS.sub(" ", text).lower())).strip()
+    text = _EITHER.sub(" ", _unmarked(text).lower()).strip()
     answers = [match for match in _ANSWERED.finditer(text) if not _denied(match)]
     if opens := answers[-1] if answers else _OPENS.match(text):
         return _YES_NO[opens[1] or opens[2]]
