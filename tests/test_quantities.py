@@ -71,6 +71,55 @@ def test_digits_of_other_widths_and_scripts(text: str, found: Found) -> None:
     read(text, found)
 
 
+@pytest.mark.parametrize(
+    ("text", "feet"),
+    [
+        ("5 ft. 10 in.", 70), ("5ft.10in.", 70), ("5-foot-10", 70), ("5-foot-10-inch", 70), ("5 ft-10 in", 70),
+        ("5'10 tall", 70),
+        ("5\u2032 10\u2032\u2032", 70), ("5\u2019 10\u2019\u2019", 70), ("six foot two", 74), ("six-foot-two", 74),
+        ("5 ' 10 \"", 70),
+        ("5'10.", 70), ("6 ft 2 tall", 74), ("6 ft., 2 in.", 74), ("5\\'10\\\"", 70),
+        ("5^\\prime 10^{\\prime\\prime}", 70),
+        ("5 ft 10\u00bd in", 70.5), ("5' 10 1/2\"", 70.5), ("6 ft, 2 chairs", 72), ("5 ft 20", 60),
+        ("6 ft. 2 people fit", 72),
+        ("5'-6'", 66), ("5 ft-10 ft", 90),
+    ],
+)  # fmt: skip
+def test_feet_and_inches(text: str, feet: float) -> None:
+    read(text, (feet / 12, "ft"))
+
+
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        ("3~4 m", (3.5, "m")), ("3 ~ 4 m", (3.5, "m")), ("3m~4m", (3.5, "m")), ("3 \\sim 4 m", (3.5, "m")),
+        ("3\uff5e4 m", (3.5, "m")),
+        ("~3 m", (3.0, "m")), ("120~\\text{cm}", (120.0, "cm")), ("5~ft~10~in", (5 + 10 / 12, "ft")),
+        ("~~2~~ 3 m", (3.0, "m")),
+        # as uncertain as a range
+        ("3 or 4 m", (3.5, "m")), ("3 m or 4 m", (3.5, "m")), ("two or three", (2.5, None)), ("3 m or so", (3.0, "m")),
+        ("5 feet or 1.5 m", (5.0, "ft")), ("3 or more", (3.0, None)), ("2 chairs or 3 stools", (2.0, None)),
+        ("1 m. 20 cm.", (1.2, "m")),
+    ],
+)  # fmt: skip
+def test_ranges_and_choices(text: str, found: Found) -> None:
+    read(text, found)
+
+
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        ("Distance (cm): 150", (150.0, "cm")), ("The distance is 150. Unit: cm", (150.0, "cm")),
+        ("In centimeters: 150", (150.0, "cm")),
+        ("in inches, it is about 30", (30.0, "in")), ("Height [ft]: 6.5.", (6.5, "ft")),
+        ("Distance (cm): 1.5 m", (1.5, "m")),
+        ("Estimate (in meters) = 2", (2.0, "m")), ("scalar: 150, unit: cm", (150.0, "cm")), ("The box (m): red", None),
+    ],
+)  # fmt: skip
+def test_units_in_headings(text: str, found: Found) -> None:
+    read(text, found)
+
+
 @pytest.mark.parametrize("kind", ["number", "choice", "yes_no"])
 @pytest.mark.parametrize(
     "part",

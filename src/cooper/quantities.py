@@ -61,8 +61,10 @@ _AREA = re.compile(
     r"|(?P<short>km|cm|mm|m|ft)(?:\s*(?:\^\s*2|\u00b2)|2|\s+squared\b)(?!\w)|\b(?P<sqm>sqm)\b)"
 )
 _LENGTH = re.compile(_WITH_UNIT)
-_GOES_ON = re.compile(rf",?\s*(?:and\s+)?(?:{_WITH_UNIT})")
-_BARE_INCHES = re.compile(r",?\s*(?:and\s+)?(\d+(?:\.\d+)?)\s*$")
+_THEN = r"(?:\.?,?\s*(?:and\s+)?|\s*-)"
+_GOES_ON = re.compile(rf"{_THEN}(?:{_WITH_UNIT})")
+# "5 ft 10", "five foot ten", "5'10 tall"
+_BARE_INCHES = re.compile(rf"{_THEN}(\d+(?:\.\d+)?|{_WORDS})(?=[.,;]?\s*$|\s+(?:tall|high|long|wide|deep)\b)")
 _AND_A_HALF = re.compile(r"\s+and\s+a\s+half\b")
 _NUMBER = re.compile(rf"(?P<digits>{_DIGITS})(?![\w\u00b2]|[.,]\d|\s*\^\s*[\w(])")
 _IN_WORDS = re.compile(_WORDS)
@@ -80,11 +82,13 @@ _SYMBOLS = [
     for pattern, symbol in (
         (r"\\(?:times|cdot|ast)(?![a-z])", "\u00d7"), (r"\\pm(?![a-z])", "\u00b1"), (r"\\sim(?![a-z])", "~"),
         (r"\\pi(?![a-z])", "\u03c0"), (r"(?:\^\s*)?\{?\\circ(?![a-z])\}?", "\u00b0"),
-        (r"\^?\\prime(?![a-z])", "\u2032"),
+        (r"\^?\{?\\prime(?![a-z])", "\u2032"),
         (r"\\sqrt\s*\[[^\]]*\]\s*\{[^{}]*\}", "\u207f"), (r"(?:\\sqrt|\bsqrt(?=\s*\())(?![a-z])", "\u221a"),
         (r"\u221a\s*\{([^{}]*)\}", "\u221a(\\1)"), (r"(?<=\d)\{,\}(?=\d)", ","),
     )
 ]  # fmt: skip
+# "3 ~ 4 m", "3 m~4 m"; elsewhere a tilde is "about", or a space
+_TILDE = re.compile(rf"(\d\s?(?:(?:{_ANY_UNIT})\.?\s?)?)~(?=\s?\d)", re.IGNORECASE)
 _RAISED = re.compile(r"(?<=\d)[\u2070\u00b9\u00b2\u00b3\u2074-\u207b]+")
 _LOWERED = str.maketrans("\u2070\u00b9\u00b2\u00b3\u2074\u2075\u2076\u2077\u2078\u2079\u207a\u207b", "0123456789+-")
 _PLAIN = r"\d+(?:\.\d+)?"
@@ -105,10 +109,17 @@ _SPELLED: tuple[tuple[str, str], ...] = (
     *((rf"\b{word} and (?=\d/\d)", f"{value} and ") for word, value in _SMALL.items()),
     # 5.2 x 10^1, 5ft6in
     (r"(?<=\d)\s*(?:[\u00d7\u00b7\u22c5x*]|\btimes\b)\s*10\s*\^\s*\(?\s*([-+]?\d+)\s*\)?", r"e\1"),
-    (r"(?<=\d)(ft|feet)(?=\d)", r"\1 "),
+    (r"(?<=\d)(\s?(?:ft|feet))\.?(?=\d)", r"\1 "),
     (r"(?<=\d) and (?=\d/\d)", " "), (r"\s*(?:\u00b1|\+/?-)\s*\d+(?:\.\d+)?", ""),
-    (r"[;,]?\s*\bunits?\s*[:=]\s*", " "), (r"(?<=\d)\s*\u2019(?![a-z])", "'"), (r"(?<=\d)\s*\u201d", '"'),
+    (r"(?<=\d)\s*(?:''|\u2032\u2032|\u2019\u2019|[\u201d\u2033])", '"'), (r"(?<=\d)\s*[\u2019\u2032](?![a-z])", "'"),
+    (r"(?<=\d)\s?'\s?(\d[\d./ ]{0,9}?)\s?\"", "' \\1\""),
 )  # fmt: skip
+# "Distance (cm): 150", "in centimetres: 150", "150. Unit: cm"
+_HEADED = re.compile(
+    rf"(?:[(\[]\s*(?:in\s+)?(?P<bracketed>{_ANY_UNIT})\s*[)\]]\s*[:=]|\bin\s+(?P<named>{_ANY_UNIT})\s*[:,])"
+    rf"(?:\s*(?:it|this|that|is|about|approximately|roughly)\b)*\s*(?P<value>{_DIGITS})(?![\w]|[.,]\d|\s*(?:{_ANY_UNIT}))"
+)
+_UNIT_BEHIND = re.compile(r"(?<=\d)[.;,]?\s*\bunits?\s*[:=]\s*|[;,]?\s*\bunits?\s*[:=]\s*")
 # "the red one" is no number
 _PRONOUN = re.compile(rf"\b(?:the(?: [a-z]+)?|that|this|each|every|which) one\b(?!\s*-?\s*(?:{_ANY_UNIT}))")
 
@@ -137,6 +148,7 @@ def plain_text(text: str) -> str:
     for pattern, symbol in _SYMBOLS:
         text = pattern.sub(symbol, text)
     apart = re.sub(r"(?<=\w)\\", r" \\", text)
+    apart = _TILDE.sub(r"\1-", apart)
     return " ".join(_MARKUP.sub(" ", _FRACTION.sub(r"\1\3/\2\4 ", apart)).split())
 
 
@@ -198,6 +210,7 @@ def _normal(text: str) -> str:
     for spelled, digits in _SPELLED:
         text = re.sub(spelled, digits, text)
     text = " ".join(_ROOT.sub(_root, _POWER.sub(_power, text)).split())
+    text = _HEADED.sub(lambda m: f" {m['value']} {m['bracketed'] or m['named']}", _UNIT_BEHIND.sub(" ", text))
     for quoted in _QUOTED:
         text = quoted.sub(r" \1 ", text)
     return _PRONOUN.sub(" ", _ONE_HALF.sub("half", text))
@@ -239,8 +252,8 @@ def _length(match: re.Match[str], text: str) -> tuple[float, str, int]:
         if not 0 <= part < METRES[last]:
             break  # another length
         value, last, end = value + part / METRES[unit], _unit(more), more.end()
-    if last == "ft" and (inches := _BARE_INCHES.match(text, end)):
-        value, end = value + float(inches[1]) * METRES["in"] / METRES[unit], inches.end()
+    if last == "ft" and (inches := _BARE_INCHES.match(text, end)) and 0 <= _value(inches[1]) < 12:
+        value, end = value + _value(inches[1]) * METRES["in"] / METRES[unit], inches.end()
     return value, unit, end
 
 
@@ -301,11 +314,17 @@ _NAME = (
     r"(?:i|we|it|there|that|this|the|a|an|is|are|was|be|must|would|should|comes|to|of|makes|see|count|have|get|about|"
     r"approximately|roughly|around|nearly|total|distance|difference|length|height|width|size|area|number)\b"
 )
+# "2... no wait, 3", "Actually, it is 3", "2? No, 3"
+_CORRECTION = (
+    r"\b(?:wait|actually|correction|scratch\s+that|on\s+second\s+thoughts?|i\s+mean)\b\.{0,3}|(?<=[.?!,;])\s*no\b(?=,)"
+)
 _RESULT = rf"{_ANY}(?![.,]?\d)(?!\s*[+*\u00d7]\s*\d)"
 _SUM = re.compile(
     rf"(?P<before>{_RESULT}(?:\s+(?!(?:and|but|or)\b)[a-z][a-z'-]*){{0,4}}?\s+(?:in\s+total|in\s+all|altogether)\b)"
-    rf"|(?:=|\b(?:so|total|altogether|making|makes|gives)\b)(?:{_GAP}{{1,3}}{_NAME}){{0,6}}?{_GAP}{{0,3}}(?={_RESULT})"
+    rf"|(?:=|\b(?:so|total|altogether|making|makes|gives)\b|{_CORRECTION})(?:{_GAP}{{1,3}}{_NAME}){{0,6}}?{_GAP}{{0,3}}(?={_RESULT})"
 )
+# "not 2 but 3", "first thought 2, but"
+_NOT_BUT = re.compile(rf"\b(?:not|thought)\s+(?:it\s+(?:was|is)\s+)?{_ANY}(?:\s*[a-z]+){{0,2}},?\s+but\s+")
 # What is said of what was asked for: "the distance between chair 1 and chair 2 is 3 m", "I estimate the gap to be 2 m"
 _ABOUT = r"(?:(?:about|approximately|roughly|around|nearly|almost|probably|estimated|likely|to be|at|exactly)\s+)*"
 _UP_TO = r"(?:[^.;?!]|\.\d){0,300}?"
@@ -329,13 +348,13 @@ _END = rf"(?:(?:{_ANY_UNIT})\.?)?"
 _SIDES = rf"(?P<low>\b{_AMOUNT})\s*(?P<first>{_END})\s*(?:%s)\s*(?P<high>{_AMOUNT})\s*(?P<second>{_END})(?!\s*=)"
 _RANGES = (
     re.compile(r"\bbetween\s+" + _SIDES % "and"),
-    re.compile(_SIDES % "to\\b|-|\u2013|\u2014"),
+    re.compile(_SIDES % "to\\b|or\\b|-|\u2013|\u2014"),
 )
 
 
 def quantity(text: str) -> tuple[float, str | None] | None:
-    """The (value, unit) that a text gives, as `parse_number` reads it; of a range ("2 to 3 m") its middle, of a sum
-    what it comes to. "There are no chairs" gives 0.
+    """The (value, unit) that a text gives, as `parse_number` reads it; of a range or a choice ("2 to 3 m", "2 or
+    3 m") its middle, of a sum what it comes to. "There are no chairs" gives 0.
 
     What stands after the last "answer is" counts, if a number does; then what something is said to be, before what that
     rests on.
@@ -369,6 +388,7 @@ def area_given(text: str) -> float | None:
 
 def _given(text: str) -> tuple[float, str | None] | None:
     """What a text comes to, or what it says that something is, or else its first quantity."""
+    text = _NOT_BUT.sub(" ", text)
     first = _quantity(text)
     for pattern in (_SUM, _STATED):
         starts = [m.start() if m.groupdict().get("before") else m.end() for m in pattern.finditer(text)]

@@ -156,6 +156,13 @@ def test_letters_of_numbers_and_of_unknown_options() -> None:
         ("It is not closer, no.", "no"), ("I'm not sure but no", "no"), ("It is not visible so I say no", "no"),
         ("Yes or no? Yes.", "yes"), ("Yes, it may be. But the answer is no.", "no"),
         ("I cannot say yes", None), ("The answer isn't yes", None), ("It is unclear whether yes or no", None),
+        # corrections
+        ("Yes. Wait, no.", "no"), ("Yes... wait, no.", "no"), ("No, wait, yes.", "yes"),
+        ("Yes. Actually, no, it is not.", "no"),
+        ("Yes. Hmm, actually no, it is not.", "no"), ("The answer is yes. On second thought, no.", "no"),
+        ("Yes. Wait, let me look again.", "yes"), ("I wouldn't actually say yes", None),
+        ("Actually, it is true", "yes"),
+        ("Yes, it is actually no ball", "yes"), ("Wait. No.", "no"),
         ("Yes or no", None), ("yes/no", None), ("The answer is neither yes nor no", None), ("Is it yes?", None),
         ("Options: yes, no", None), ("The answer is no ball", None),
     ],
@@ -192,6 +199,13 @@ def test_yes_or_no(text: str, found: str | None) -> None:
         ("Assuming the door is 2.0 m tall, the shelf is 1.2 m tall.", (1.2, "m")),
         ("1. chair\n2. sofa\n\nThere are 3 things.", (3.0, None)),
         ("No chairs.", (0.0, None)), ("No chair is visible.", (0.0, None)), ("No idea", None), ("No, 3", (3.0, None)),
+        # corrections
+        ("2... no wait, 3", (3.0, None)), ("I see 2. Actually 3.", (3.0, None)), ("not 2 but 3", (3.0, None)),
+        ("2 m. Wait, it is 3 m.", (3.0, "m")), ("I first thought 2, but it's 3", (3.0, None)),
+        ("It is 2 m. No, 3 m.", (3.0, "m")),
+        ("The answer is 2. Actually, there are 3.", (3.0, None)), ("It is not 2 m but 3 m", (3.0, "m")),
+        ("3, not 2", (3.0, None)),
+        ("2 m, actually a 3 seat sofa", (2.0, "m")), ("I see 2. Wait, the red one is no chair.", (2.0, None)),
         # in many ways
         ("5\u201910\u201d", (5 + 10 / 12, "ft")), ("2\u00bd m", (2.5, "m")), ("2 and a half meters", (2.5, "m")),
         ("a quarter of a meter", (0.25, "m")), ("three quarters of a metre", (0.75, "m")),

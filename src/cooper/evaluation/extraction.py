@@ -236,9 +236,21 @@ _HARDLY = re.compile(
 _ASIDE = re.compile(r"(?<=[,.;:!?\n])\s*(yes|no)(?=\s*(?:$|[,.;:!\n]))|\s(yes|no)(?=[^\w?]*$)")
 
 
+# at the start of a clause: not in "I wouldn't actually say yes"
+_CORRECTED = re.compile(
+    r"(?:^|(?<=[.?!,;:\u2026\n-]))\s*(?:(?:oh|no|hmm|but|or|ah),?\s+)*"
+    r"(?:wait|actually|correction|scratch that|on second thoughts?|i mean|rather)\b[\s,.:]*"
+)
+
+
 def yes_no(text: str) -> str | None:
-    """ "yes" or "no", from a text that says what the answer is, or begins or ends with it, or has it between commas."""
-    text = _EITHER.sub(" ", _unmarked(text).lower()).strip()
+    """ "yes" or "no", from a text that says what the answer is, or begins or ends with it, or has it between commas;
+    of what is corrected ("Yes. Wait, no.") the last."""
+    said = _CORRECTED.split(_EITHER.sub(" ", _unmarked(text).lower()))
+    return next((answer for part in reversed(said) if (answer := _yes_no(part.strip())) is not None), None)
+
+
+def _yes_no(text: str) -> str | None:
     answers = [match for match in _ANSWERED.finditer(text) if not _denied(match)]
     if opens := answers[-1] if answers else _OPENS.match(text):
         return _YES_NO[opens[1] or opens[2]]
