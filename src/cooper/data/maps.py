@@ -69,11 +69,15 @@ def check_png(content: bytes, where: object) -> None:
 
 
 def stored_png(content: bytes, where: object) -> np.ndarray:
-    """What a PNG stores: uint16 or uint8 (height, width); of a coloured one uint8 (height, width, 3)."""
+    """What a PNG stores: uint16 or uint8 (height, width), of 1, 2 or 4 bits, too; of a coloured one uint8 (height,
+    width, 3)."""
     check_png(content, where)
     with _decoding(where):
         image = Image.open(io.BytesIO(content), formats=("PNG",))
         image.load()
+    bits, colour = content[24:26]  # of the header, which comes first
+    if colour == 0 and bits < 8:
+        return np.array(image.convert("L")) // (255 // (2**bits - 1))  # Pillow spreads them over 0..255
     if image.mode in ("L", "P"):
         return np.array(image)
     if image.mode.startswith("I"):  # how Pillow holds 16 bits; some versions in 32
