@@ -16,7 +16,8 @@ RAW = -1
 class Server(ThreadingHTTPServer):
     """`replies`: what is answered to an answer, time by time: a status, a reply, and seconds before it.
 
-    A status of `RAW` is 200 with the reply as the whole body, which is then no JSON.
+    The reply of a status above 200 is the message of its error. A status of `RAW` is 200 with the reply as the whole
+    body, which is then no JSON.
     """
 
     daemon_threads = True
@@ -43,7 +44,10 @@ class Handler(BaseHTTPRequestHandler):
         status, reply, wait = replies[min(before, len(replies) - 1)]
         time.sleep(wait)
         message = {"role": "assistant", "content": reply}
-        out = {"choices": [{"index": 0, "message": message, "finish_reason": "stop"}]} if status == 200 else {}
+        choice = {"index": 0, "message": message, "finish_reason": "stop"}
+        out: dict[str, Any] = {"choices": [choice]} if status == 200 else {}
+        if status > 200 and reply:
+            out = {"error": {"message": reply, "type": "invalid_request_error", "param": None, "code": None}}
         data = json.dumps({"id": "1", "object": "chat.completion", "created": 0, "model": "m", **out}).encode()
         if status == RAW:
             status, data = 200, reply.encode()

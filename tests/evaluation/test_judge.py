@@ -27,6 +27,8 @@ REPLIES: dict[str, list[tuple[int, str, float]]] = {
     "an error": [(RAW, '{"error": "x"}', 0.0)],
     "a page": [(RAW, '"a page"', 0.0)],
     "thoughtful": [(200, "<think>No?\nno\n</think>\n\nYes", 0.0)],
+    "reasons": [(400, "Unsupported parameter: 'max_tokens' is not supported with this model.", 0.0), (200, "yes", 0.0)],
+    "far too long": [(400, "8000 tokens and max_tokens are more than 4096", 0.0)],
     "half": [(200, "0.5", 0.0)],
     "all": [(429, "", 0.0), (200, "**1.0**", 0.0)],
 }
@@ -150,9 +152,21 @@ def test_there_is_room_for_thoughts(server: Server) -> None:
     assert [body["max_tokens"] for body in server.asked] == [1024, 8]
 
 
+def test_models_that_refuse_parameters_are_asked_without_them(server: Server) -> None:
+    one = judge(server, workers=1)
+    assert one.verdicts(claims("two metres", "far too long", "reasons", "three metres")) == [True, None, True, False]
+    old, new = {"temperature": 0, "max_tokens": 1024}, {"max_completion_tokens": 1024}
+    asked = [{k: v for k, v in body.items() if k not in ("model", "messages")} for body in server.asked]
+    assert asked == [old, old, new, old, new, new], "only what then succeeds is kept"
+
+
 @pytest.mark.parametrize(
     ("reply", "verdict"),
     [
+        ("\\boxed{yes}", True), ("<answer>no</answer>", False), ("They agree.\n\\boxed{\\text{Yes}}", True),
+        ("`no`", False),
+        ("no doubt: they are the same", None), ("yes or no", None), ("Yes/no", None), ("no difference", None),
+        ("No they differ", False), ("no\nThey differ", False), ("Yes, and in metres, too", True), ("No. Not so", False),
         ("yes", True), (" **No**.", False), ("Yes, they agree", True), ("yesterday", None), ("", None), (None, None),
         ("<think>no</think>yes", True), ("it is no\n</think>\n**Yes**", True), ("2 m is 200 cm.\n\nYes.", True),
         ("<think>yes", None), ("<think>so\nyes", None), ("yes</think>", None), ("I think\nno doubt", None),
@@ -167,6 +181,9 @@ def test_only_a_yes_or_a_no_is_a_verdict(reply: str | None, verdict: bool | None
 @pytest.mark.parametrize(
     ("reply", "grade"),
     [
+        ("`0.5`", 0.5), ("\"0.5\"", 0.5), ("\\boxed{0.5}", 0.5), ("$\\boxed{0.5}$.", 0.5), ("0.5 out of 1", 0.5),
+        ("0.5 out of 10", None),
+        ("Score: `0.8`", 0.8), ("<answer>1</answer>", 1.0), ("Score: \"0.5 out of 1.0\"", 0.5), ("0.8/1.5", None),
         ("0.5", 0.5), ("1", 1.0), (" **0.0** ", 0.0), (".7", 0.7), ("1.0.", 1.0), ("1.1", None), ("10", None),
         ("-0.5", None), ("0.5 of 1", None), ("yes", None), ("nan", None), ("0.5 or 0.6", None), ("", None),
         (None, None), ("<think>0.1</think>\n0.5", 0.5), ("Half of it.\n**0.5**", 0.5), ("<think>\n0.5", None),

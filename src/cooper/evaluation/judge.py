@@ -18,6 +18,8 @@ from pathlib import Path
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
+from cooper.quantities import FORMATTING
+
 INSTRUCTION = (
     "You compare an answer with the true one. They agree if they mean the same; wording, units written differently and "
     "added explanations do not matter, a different fact or number does. Reply with one word: yes if they agree, "
@@ -81,6 +83,7 @@ class Judge:
         self.cache = cache
         self._known: dict[str, bool | float] = {} if cache is None else _read(cache)
         self._lock = threading.Lock()
+        self._asks: dict[str, Any] = {"temperature": 0, "max_tokens": tokens}
         self._heard = False
         """Whether the server has answered once."""
 
@@ -150,9 +153,7 @@ class Judge:
         )  # fmt: skip
         who = f"the judge {self.model} at {self.url} refuses"
         try:
-            reply = self.client.chat.completions.create(
-                model=self.model, messages=messages, temperature=0, max_tokens=self.tokens
-            )
+            reply = self._completion(messages)
             content = reply.choices[0].message.content if reply.choices != [] else None
         except refusals as error:
             raise ValueError(f"{who}: {_line(error)}") from None
@@ -170,6 +171,18 @@ class Judge:
         self._heard = True
         return content if isinstance(content, str) else None
 
+    def _completion(self, messages: list[dict[str, str]]) -> Any:
+        """The server's reply. Models that reason refuse some parameters by name, and are asked without from then on."""
+        try:
+            return self.client.chat.completions.create(model=self.model, messages=messages, **self._asks)
+        except self._openai.BadRequestError as error:
+            if not re.search("max_tokens|temperature", str(error)) or "max_tokens" not in self._asks:
+                raise
+            asks: dict[str, Any] = {"max_completion_tokens": self.tokens}
+            reply = self.client.chat.completions.create(model=self.model, messages=messages, **asks)
+            self._asks = asks
+            return reply
+
 
 def _line(error: Exception) -> str:
     return " ".join(str(error).split())
@@ -179,25 +192,35 @@ def parse_verdict(reply: str | None) -> bool | None:
     """A yes or a no that is the last line of a reply, or its first word; "Verdict: yes" is one, too."""
     said = _said(reply)
     last = rf"^\W*{_CALLED % 'verdict|answer|judge?ment'}(yes|no)\W*\Z"
-    found = re.search(last, said, _FLAGS) or re.match(r"\W*(yes|no)\b", said, _FLAGS)
+    # not "no doubt: they are the same", nor "yes or no"
+    plainly = r"yes|no(?=\s*(?:\Z|[^\w\s])|[ \t]*\n|\s+(?:it|they|the|this|that|these|those)\b)"
+    first = rf"\W*({plainly})\b(?!\s*/|,?\s*\bor\b|\s+(?:and|nor)\b)"
+    found = re.search(last, said, _FLAGS) or re.match(first, said, _FLAGS)
     return None if found is None else found[1].lower() == "yes"
 
 
 def parse_grade(reply: str | None) -> float | None:
-    """A reply whose last line is one number in 0..1, if it is; so are "Score: 0.5" and "0.5/1"."""
-    line = rf"^[\s*]*{_CALLED % 'score|grade|correctness'}(0(?:\.\d+)?|1(?:\.0+)?|\.\d+)(?:\s*/\s*1(?:\.0)?)?[\s*.]*\Z"
+    """A reply whose last line is one number in 0..1, if it is; so are "Score: 0.5", "0.5/1" and "0.5 out of 1"."""
+    called = _CALLED % "score|grade|correctness"
+    line = (
+        rf"^{_AROUND}*{called}(0(?:\.\d+)?|1(?:\.0+)?|\.\d+)"
+        rf"(?:\s*(?:/|out\s+of)\s*1(?:\.0)?(?![\d.]*\d))?(?:{_AROUND}|\.)*\Z"
+    )
     number = re.search(line, _said(reply), _FLAGS)
     return None if number is None else float(number[1])
 
 
 _FLAGS = re.IGNORECASE | re.MULTILINE
+_AROUND = r"[\s*\"'`\u2018-\u201d]"
 # what replies call what they give: "**Score:** 0.5", "The answer is yes"
-_CALLED = r"(?:(?:the\s+|final\s+|my\s+|\*)*\b(?:%s)\b(?:[\s*:=]|\bis\b)*)?"
+_CALLED = rf"(?:(?:the\s+|final\s+|my\s+|\*)*\b(?:%s)\b(?:{_AROUND}|[:=]|\bis\b)*)?"
+_MARKS = re.compile(rf"{FORMATTING}|[{{}}$]|</?answer>")
 
 
 def _said(reply: str | None) -> str:
-    """A reply after its thoughts; nothing if they were cut off. Some servers leave out where they begin."""
-    return re.sub(r"\A.*</think>|<think>.*", "", reply or "", flags=re.DOTALL)
+    """A reply after its thoughts, without marks; nothing if they were cut off. Some servers leave out where they
+    begin."""
+    return _MARKS.sub(" ", re.sub(r"\A.*</think>|<think>.*", "", reply or "", flags=re.DOTALL)).strip()
 
 
 def _read(path: Path) -> dict[str, bool | float]:
