@@ -340,7 +340,9 @@ _GIVEN = re.compile(
 # "1. chair" at the start of a line
 _LISTED = re.compile(r"^[ \t]*\d+[.)]\s+(?=[^\W\d])", re.MULTILINE)
 _NOTHING = re.compile(
-    r"\b(?:there\s+(?:are|were|is)|see|count)\s+no\s+[a-z]|^no\s+(?!(?:idea|clue|way|answer|number|information)\b)[a-z]"
+    r"\b(?:there\s+(?:are|were|is)|see|count)\s+no\s+[a-z]"
+    r"|\b(?:there\s+(?:are|were|is)(?:n['\u2019]t|\s+not)|(?:do|can)(?:n?['\u2019]t|\s*not)\s+see)\s+any\s+[a-z]+[.!\s]*$"
+    r"|^no\s+(?!(?:idea|clue|way|answer|number|information)\b)[a-z]"
 )
 
 _AMOUNT = r"(?:\d+(?:[.,]\d+)?(?![.,]?\d)|[a-z]+\b)"

@@ -63,6 +63,9 @@ def test_what_is_said_in_the_end(turns: list[str], text: str) -> None:
         ("The answer is A. No, it is B.", "B"), ("the answer is A? No, B.", "B"), ("The answer is A... no, B", "B"),
         ("The answer is A. No ball is closer.", "A"), ("The answer is A, no doubt.", "A"),
         ("It is B.", "B"), ("It's C.", "C"), ("So B", "B"), ("The closest thing is C.", "C"), ("Final: C", "C"),
+        ("Ans: B", "B"), ("It must be B.", "B"), ("I'm going with B", "B"), ("I'd go for B.", "B"),
+        ("not A but B", "B"),
+        ("The answer is not A but B.", "B"), ("Not (A), but (B)", "B"),
         # in words
         ("box", "B"), ("The box.", "B"), ("It is the box", "B"), ("the answer is a box", "B"), ("red ball", "A"),
         ("to the left", "C"), ("it is to the front left of it", "D"),
@@ -156,6 +159,7 @@ def test_letters_of_numbers_and_of_unknown_options() -> None:
         ("It is not closer, no.", "no"), ("I'm not sure but no", "no"), ("It is not visible so I say no", "no"),
         ("Yes or no? Yes.", "yes"), ("Yes, it may be. But the answer is no.", "no"),
         ("I cannot say yes", None), ("The answer isn't yes", None), ("It is unclear whether yes or no", None),
+        ("Nope", "no"), ("Yep.", "yes"), ("Yeah, it is", "yes"), ("Absolutely not.", "no"),
         # corrections
         ("Yes. Wait, no.", "no"), ("Yes... wait, no.", "no"), ("No, wait, yes.", "yes"),
         ("Yes. Actually, no, it is not.", "no"),
@@ -199,6 +203,8 @@ def test_yes_or_no(text: str, found: str | None) -> None:
         ("Assuming the door is 2.0 m tall, the shelf is 1.2 m tall.", (1.2, "m")),
         ("1. chair\n2. sofa\n\nThere are 3 things.", (3.0, None)),
         ("No chairs.", (0.0, None)), ("No chair is visible.", (0.0, None)), ("No idea", None), ("No, 3", (3.0, None)),
+        ("There aren't any chairs.", (0.0, None)), ("I don't see any chairs", (0.0, None)),
+        ("There isn't any way to tell", None),
         # corrections
         ("2... no wait, 3", (3.0, None)), ("I see 2. Actually 3.", (3.0, None)), ("not 2 but 3", (3.0, None)),
         ("2 m. Wait, it is 3 m.", (3.0, "m")), ("I first thought 2, but it's 3", (3.0, None)),

@@ -97,14 +97,17 @@ _NOT_OF = r"(?!is\b|was\b|looks\b|seems\b)"
 #: What says which letter is chosen, the plainest first: the last of the plainest counts, models change their minds.
 _CUES = (
     re.compile(
-        rf"(?i:\b(?:answer|solution)\b|\b(?:correct|right|best)(?:\s+(?:one|option|choice|letter))?(?=\s+is\b|\s*:)){_IS}{_OPTION}"
+        rf"(?i:\b(?:answer|ans|solution)\b|\b(?:correct|right|best)(?:\s+(?:one|option|choice|letter))?(?=\s+is\b|\s*:)){_IS}{_OPTION}"
         rf"(?:{_OF_CUE % ''})|\b(?P<subject>[A-H]){_RIGHT}"
     ),
-    re.compile(rf"(?i:\b(?:choose|chose|pick|select|go with)\b){_IS}{_OPTION}(?:{_OF_CUE % ''})"),
+    re.compile(rf"(?i:\b(?:choose|chose|pick|select|go(?:ing)? (?:with|for))\b){_IS}{_OPTION}(?:{_OF_CUE % ''})"),
     re.compile(
         rf"(?i:\b(?:think|believe|guess|say)(?:\s+(?:it|that))?\b){_IS}{_OPTION}(?:{_OF_CUE % _NOT_OF})"
     ),
-    re.compile(rf"(?i:\bis|\bit['\u2019]s|\b(?:so|thus|therefore|hence|final|result)\b)[\s:,]*{_SURELY}\(?(?P<end>[A-H])\)?[.!\s]*$"),
+    re.compile(
+        r"(?i:\bis|\bmust be|\bit['\u2019]s|\b(?:so|thus|therefore|hence|final|result)\b)"
+        rf"[\s:,]*{_SURELY}\(?(?P<end>[A-H])\)?[.!\s]*$"
+    ),
 )
 # "The answer is A. Wait, no, it's B."
 _AGAIN = re.compile(
@@ -125,6 +128,7 @@ _ANOTHER = re.compile(
 _REFUSED = re.compile(
     r"[)\"']*\s+(?:(?:is|was|seems|looks)\s+(?:not|wrong|incorrect|false|too)\b|cannot\b|\w+n['\u2019]t\b)"
 )
+_NOT_BUT = re.compile(r"\b[Nn]ot (?:option )?\(?[A-H]\)?,? but (?:rather )?(?=(?:option )?\(?[A-H]\b)")
 _UNCLEAR = "?"
 
 
@@ -133,7 +137,7 @@ def letter(text: str, options: Sequence[str] = ()) -> str | None:
 
     Without known `options` every letter of `LETTERS` may be meant, and words cannot be.
     """
-    text = _unmarked(text)
+    text = _NOT_BUT.sub("", _unmarked(text))
     known = LETTERS[: len(options)] if options else LETTERS
     found = _letter_named(text, options)
     if found is None and options:
@@ -218,10 +222,10 @@ def _words(text: str) -> str:
     return " ".join(word for word in words if word not in ("a", "an", "the"))
 
 
-_YES_NO = {"yes": "yes", "true": "yes", "no": "no", "false": "no"}
+_YES_NO = {"yes": "yes", "yep": "yes", "yeah": "yes", "true": "yes", "no": "no", "false": "no"}
 # "no idea" and "no balls are there" are no answers
 _PLAINLY = (
-    r"(?:(yes|true)\b|(no|false)\b"
+    r"(?:(yes|yep|yeah|true)\b|(no|false)\b"
     r"(?=\s*(?:$|[^\w\s])|[ \t]*\n|\s+(?:it|there|they|the|this|that|he|she|because|since|as)\b))"
 )
 _EITHER = re.compile(r"\b(?:yes|no|true|false)\s*(?:/|,?\s*\b(?:or|and|nor)\b)\s*(?:yes|no|true|false)\b")
@@ -231,7 +235,8 @@ _HOLDS = re.compile(
     r"(?<!if )(?<!whether )\b(?:it|that|this|statement|claim|description) (?:is|seems) (true|false)\b(?!\s*\?)"
 )
 _HARDLY = re.compile(
-    r"\W*(?:not really|not at all|of course not|(?:probably|certainly|definitely|apparently) not)\b(?!\s+\w)"
+    r"\W*(?:not really|not at all|nope|of course not|(?:probably|certainly|definitely|absolutely|apparently) not)"
+    r"\b(?!\s+\w)"
 )
 _ASIDE = re.compile(r"(?<=[,.;:!?\n])\s*(yes|no)(?=\s*(?:$|[,.;:!\n]))|\s(yes|no)(?=[^\w?]*$)")
 
