@@ -272,7 +272,7 @@ MISTAKES: dict[str, tuple[list[str], str]] = {
     "html over the picture": (["ask", "room.png", "q", "--html", "folder/../room.png"], "overwrite what is read"),
     "chain over the picture": (["ask", "01-picture.png", "q", "--out", "."], "overwrite the picture"),
     "page over the folder": (["ask", "room.png", "q", "--out", "new", "--html", "new"], "is the folder of --out"),
-    "no such device": (["ask", "room.png", "q", "--device", "abacus", "--model", "tiny"], "no device 'abacus'; use cpu"),
+    "no such device": (["ask", "room.png", "q", "--device", "abacus", "--model", "tiny"], "no device 'abacus'; use"),
     "no real device": (["ask", "room.png", "q", "--device", "meta", "--model", "tiny"], "no device 'meta' here"),
     "no graphics card": (["depth", "room.png", "--device", "cuda:99", "--model", "tiny"], "no device 'cuda:99' here"),
     "map over the picture by detour": (["depth", "room.png", "--out", "new/../room.png"], "overwrite what is read"),
