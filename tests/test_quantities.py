@@ -98,8 +98,9 @@ def test_feet_and_inches(text: str, feet: float) -> None:
         ("~~2~~ 3 m", (3.0, "m")),
         # as uncertain as a range
         ("3 or 4 m", (3.5, "m")), ("3 m or 4 m", (3.5, "m")), ("two or three", (2.5, None)), ("3 m or so", (3.0, "m")),
-        ("5 feet or 1.5 m", (5.0, "ft")), ("3 or more", (3.0, None)), ("2 chairs or 3 stools", (2.0, None)),
-        ("1 m. 20 cm.", (1.2, "m")),
+        ("5 feet or 1.5 m", (5.0, "ft")), ("1.5 m or about 5 feet", (1.5, "m")), ("0.8 m or 2.6 ft", (0.8, "m")),
+        ("3 or more", (3.0, None)), ("2 chairs or 3 stools", (2.0, None)),
+        ("1 m. 20 cm.", (1.2, "m")), ("It is one metre. 20 cm are free.", (1.0, "m")),
     ],
 )  # fmt: skip
 def test_ranges_and_choices(text: str, found: Found) -> None:
@@ -124,6 +125,7 @@ def test_units_in_headings(text: str, found: Found) -> None:
 @pytest.mark.parametrize(
     "part",
     [
+        "1", "1,", "no\n",
         "1-", "1 to ", "twenty-", "a-", "2 - 1 ", "1/0 2-1 ", "1 or ", "1~", "\n", "distance 1 ", "! if 1 ", "1'",
         "answer: A ", "the answer is A. wait, ", "not 2 but ", "actually 3 ", "\\sqrt{2}", "(cm): ", "\\boxed{ ",
     ],

@@ -61,7 +61,8 @@ _AREA = re.compile(
     r"|(?P<short>km|cm|mm|m|ft)(?:\s*(?:\^\s*2|\u00b2)|2|\s+squared\b)(?!\w)|\b(?P<sqm>sqm)\b)"
 )
 _LENGTH = re.compile(_WITH_UNIT)
-_THEN = r"(?:\.?,?\s*(?:and\s+)?|\s*-)"
+# a full stop only behind what is short: "1 m. 20 cm.", not "1 metre. 20 cm are free."
+_THEN = r"(?:(?:(?<=[\s\dkcdm]m)\.|(?<=ft|yd|mi)\.)?,?\s*(?:and\s+)?|\s*-)"
 _GOES_ON = re.compile(rf"{_THEN}(?:{_WITH_UNIT})")
 # "5 ft 10", "five foot ten", "5'10 tall"
 _BARE_INCHES = re.compile(rf"{_THEN}(\d+(?:\.\d+)?|{_WORDS})(?=[.,;]?\s*$|\s+(?:tall|high|long|wide|deep)\b)")
@@ -94,7 +95,7 @@ _LOWERED = str.maketrans("\u2070\u00b9\u00b2\u00b3\u2074\u2075\u2076\u2077\u2078
 _PLAIN = r"\d+(?:\.\d+)?"
 # "3 √2", "2π", "√(a + b)"
 _ROOT = re.compile(
-    rf"(?P<over>[\d.,]+\s*/\s*)?(?P<times>(?<![\w.,/]){_PLAIN})?\s*\u00d7?\s*"
+    rf"(?P<over>(?<![\d.,])[\d.,]+\s*/\s*)?(?P<times>(?<![\w.,/]){_PLAIN})?\s*\u00d7?\s*"
     rf"(?:\u221a\s*(?:\(\s*(?P<inner>{_PLAIN})\s*\)|(?P<bare>{_PLAIN})|\([^()]*\))?|(?<![^\W\d])\u03c0)"
     r"(?P<more>\s*[/^+*\u00d7]|[\w(])?"
 )
@@ -316,7 +317,8 @@ _NAME = (
 )
 # "2... no wait, 3", "Actually, it is 3", "2? No, 3"
 _CORRECTION = (
-    r"\b(?:wait|actually|correction|scratch\s+that|on\s+second\s+thoughts?|i\s+mean)\b\.{0,3}|(?<=[.?!,;])\s*no\b(?=,)"
+    r"(?:^|[.?!,;:\u2026])\s*(?:(?:oh|no|hmm|but|or|ah),?\s+){0,2}"
+    r"(?:wait|actually|correction|scratch\s+that|on\s+second\s+thoughts?|i\s+mean)\b\.{0,3}|(?<=[.?!,;])\s*no\b(?=,)"
 )
 _RESULT = rf"{_ANY}(?![.,]?\d)(?!\s*[+*\u00d7]\s*\d)"
 _SUM = re.compile(
@@ -347,10 +349,13 @@ _NOTHING = re.compile(
 
 _AMOUNT = r"(?:\d+(?:[.,]\d+)?(?![.,]?\d)|[a-z]+\b)"
 _END = rf"(?:(?:{_ANY_UNIT})\.?)?"
-_SIDES = rf"(?P<low>\b{_AMOUNT})\s*(?P<first>{_END})\s*(?:%s)\s*(?P<high>{_AMOUNT})\s*(?P<second>{_END})(?!\s*=)"
+_SIDES = (
+    rf"(?P<low>\b{_AMOUNT})\s*(?P<first>{_END})\s*(?:%s|(?P<or>or\b))\s*"
+    rf"(?P<high>{_AMOUNT})\s*(?P<second>{_END})(?!\s*=)"
+)
 _RANGES = (
     re.compile(r"\bbetween\s+" + _SIDES % "and"),
-    re.compile(_SIDES % "to\\b|or\\b|-|\u2013|\u2014"),
+    re.compile(_SIDES % "to\\b|-|\u2013|\u2014"),
 )
 
 
@@ -420,6 +425,8 @@ def _range(text: str) -> tuple[float, str | None] | None:
                 break  # and so it is for all that follow
             first, second = match["first"] or match["second"], match["second"] or match["first"]
             unit, other = _unit_named(first) or unit, _unit_named(second) or other
+            if unit != other and match["or"]:
+                break  # the same in two units: "5 feet or 1.5 m"
             if unit != other:
                 a, b, unit = to_metres(a, unit), to_metres(b, other), "m"
             if a < b:

@@ -211,7 +211,8 @@ def test_yes_or_no(text: str, found: str | None) -> None:
         ("It is 2 m. No, 3 m.", (3.0, "m")),
         ("The answer is 2. Actually, there are 3.", (3.0, None)), ("It is not 2 m but 3 m", (3.0, "m")),
         ("3, not 2", (3.0, None)),
-        ("2 m, actually a 3 seat sofa", (2.0, "m")), ("I see 2. Wait, the red one is no chair.", (2.0, None)),
+        ("A lamp of 2 m. The box is actually 3 m wide.", (2.0, "m")), ("2 m, actually a 3 seat sofa", (2.0, "m")),
+        ("I see 2. Wait, the red one is no chair.", (2.0, None)),
         # in many ways
         ("5\u201910\u201d", (5 + 10 / 12, "ft")), ("2\u00bd m", (2.5, "m")), ("2 and a half meters", (2.5, "m")),
         ("a quarter of a meter", (0.25, "m")), ("three quarters of a metre", (0.75, "m")),

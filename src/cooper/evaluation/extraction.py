@@ -243,7 +243,7 @@ _ASIDE = re.compile(r"(?<=[,.;:!?\n])\s*(yes|no)(?=\s*(?:$|[,.;:!\n]))|\s(yes|no
 
 # at the start of a clause: not in "I wouldn't actually say yes"
 _CORRECTED = re.compile(
-    r"(?:^|(?<=[.?!,;:\u2026\n-]))\s*(?:(?:oh|no|hmm|but|or|ah),?\s+)*"
+    r"(?:^|(?<=[.?!,;:\u2026\n-]))\s*(?:(?:oh|no|hmm|but|or|ah),?\s+){0,2}"
     r"(?:wait|actually|correction|scratch that|on second thoughts?|i mean|rather)\b[\s,.:]*"
 )
 
