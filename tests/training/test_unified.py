@@ -16,7 +16,8 @@ from tests.helpers import random_model, sequencer
 from cooper.model.packed import losses
 from cooper.scenes.targets import SceneImages
 from cooper.training.latents import Latents
-from cooper.training.loop import Optimisation, Trainer, of_step
+from cooper.training.logged import of_step
+from cooper.training.loop import Optimisation, Trainer
 from cooper.training.processes import Share
 from cooper.training.rows import Mix, SceneRows
 from cooper.training.unified import StageSettings, UnifiedStage

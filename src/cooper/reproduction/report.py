@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import reduce
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from cooper.files import new_file
 from cooper.modalities import names
 from cooper.reproduction import plots
+from cooper.reproduction.cells import brackets, drawn, fewer, mean, minus, of_seeds, of_task, prose, table, tasks
 from cooper.reproduction.claims import (
     Answers,
-    Figure,
     Finding,
     difference,
     findings,
@@ -25,10 +22,9 @@ from cooper.reproduction.claims import (
     of_shared_seeds,
     score,
     share,
-    share_calling,
     shown,
 )
-from cooper.reproduction.logs import Log, Mean, accuracy, alike, gain
+from cooper.reproduction.logs import Log, accuracy, alike, gain
 from cooper.reproduction.results import SeedResults
 from cooper.reproduction.variants import VARIANTS, Plan, Variant
 from cooper.scenes.question import GENERAL, SPATIAL, TASKS
@@ -100,7 +96,7 @@ class Known:
                 "controls", [v for v in controls if not v.temperature],
             ),
             Group(
-                "Sampled", _prose("""
+                "Sampled", prose("""
                     Answers drawn at temperature 1, as the rollouts of reinforcement are; everywhere else the
                     likeliest token is taken. "SFT only, as sure" has SFT only's weights and one number of COOPER's:
                     how much all logits are scaled up, which makes it surer of what it writes.
@@ -156,25 +152,25 @@ def _head(known: Known) -> list[str]:
     chains = [chain for chain in chains if not any(other[: len(chain)] == chain != other for other in chains)]
     return [
         "# The paper's claims, in the synthetic world", "",
-        _prose(f"""
+        prose(f"""
             Written by `{known.command}`, {numbered}. A tiny model is trained through every stage of the paper and
             asked about pictures of rendered rooms with a few plain objects, whose depth, objects and answers are
             known exactly.
         """), "",
         "## How to read this", "",
-        _prose(f"""
+        prose(f"""
             - **Seed.** One whole repetition: all models are trained {_begun(plan)} with random numbers of their own,
             and asked about {plan.n_test} test scenes of their own, none of which was trained on. All seeds train on
             the same {plan.n_train} scenes. {_told(plan)}
         """),
         f"- **Questions.** {_asked(known)} Every variant of a seed is asked the same ones.",
-        _prose(f"""
+        prose(f"""
             - **Score.** 0 to 100. Lengths and distances are scored by mean relative accuracy (MRA): the share of the
             thresholds 5 %, 10 % .. 50 % that the relative error stays below. All other answers are right or wrong,
             and a question without an answer scores 0. In a mean over tasks each task counts the same. Spatial tasks:
             {_listed(SPATIAL)}. General tasks: {_listed(GENERAL)}.
         """),
-        _prose(f"""
+        prose(f"""
             - **Interval.** In brackets, always 95 %. Scores: bootstrap, 2000 resamples of the questions within each
             task and seed. Differences between variants: the same, of the differences question by question; two
             scores whose intervals overlap can still clearly differ. Shares of answers: Wilson. An interval
@@ -182,12 +178,12 @@ def _head(known: Known) -> list[str]:
             of other seeds would{"" if len(seeds) > 1 else ", and one seed tells nothing about that"}. There are many
             comparisons here, and no interval is widened for that.
         """),
-        _prose("""
+        prose("""
             - **Mode**, how a model is asked. *direct*: the answer alone. *text*: it thinks in words, then answers.
             *perception*: depth and segmentation are drawn, then it answers. *interleaved*: it thinks, may call for a
             map, is shown the map that it has drawn, and goes on; whether it draws, and what, is its own decision.
         """),
-        _prose(f"""
+        prose(f"""
             - **Stage**, what a model was trained in last. Each goes on from the one before:
             {"; ".join(" > ".join(chain) for chain in chains)}. The paper's stage 1 is "perception" and "answers"
             here, its stage 2 "interleaved", supervised on worked traces (SFT), and "reinforcement" (GRPO).
@@ -199,14 +195,14 @@ def _head(known: Known) -> list[str]:
 def _claims(known: Known) -> list[str]:
     return [
         "## Claims", "",
-        _prose("""
+        prose("""
             Differences are in points of score. "base, longer" is base trained on with as many rows of answers as
             stage 1 has, and without maps: what is gained over base may be gained by those rows alone, what is gained
             over "base, longer" is not. "holds" compares the figure itself with what was wanted before, and the
             interval only where "wanted" names it; gains over base are also judged over "base, longer". The paper's
             figures are of a model of 7 billion parameters, on benchmarks of photographs, and come without intervals.
         """), "",
-        *_table(
+        *table(
             ("claim", "paper", "wanted", "here", "holds"),
             [(f.claim, f.paper, f.wanted, f.found, _holds(f)) for f in findings(known.answers)],
         ),
@@ -218,7 +214,7 @@ def _variants(known: Known) -> list[str]:
     answers, cooper = known.answers, known.answers.get("COOPER", {})
     lines = [
         "## Variants and controls", "",
-        _prose("""
+        prose("""
             Mean scores over the spatial tasks, the general ones, and all. "spatial, minus COOPER": how much better
             than COOPER on the same spatial questions. "without an answer": share of the questions.
         """), "",
@@ -226,12 +222,12 @@ def _variants(known: Known) -> list[str]:
     for group in known.groups:
         lines += [
             f"### {group.title}", "", group.about, "",
-            *_table(
+            *table(
                 ("variant", "what it is", "spatial", "general", "all", "spatial, minus COOPER", "without an answer"),
                 [
-                    (v.name, f"{v.about} (stage {v.stage}, mode {v.mode}{_fewer(answers[v.name], known.seeds)})",
-                     *(_brackets(score(answers[v.name], tasks)) for tasks in (SPATIAL, GENERAL, TASKS)),
-                     _minus(answers[v.name], cooper, SPATIAL) if v.name != "COOPER" else "-",
+                    (v.name, f"{v.about} (stage {v.stage}, mode {v.mode}{fewer(answers[v.name], known.seeds)})",
+                     *(brackets(score(answers[v.name], tasks)) for tasks in (SPATIAL, GENERAL, TASKS)),
+                     minus(answers[v.name], cooper, SPATIAL) if v.name != "COOPER" else "-",
                      in_percent(share(answers[v.name], lambda row: row.get("answer") is None), 1))
                     for v in group.variants
                 ],
@@ -256,7 +252,7 @@ def _without_exploration(known: Known) -> list[str]:
         """
     else:
         verdict = f"Here they are two, and on spatial tasks the one without that part differs by {told}."
-    return [_prose(f"""
+    return [prose(f"""
         **Is "{WITHOUT_EXPLORATION}" another model than COOPER?** {same} of its {n} answers are COOPER's, word for
         word{beside}. {_trainings(known)} A rollout's reward counts by how far it is from the mean of the rollouts to
         the same question. What all of them get alike, as where all of them call for a map, cancels. Where at least
@@ -287,7 +283,7 @@ def _by_task(known: Known) -> list[str]:
     for group in known.groups:
         lines += [
             f"### {group.title}, by task", "",
-            *_tasks(known.compared(group), known.answers, _of_task), "",
+            *tasks(known.compared(group), known.answers, of_task), "",
             f"![{group.title.lower()}: score by task, with intervals](results/{group.plot}.png)", "",
         ]  # fmt: skip
     return lines
@@ -305,7 +301,7 @@ def _calls(known: Known) -> list[str]:
     none = share({0: [{}] * fewest}, lambda _: False)
     lines = [
         "## What is drawn", "",
-        _prose(f"""
+        prose(f"""
             Share of the answers for which {" / ".join(names())} was drawn, of the variants that decide that
             themselves. 0% without brackets is of {fewest} or more answers, so 0% (0-{none.high:.0f}), and 100% is
             100% ({100 - none.high:.0f}-100). What a control shows for a map cannot change whether the first one is
@@ -315,7 +311,7 @@ def _calls(known: Known) -> list[str]:
     for group in known.groups:
         deciding = [v for v in known.compared(group) if v in drawing]
         if any(v in drawing for v in group.variants):
-            lines += [f"### {group.title}, what is drawn", "", *_tasks(deciding, known.answers, _drawn), ""]
+            lines += [f"### {group.title}, what is drawn", "", *tasks(deciding, known.answers, drawn), ""]
     return [*lines, "![calls by task](results/calls.png)", ""]
 
 
@@ -325,11 +321,11 @@ def _maps(known: Known) -> list[str]:
         return []
 
     def row(stage: str) -> tuple[str, ...]:
-        return (stage, *(_of_seeds([s.figures.maps[stage] for s in known.seeds], path) for path, _ in MAPS))
+        return (stage, *(of_seeds([s.figures.maps[stage] for s in known.seeds], path) for path, _ in MAPS))
 
     return [
         "## Maps", "",
-        _prose(f"""
+        prose(f"""
             Of the first {known.plan.n_maps} test scenes of each seed, drawn on demand by the model after each stage;
             intervals: bootstrap over scenes. Depth is compared in metres, without alignment to the truth. AbsRel:
             mean of the relative error of pixels (less is better), over whole pictures and over objects alone; delta1:
@@ -338,7 +334,7 @@ def _maps(known: Known) -> list[str]:
             without a mistake, from the true pixels of each object: where it is no better than that of answers, maps
             cannot help with distances.
         """), "",
-        *_table(("after", *(title for _, title in MAPS)), [row(stage) for stage in drawn]), "",
+        *table(("after", *(title for _, title in MAPS)), [row(stage) for stage in drawn]), "",
     ]  # fmt: skip
 
 
@@ -348,22 +344,22 @@ def _reinforcement(known: Known) -> list[str]:
     (questions, rollouts), *_ = {(s.questions, s.rollouts) for s in known.plan.recipe.reinforced.values()}
     return [
         "## Reinforcement", "",
-        _prose(f"""
+        prose(f"""
             Accuracy during training: the mean answer reward (0 to 1) of the rollouts, which are sampled, on training
             questions. A step has {questions} questions with {rollouts} rollouts each, and steps differ by what they
             happen to ask. Intervals are over steps, Student's for means and Welch's for the change. Where that of the
             change includes 0, these steps alone show no gain; the claim above is judged by test questions.
         """), "",
-        *_table(
+        *table(
             ("variant (stage)", f"first {STEPS} steps", f"last {STEPS} steps", "change"),
             [
-                (known.of(stage), *(_mean(accuracy(of, part)) for part in (slice(STEPS), slice(-STEPS, None))),
-                 _mean(change, "+") if (change := gain(of, STEPS)) else "-")
+                (known.of(stage), *(mean(accuracy(of, part)) for part in (slice(STEPS), slice(-STEPS, None))),
+                 mean(change, "+") if (change := gain(of, STEPS)) else "-")
                 for stage, of in known.logs.items()
             ],
         ),
         "", "![rewards](results/rewards.png)", "",
-        _prose("""
+        prose("""
             Faint: each step; strong: the mean of the last ten. Rewards (on the left) are sums of parts that RE and
             COOPER weigh differently, so they are not to be compared.
         """), "",
@@ -373,7 +369,7 @@ def _reinforcement(known: Known) -> list[str]:
 def _time(known: Known) -> list[str]:
     return [
         "## Time", "",
-        _prose("""
+        prose("""
             Hours of training, by stage. The machines did other work at the same time, so these are no benchmark. A
             stage that no variant above comes from was begun and is not done. "by the clock" is the whole seed, with
             rendering, drawing maps for traces, measuring which questions maps help with, and asking. What all seeds
@@ -433,16 +429,6 @@ def _from_to(counts: Sequence[int]) -> str:
     return f"{low}" if low == high else f"{low} to {high}"
 
 
-def _fewer(answers: Answers, seeds: Sequence[SeedResults]) -> str:
-    """ "; seeds 0, 1" of a variant that not all seeds have yet."""
-    return "" if len(answers) == len(seeds) else f"; seeds {', '.join(map(str, answers))}"
-
-
-def _minus(a: Answers, b: Answers, tasks: Sequence[str]) -> str:
-    a, b = of_shared_seeds(a, b)
-    return shown(difference(a, b, tasks)) if a else "-"
-
-
 def _machine(seed: SeedResults) -> str:
     """Where its results were made, and by which source: seeds of several are no run of the same plan, strictly."""
     told = f"{seed.figures.machine['cpu']}, {seed.figures.machine['cores']} cores"
@@ -455,67 +441,6 @@ def _hours(known: Known) -> list[str]:
     stages = list(dict.fromkeys(stage for of in hours for stage in of))
     # what is no stage of the plan, and the sum, where they were
     stages = [s for s in order if s in stages] + [s for s in stages if s not in order]
-    return _table(("stage", *(f"seed {s.seed}" for s in known.seeds)), [
+    return table(("stage", *(f"seed {s.seed}" for s in known.seeds)), [
         (stage, *(f"{of.get(stage, 0):.2f}" for of in hours)) for stage in stages
     ])  # fmt: skip
-
-
-def _of_seeds(figures: Sequence[Mapping[str, Any]], path: Sequence[str]) -> str:
-    """Mean over seeds, which share no scene: what they are off by adds up as of independent means."""
-    means = [_at(of, path) for of in figures]
-    spans = [_at(of, (*path[:-1], "intervals", path[-1])) for of in figures]
-    mean, n = sum(means) / len(means), len(means)
-    off = [math.hypot(*(m - span[end] for m, span in zip(means, spans, strict=True))) / n for end in (0, 1)]
-    return _mean(Mean(mean, mean - off[0], mean + off[1]))
-
-
-def _at(figures: Mapping[str, Any], path: Sequence[str]) -> Any:
-    return reduce(lambda found, name: found[name], path, figures)
-
-
-def _mean(of: Mean, sign: str = "") -> str:
-    told = f"{of.mean:{sign}.3f}"
-    if math.isnan(of.low):
-        return told
-    between = " to " if sign else "-"
-    return f"{told} ({of.low:{sign}.3f}{between}{of.high:{sign}.3f})"
-
-
-def _tasks(
-    variants: Sequence[Variant], answers: Mapping[str, Answers], cell: Callable[[Answers, str], str]
-) -> list[str]:
-    """A table with a row for each task and a column for each variant."""
-
-    def told(of: Answers, task: str) -> str:
-        asked = {seed: rows for seed, rows in of.items() if any(row["task"] == task for row in rows)}
-        return cell(asked, task) if asked else "-"  # a few scenes may offer none of a kind
-
-    return _table(
-        ("task", *(v.name for v in variants)),
-        [(task.replace("_", " "), *(told(answers[v.name], task) for v in variants)) for task in TASKS],
-    )
-
-
-def _prose(text: str) -> str:
-    """A paragraph as a line: its breaks are the source's."""
-    return " ".join(text.split())
-
-
-def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
-    return [f"| {' | '.join(cells)} |" for cells in (head, ["---"] * len(head), *rows)]
-
-
-def _brackets(figure: Figure) -> str:
-    return f"{figure.points:.1f} ({figure.low:.1f} to {figure.high:.1f})"
-
-
-def _of_task(answers: Answers, task: str) -> str:
-    found = score(answers, (task,))
-    return f"{found.points:.1f} ({found.low:.0f}-{found.high:.0f})"
-
-
-def _drawn(answers: Answers, task: str) -> str:
-    shares = [share_calling(answers, (task,), call) for call in names()]
-    # all or none is told once for all
-    intervals = [f" ({s.low:.0f}-{s.high:.0f})" if 0 < s.points < 100 else "" for s in shares]
-    return " / ".join(f"{s.points:.0f}%{interval}" for s, interval in zip(shares, intervals, strict=True))

@@ -17,10 +17,10 @@ import math
 import os
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Generic, Literal, TypeAlias, TypeVar
+from typing import Any, Generic, TypeAlias, TypeVar
 
 import torch
 import torch.distributed as dist
@@ -33,6 +33,7 @@ from torch.utils.data import DataLoader, Dataset
 from cooper.checkpoints.writing import save_tensors
 from cooper.files import new_file, remove_unfinished
 from cooper.signals import end_without_fault, uninterrupted
+from cooper.training.logged import Logged, of_step
 from cooper.training.muon import Muon
 from cooper.training.processes import Share, gathered
 
@@ -159,40 +160,6 @@ def _cut(log: Path, step: int) -> None:
             pass
     with new_file(log) as file:
         file.write_text("".join(f"{line}\n" for line in kept), encoding="utf-8")
-
-
-class Figure(float):
-    """What is logged of a loss. What is logged of a step is the mean of those of all its losses, in all processes, each
-    of which counts as its `weight`; or their sum, or the largest."""
-
-    weight: float
-    how: Literal["mean", "sum", "max"]
-
-    def __new__(cls, value: float, weight: float = 1.0, how: Literal["mean", "sum", "max"] = "mean") -> Figure:
-        figure = super().__new__(cls, value)
-        figure.weight, figure.how = weight, how
-        return figure
-
-    def __reduce__(self) -> tuple[type[Figure], tuple[float, float, str]]:
-        return Figure, (float(self), self.weight, self.how)
-
-
-def of_step(rows: Iterable[Mapping[str, float]]) -> dict[str, float]:
-    """The figures of a step, from those of its losses. (A loss may lack some.)"""
-    found: dict[str, list[Figure]] = {}
-    for row in rows:
-        for name, value in row.items():
-            figure = value if isinstance(value, Figure) else Figure(value)
-            if figure.weight:
-                found.setdefault(name, []).append(figure)
-    return {name: _one(figures) for name, figures in found.items()}
-
-
-def _one(figures: Sequence[Figure]) -> float:
-    if figures[0].how == "max":
-        return float(max(figures))
-    whole = 1.0 if figures[0].how == "sum" else sum(figure.weight for figure in figures)
-    return sum(figure * figure.weight for figure in figures) / whole
 
 
 def _rounded(figure: float) -> float | None:
@@ -370,7 +337,7 @@ class Trainer(Generic[M]):
             self._average_gradients()
         norm = float(nn.utils.clip_grad_norm_(list(self.names.values()), self.optimisation.clip))
         # a process's losses add up, and those of processes are averaged, as gradients are
-        return gathered([{"loss": Figure(total, 1 / len(rows)), **figures} for figures in rows]), norm
+        return gathered([{"loss": Logged(total, 1 / len(rows)), **figures} for figures in rows]), norm
 
     def descend(self, norm: float) -> None:
         """One update of the weights, of their average, and of what computes. Gradients that are NaN or infinite change

@@ -32,7 +32,8 @@ from cooper.page import traces_page
 from cooper.sequence import Sequencer
 from cooper.trace import Picture, Text, Trace
 from cooper.training.grpo import Objective, group_advantages, grpo_loss
-from cooper.training.loop import Figure, Losses, Optimisation, Stage
+from cooper.training.logged import Logged
+from cooper.training.loop import Losses, Optimisation, Stage
 from cooper.training.processes import Share, gathered
 from cooper.training.rewards import Record, Reward, RewardFunction, Weights, claim_of, rewards
 from cooper.training.sharpness import sharpness
@@ -259,11 +260,11 @@ class ReinforcementStage(Stage[UnifiedModel]):
             )
             share, learned = sum(weights[k : k + len(part)]) / whole, int(used.sum())
             found: dict[str, float] = {
-                "entropy": Figure(entropy, len(old)), "clip_share": Figure(outcome.clip_share, learned),
-                "kl": Figure(outcome.kl, learned),
+                "entropy": Logged(entropy, len(old)), "clip_share": Logged(outcome.clip_share, learned),
+                "kl": Logged(outcome.kl, learned),
             }  # fmt: skip
             if first and len(old):
-                found["log_p_difference"] = Figure(float((log_p - old).detach().abs().max()), how="max")
+                found["log_p_difference"] = Logged(float((log_p - old).detach().abs().max()), how="max")
             yield outcome.loss * share, {**figures, **found}
 
     def _weight(self, group: Group) -> int:

@@ -18,7 +18,8 @@ from cooper.model.unified import UnifiedModel, part_of
 from cooper.page import traces_page
 from cooper.sequence import Sequencer
 from cooper.trace import Picture, Text, Trace
-from cooper.training.loop import Figure, Optimisation, Supervised
+from cooper.training.logged import Logged
+from cooper.training.loop import Optimisation, Supervised
 from cooper.training.pointing import Pointer, Pointers, Pointing, gather
 from cooper.training.processes import Share
 from cooper.training.rows import Mix
@@ -117,8 +118,8 @@ class UnifiedStage(Supervised[UnifiedModel]):
         total = parts.text.sum() * 0
         for mean, weight, _ in means.values():
             total = total + weight * mean
-        figures = {name: Figure(float(mean.detach()), of) for name, (mean, _, of) in means.items()}
-        return total, {"tokens": Figure(float(rows.valid.sum()), how="sum"), **figures}
+        figures = {name: Logged(float(mean.detach()), of) for name, (mean, _, of) in means.items()}
+        return total, {"tokens": Logged(float(rows.valid.sum()), how="sum"), **figures}
 
     def trained(self, model: UnifiedModel) -> dict[str, nn.Parameter]:
         frozen = {"autoencoder"} if self.settings.trains_vision else {"autoencoder", "vision"}

@@ -1,0 +1,86 @@
+"""Tables of the report in Markdown, and what stands in their cells."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from functools import reduce
+from typing import Any
+
+from cooper.modalities import names
+from cooper.reproduction.claims import Answers, Figure, difference, of_shared_seeds, score, share_calling, shown
+from cooper.reproduction.logs import Mean
+from cooper.reproduction.results import SeedResults
+from cooper.reproduction.variants import Variant
+from cooper.scenes.question import TASKS
+
+
+def fewer(answers: Answers, seeds: Sequence[SeedResults]) -> str:
+    """ "; seeds 0, 1" of a variant that not all seeds have yet."""
+    return "" if len(answers) == len(seeds) else f"; seeds {', '.join(map(str, answers))}"
+
+
+def minus(a: Answers, b: Answers, tasks: Sequence[str]) -> str:
+    a, b = of_shared_seeds(a, b)
+    return shown(difference(a, b, tasks)) if a else "-"
+
+
+def of_seeds(figures: Sequence[Mapping[str, Any]], path: Sequence[str]) -> str:
+    """Mean over seeds, which share no scene: what they are off by adds up as of independent means."""
+    means = [at(of, path) for of in figures]
+    spans = [at(of, (*path[:-1], "intervals", path[-1])) for of in figures]
+    mean, n = sum(means) / len(means), len(means)
+    off = [math.hypot(*(m - span[end] for m, span in zip(means, spans, strict=True))) / n for end in (0, 1)]
+    return mean(Mean(mean, mean - off[0], mean + off[1]))
+
+
+def at(figures: Mapping[str, Any], path: Sequence[str]) -> Any:
+    return reduce(lambda found, name: found[name], path, figures)
+
+
+def mean(of: Mean, sign: str = "") -> str:
+    told = f"{of.mean:{sign}.3f}"
+    if math.isnan(of.low):
+        return told
+    between = " to " if sign else "-"
+    return f"{told} ({of.low:{sign}.3f}{between}{of.high:{sign}.3f})"
+
+
+def tasks(
+    variants: Sequence[Variant], answers: Mapping[str, Answers], cell: Callable[[Answers, str], str]
+) -> list[str]:
+    """A table with a row for each task and a column for each variant."""
+
+    def told(of: Answers, task: str) -> str:
+        asked = {seed: rows for seed, rows in of.items() if any(row["task"] == task for row in rows)}
+        return cell(asked, task) if asked else "-"  # a few scenes may offer none of a kind
+
+    return table(
+        ("task", *(v.name for v in variants)),
+        [(task.replace("_", " "), *(told(answers[v.name], task) for v in variants)) for task in TASKS],
+    )
+
+
+def prose(text: str) -> str:
+    """A paragraph as a line: its breaks are the source's."""
+    return " ".join(text.split())
+
+
+def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
+    return [f"| {' | '.join(cells)} |" for cells in (head, ["---"] * len(head), *rows)]
+
+
+def brackets(figure: Figure) -> str:
+    return f"{figure.points:.1f} ({figure.low:.1f} to {figure.high:.1f})"
+
+
+def of_task(answers: Answers, task: str) -> str:
+    found = score(answers, (task,))
+    return f"{found.points:.1f} ({found.low:.0f}-{found.high:.0f})"
+
+
+def drawn(answers: Answers, task: str) -> str:
+    shares = [share_calling(answers, (task,), call) for call in names()]
+    # all or none is told once for all
+    intervals = [f" ({s.low:.0f}-{s.high:.0f})" if 0 < s.points < 100 else "" for s in shares]
+    return " / ".join(f"{s.points:.0f}%{interval}" for s, interval in zip(shares, intervals, strict=True))
