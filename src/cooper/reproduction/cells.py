@@ -29,9 +29,9 @@ def of_seeds(figures: Sequence[Mapping[str, Any]], path: Sequence[str]) -> str:
     """Mean over seeds, which share no scene: what they are off by adds up as of independent means."""
     means = [at(of, path) for of in figures]
     spans = [at(of, (*path[:-1], "intervals", path[-1])) for of in figures]
-    mean, n = sum(means) / len(means), len(means)
+    middle, n = sum(means) / len(means), len(means)
     off = [math.hypot(*(m - span[end] for m, span in zip(means, spans, strict=True))) / n for end in (0, 1)]
-    return mean(Mean(mean, mean - off[0], mean + off[1]))
+    return mean(Mean(middle, middle - off[0], middle + off[1]))
 
 
 def at(figures: Mapping[str, Any], path: Sequence[str]) -> Any:

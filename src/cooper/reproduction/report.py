@@ -10,8 +10,7 @@ import numpy as np
 
 from cooper.files import new_file
 from cooper.modalities import names
-from cooper.reproduction import plots
-from cooper.reproduction.cells import brackets, drawn, fewer, mean, minus, of_seeds, of_task, prose, table, tasks
+from cooper.reproduction import cells, plots
 from cooper.reproduction.claims import (
     Answers,
     Finding,
@@ -96,7 +95,7 @@ class Known:
                 "controls", [v for v in controls if not v.temperature],
             ),
             Group(
-                "Sampled", prose("""
+                "Sampled", cells.prose("""
                     Answers drawn at temperature 1, as the rollouts of reinforcement are; everywhere else the
                     likeliest token is taken. "SFT only, as sure" has SFT only's weights and one number of COOPER's:
                     how much all logits are scaled up, which makes it surer of what it writes.
@@ -152,25 +151,25 @@ def _head(known: Known) -> list[str]:
     chains = [chain for chain in chains if not any(other[: len(chain)] == chain != other for other in chains)]
     return [
         "# The paper's claims, in the synthetic world", "",
-        prose(f"""
+        cells.prose(f"""
             Written by `{known.command}`, {numbered}. A tiny model is trained through every stage of the paper and
             asked about pictures of rendered rooms with a few plain objects, whose depth, objects and answers are
             known exactly.
         """), "",
         "## How to read this", "",
-        prose(f"""
+        cells.prose(f"""
             - **Seed.** One whole repetition: all models are trained {_begun(plan)} with random numbers of their own,
             and asked about {plan.n_test} test scenes of their own, none of which was trained on. All seeds train on
             the same {plan.n_train} scenes. {_told(plan)}
         """),
         f"- **Questions.** {_asked(known)} Every variant of a seed is asked the same ones.",
-        prose(f"""
+        cells.prose(f"""
             - **Score.** 0 to 100. Lengths and distances are scored by mean relative accuracy (MRA): the share of the
             thresholds 5 %, 10 % .. 50 % that the relative error stays below. All other answers are right or wrong,
             and a question without an answer scores 0. In a mean over tasks each task counts the same. Spatial tasks:
             {_listed(SPATIAL)}. General tasks: {_listed(GENERAL)}.
         """),
-        prose(f"""
+        cells.prose(f"""
             - **Interval.** In brackets, always 95 %. Scores: bootstrap, 2000 resamples of the questions within each
             task and seed. Differences between variants: the same, of the differences question by question; two
             scores whose intervals overlap can still clearly differ. Shares of answers: Wilson. An interval
@@ -178,12 +177,12 @@ def _head(known: Known) -> list[str]:
             of other seeds would{"" if len(seeds) > 1 else ", and one seed tells nothing about that"}. There are many
             comparisons here, and no interval is widened for that.
         """),
-        prose("""
+        cells.prose("""
             - **Mode**, how a model is asked. *direct*: the answer alone. *text*: it thinks in words, then answers.
             *perception*: depth and segmentation are drawn, then it answers. *interleaved*: it thinks, may call for a
             map, is shown the map that it has drawn, and goes on; whether it draws, and what, is its own decision.
         """),
-        prose(f"""
+        cells.prose(f"""
             - **Stage**, what a model was trained in last. Each goes on from the one before:
             {"; ".join(" > ".join(chain) for chain in chains)}. The paper's stage 1 is "perception" and "answers"
             here, its stage 2 "interleaved", supervised on worked traces (SFT), and "reinforcement" (GRPO).
@@ -195,14 +194,14 @@ def _head(known: Known) -> list[str]:
 def _claims(known: Known) -> list[str]:
     return [
         "## Claims", "",
-        prose("""
+        cells.prose("""
             Differences are in points of score. "base, longer" is base trained on with as many rows of answers as
             stage 1 has, and without maps: what is gained over base may be gained by those rows alone, what is gained
             over "base, longer" is not. "holds" compares the figure itself with what was wanted before, and the
             interval only where "wanted" names it; gains over base are also judged over "base, longer". The paper's
             figures are of a model of 7 billion parameters, on benchmarks of photographs, and come without intervals.
         """), "",
-        *table(
+        *cells.table(
             ("claim", "paper", "wanted", "here", "holds"),
             [(f.claim, f.paper, f.wanted, f.found, _holds(f)) for f in findings(known.answers)],
         ),
@@ -214,7 +213,7 @@ def _variants(known: Known) -> list[str]:
     answers, cooper = known.answers, known.answers.get("COOPER", {})
     lines = [
         "## Variants and controls", "",
-        prose("""
+        cells.prose("""
             Mean scores over the spatial tasks, the general ones, and all. "spatial, minus COOPER": how much better
             than COOPER on the same spatial questions. "without an answer": share of the questions.
         """), "",
@@ -222,12 +221,12 @@ def _variants(known: Known) -> list[str]:
     for group in known.groups:
         lines += [
             f"### {group.title}", "", group.about, "",
-            *table(
+            *cells.table(
                 ("variant", "what it is", "spatial", "general", "all", "spatial, minus COOPER", "without an answer"),
                 [
-                    (v.name, f"{v.about} (stage {v.stage}, mode {v.mode}{fewer(answers[v.name], known.seeds)})",
-                     *(brackets(score(answers[v.name], tasks)) for tasks in (SPATIAL, GENERAL, TASKS)),
-                     minus(answers[v.name], cooper, SPATIAL) if v.name != "COOPER" else "-",
+                    (v.name, f"{v.about} (stage {v.stage}, mode {v.mode}{cells.fewer(answers[v.name], known.seeds)})",
+                     *(cells.brackets(score(answers[v.name], tasks)) for tasks in (SPATIAL, GENERAL, TASKS)),
+                     cells.minus(answers[v.name], cooper, SPATIAL) if v.name != "COOPER" else "-",
                      in_percent(share(answers[v.name], lambda row: row.get("answer") is None), 1))
                     for v in group.variants
                 ],
@@ -252,7 +251,7 @@ def _without_exploration(known: Known) -> list[str]:
         """
     else:
         verdict = f"Here they are two, and on spatial tasks the one without that part differs by {told}."
-    return [prose(f"""
+    return [cells.prose(f"""
         **Is "{WITHOUT_EXPLORATION}" another model than COOPER?** {same} of its {n} answers are COOPER's, word for
         word{beside}. {_trainings(known)} A rollout's reward counts by how far it is from the mean of the rollouts to
         the same question. What all of them get alike, as where all of them call for a map, cancels. Where at least
@@ -283,7 +282,7 @@ def _by_task(known: Known) -> list[str]:
     for group in known.groups:
         lines += [
             f"### {group.title}, by task", "",
-            *tasks(known.compared(group), known.answers, of_task), "",
+            *cells.tasks(known.compared(group), known.answers, cells.of_task), "",
             f"![{group.title.lower()}: score by task, with intervals](results/{group.plot}.png)", "",
         ]  # fmt: skip
     return lines
@@ -301,7 +300,7 @@ def _calls(known: Known) -> list[str]:
     none = share({0: [{}] * fewest}, lambda _: False)
     lines = [
         "## What is drawn", "",
-        prose(f"""
+        cells.prose(f"""
             Share of the answers for which {" / ".join(names())} was drawn, of the variants that decide that
             themselves. 0% without brackets is of {fewest} or more answers, so 0% (0-{none.high:.0f}), and 100% is
             100% ({100 - none.high:.0f}-100). What a control shows for a map cannot change whether the first one is
@@ -311,7 +310,7 @@ def _calls(known: Known) -> list[str]:
     for group in known.groups:
         deciding = [v for v in known.compared(group) if v in drawing]
         if any(v in drawing for v in group.variants):
-            lines += [f"### {group.title}, what is drawn", "", *tasks(deciding, known.answers, drawn), ""]
+            lines += [f"### {group.title}, what is drawn", "", *cells.tasks(deciding, known.answers, cells.drawn), ""]
     return [*lines, "![calls by task](results/calls.png)", ""]
 
 
@@ -321,11 +320,11 @@ def _maps(known: Known) -> list[str]:
         return []
 
     def row(stage: str) -> tuple[str, ...]:
-        return (stage, *(of_seeds([s.figures.maps[stage] for s in known.seeds], path) for path, _ in MAPS))
+        return (stage, *(cells.of_seeds([s.figures.maps[stage] for s in known.seeds], path) for path, _ in MAPS))
 
     return [
         "## Maps", "",
-        prose(f"""
+        cells.prose(f"""
             Of the first {known.plan.n_maps} test scenes of each seed, drawn on demand by the model after each stage;
             intervals: bootstrap over scenes. Depth is compared in metres, without alignment to the truth. AbsRel:
             mean of the relative error of pixels (less is better), over whole pictures and over objects alone; delta1:
@@ -334,7 +333,7 @@ def _maps(known: Known) -> list[str]:
             without a mistake, from the true pixels of each object: where it is no better than that of answers, maps
             cannot help with distances.
         """), "",
-        *table(("after", *(title for _, title in MAPS)), [row(stage) for stage in drawn]), "",
+        *cells.table(("after", *(title for _, title in MAPS)), [row(stage) for stage in drawn]), "",
     ]  # fmt: skip
 
 
@@ -344,22 +343,22 @@ def _reinforcement(known: Known) -> list[str]:
     (questions, rollouts), *_ = {(s.questions, s.rollouts) for s in known.plan.recipe.reinforced.values()}
     return [
         "## Reinforcement", "",
-        prose(f"""
+        cells.prose(f"""
             Accuracy during training: the mean answer reward (0 to 1) of the rollouts, which are sampled, on training
             questions. A step has {questions} questions with {rollouts} rollouts each, and steps differ by what they
             happen to ask. Intervals are over steps, Student's for means and Welch's for the change. Where that of the
             change includes 0, these steps alone show no gain; the claim above is judged by test questions.
         """), "",
-        *table(
+        *cells.table(
             ("variant (stage)", f"first {STEPS} steps", f"last {STEPS} steps", "change"),
             [
-                (known.of(stage), *(mean(accuracy(of, part)) for part in (slice(STEPS), slice(-STEPS, None))),
-                 mean(change, "+") if (change := gain(of, STEPS)) else "-")
+                (known.of(stage), *(cells.mean(accuracy(of, part)) for part in (slice(STEPS), slice(-STEPS, None))),
+                 cells.mean(change, "+") if (change := gain(of, STEPS)) else "-")
                 for stage, of in known.logs.items()
             ],
         ),
         "", "![rewards](results/rewards.png)", "",
-        prose("""
+        cells.prose("""
             Faint: each step; strong: the mean of the last ten. Rewards (on the left) are sums of parts that RE and
             COOPER weigh differently, so they are not to be compared.
         """), "",
@@ -369,7 +368,7 @@ def _reinforcement(known: Known) -> list[str]:
 def _time(known: Known) -> list[str]:
     return [
         "## Time", "",
-        prose("""
+        cells.prose("""
             Hours of training, by stage. The machines did other work at the same time, so these are no benchmark. A
             stage that no variant above comes from was begun and is not done. "by the clock" is the whole seed, with
             rendering, drawing maps for traces, measuring which questions maps help with, and asking. What all seeds
@@ -441,6 +440,6 @@ def _hours(known: Known) -> list[str]:
     stages = list(dict.fromkeys(stage for of in hours for stage in of))
     # what is no stage of the plan, and the sum, where they were
     stages = [s for s in order if s in stages] + [s for s in stages if s not in order]
-    return table(("stage", *(f"seed {s.seed}" for s in known.seeds)), [
+    return cells.table(("stage", *(f"seed {s.seed}" for s in known.seeds)), [
         (stage, *(f"{of.get(stage, 0):.2f}" for of in hours)) for stage in stages
     ])  # fmt: skip
