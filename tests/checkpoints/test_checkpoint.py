@@ -46,7 +46,7 @@ def test_weights_and_settings_in_two_folders(tmp_path: Path, released: Path) -> 
     tuned.mkdir()
     changed = {k: t + 1 for k, t in load_file(released / "ema.safetensors").items()}
     save_file(changed, tuned / "model.safetensors")
-    with pytest.raises(ValueError, match="name the folder of the model they are based on as the base"):
+    with pytest.raises(ValueError, match="give the folder of the model they are based on with --base"):
         find(tuned)
     found = find(tuned, released, SPECIAL)
     assert found.main.files == (tuned / "model.safetensors",) and found.ae.files == (released / "ae.safetensors",)

@@ -303,7 +303,7 @@ def test_what_cannot_be_answered_costs_those_beside_it_nothing(
 
 
 def test_faults_of_ours_are_told_as_ours(address: str, cooper: Counting, monkeypatch: pytest.MonkeyPatch) -> None:
-    def failing(*_: Any) -> Any:
+    def failing(*_: Any, **__: Any) -> Any:
         raise ValueError("the model's logits are NaN")
 
     monkeypatch.setattr(cooper, "answer_many", failing)

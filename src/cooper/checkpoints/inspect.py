@@ -65,6 +65,8 @@ def weight_bytes(config: ModelConfig, precision: Precision) -> int:
     total = 0
     for name, module in _meta(config).named_modules():
         own = dict(module.named_parameters(recurse=False))
+        if not own:
+            continue
         kind = quantised_as(name, module, precision)
         if kind is not None:
             assert isinstance(module, nn.Linear)
