@@ -85,11 +85,10 @@ def _seconds_of_square(matrix: torch.Tensor) -> float:
 def check_device(name: str) -> torch.device:
     """The device of that name. Raises ValueError if PyTorch knows none, or this machine has none."""
     try:
-        torch.device(name)
+        device = torch.device(name)
     except RuntimeError:  # which lists all that PyTorch can be built for
         raise ValueError(f"there is no device {name!r}; use cpu, or cuda for a GPU") from None
     try:
-        device = torch.device(name)
         torch.empty(0, device=device).cpu()
     except (RuntimeError, AssertionError, NotImplementedError) as error:  # the last is of "meta", which has no numbers
         reason = str(error).strip().splitlines()[0]

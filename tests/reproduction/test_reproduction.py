@@ -44,7 +44,6 @@ MINIATURE = Plan(
 )  # fmt: skip
 
 
-
 def run(folder: Path, seeds: list[int], plan: Plan = MINIATURE) -> Path:
     return reproduce(folder / "run", folder / "docs", plan, seeds, 1, lambda _: None, progress_bars)
 

@@ -28,6 +28,7 @@ from cooper.trace import Picture, Text, Trace
 if TYPE_CHECKING:
     from cooper.api import Cooper
 
+
 def evaluate_scenes(
     cooper: Cooper,
     mode: str,
