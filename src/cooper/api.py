@@ -23,10 +23,10 @@ from cooper.checkpoints.native import save_native
 from cooper.files import new_file, save_array
 from cooper.hardware import check_device
 from cooper.images import ImageSource, load_image
-from cooper.inference.engine import Engine, Event, Finished, Rollout, Settings
+from cooper.inference.engine import Engine, Event, Finished, OnEvent, Rollout, Settings
 from cooper.inference.flow import RELEASED, changed, on_demand
 from cooper.inference.sampler import Sampling
-from cooper.inference.spelling import spelled
+from cooper.inference.spelling import Spelling
 from cooper.modalities import MapCodes, MapView, Modality, modality
 from cooper.modalities.base import at_size
 from cooper.modalities.codes import RELEASED as RELEASED_CODES
@@ -262,14 +262,17 @@ class Cooper:
 
     def answer_many(
         self, prompts: Sequence[Trace], options: Options = Options(), *, seeds: Sequence[int] | None = None,
-        **changes: Any,
+        on_event: OnEvent | None = None, **changes: Any,
     ) -> list[Answer]:  # fmt: skip
         """As `ask_many`, for ready-made prompts: a picture, then a question of any length. `seeds` has a seed for each,
-        in the place of the options' one."""
+        in the place of the options' one. `on_event` is told what `stream` yields, perhaps in another thread; rollouts
+        are numbered as they come, `samples` of each prompt."""
         options = replace(options, **changes)
         engine, policy, seeds = self._prepared(options, [options.seed] * len(prompts) if seeds is None else seeds)
         began = time.perf_counter()
-        rollouts = engine.run(prompts, policy, samples=options.samples, seeds=seeds)
+        spelling = Spelling(self.sequencer.text)
+        told = None if on_event is None else lambda event: on_event(spelling(event))
+        rollouts = engine.run(prompts, policy, samples=options.samples, seeds=seeds, on_event=told)
         seconds = (time.perf_counter() - began) / max(len(prompts), 1)
         groups = [rollouts[i : i + options.samples] for i in range(0, len(rollouts), options.samples)]
         return [self._answer(group, policy.name, seconds) for group in groups]
@@ -285,7 +288,7 @@ class Cooper:
         began = time.perf_counter()
         rollouts = []
         events = engine.stream([prompt], policy, samples=options.samples, seeds=seeds)
-        for event in spelled(events, self.sequencer.text):
+        for event in map(Spelling(self.sequencer.text), events):
             if isinstance(event, Finished):
                 rollouts.append(event.rollout)
             yield event

@@ -29,6 +29,7 @@ from cooper.api import Answer
 from cooper.cli import main
 from cooper.files import shipped
 from cooper.images import load_image
+from cooper.inference.engine import MapDrawn, TokenWritten
 from cooper.options import Options
 from cooper.trace import Picture, Text, Trace
 
@@ -37,6 +38,7 @@ uvicorn = pytest.importorskip("uvicorn")
 
 from cooper.serving import requests  # noqa: E402
 from cooper.serving.app import make_app  # noqa: E402
+from cooper.serving.replies import _Thoughts  # noqa: E402
 from cooper.serving.together import Busy, Together  # noqa: E402
 
 FOLDER = shipped("tiny")
@@ -127,17 +129,100 @@ def test_openais_client_is_answered_as_the_library_answers(address: str, cooper:
             assert np.array_equal(shown, own.codes.view(drawing).image)
 
 
-def test_a_stream_has_the_answer_in_one_piece(address: str, cooper: Counting) -> None:
+def test_a_stream_tells_thoughts_and_maps_as_they_come(
+    address: str, cooper: Counting, monkeypatch: pytest.MonkeyPatch
+) -> None:
     openai = pytest.importorskip("openai")
     client = openai.OpenAI(base_url=f"{address}/v1", api_key="none")
     url = data_url(ROOM.read_bytes()).replace("image/png", "image/PNG;a=b")
     image = {"type": "image_url", "image_url": {"url": url}}
     messages = [{"role": "user", "content": [{"type": "text", "text": QUESTION}, image]}]
-    whole = client.chat.completions.create(model="tiny", messages=messages)
-    chunks = list(client.chat.completions.create(model="tiny", messages=messages, stream=True))
-    assert [c.choices[0].delta.content for c in chunks] == [whole.choices[0].message.content, None]
-    assert [c.choices[0].finish_reason for c in chunks] == [None, "stop"] and chunks[-1].usage == whole.usage
+    asked = {"model": "tiny", "messages": messages, "extra_body": {"mode": "interleaved"}}
+    whole = client.chat.completions.create(**asked)
+
+    heard, answer_many = threading.Event(), cooper.answer_many
+
+    def answering(*args: Any, on_event: Any, **changes: Any) -> list[Answer]:
+        def told(event: Any) -> None:
+            on_event(event)
+            if isinstance(event, MapDrawn):
+                assert heard.wait(60), "what it thought before the map is heard while it goes on"
+
+        return answer_many(*args, on_event=told, **changes)
+
+    monkeypatch.setattr(cooper, "answer_many", answering)
+    chunks = []
+    for chunk in client.chat.completions.create(**asked, stream=True):
+        chunks.append(chunk)
+        if (chunk.model_extra or {}).get("cooper"):  # the map
+            heard.set()
+    deltas = [(chunk.choices[0].delta.model_extra or {}).get("reasoning_content") for chunk in chunks]
+    turns = [turn["text"] for turn in whole.model_extra["cooper"]["turns"]]
+    assert len(turns) == 2 and "".join(filter(None, deltas)) == "".join(turns).partition("<answer>")[0]
+    maps = [k for k, chunk in enumerate(chunks[:-1]) if (chunk.model_extra or {}).get("cooper")]
+    (drawn,) = maps
+    assert "".join(filter(None, deltas[:drawn])) == turns[0]
+    told = chunks[drawn].model_extra["cooper"]
+    assert told == {"map": whole.model_extra["cooper"]["turns"][0]["map"], "modality": "segmentation"}
+    assert chunks[0].choices[0].delta.role == "assistant" and len({chunk.id for chunk in chunks}) == 1
+    assert [c.choices[0].delta.content for c in chunks if c.choices[0].delta.content] == [
+        whole.choices[0].message.content
+    ]
+    assert [c.choices[0].finish_reason for c in chunks[-2:]] == [None, "stop"] and chunks[-1].usage == whole.usage
     assert chunks[-1].model_extra["cooper"]["answer"] == whole.model_extra["cooper"]["answer"]
+
+
+def sent(address: str, body: dict[str, Any]) -> list[dict[str, Any]]:
+    """What comes in a stream, but for its end."""
+    content = json.dumps({**body, "stream": True}).encode()
+    request = urllib.request.Request(
+        f"{address}/v1/chat/completions", content, {"Content-Type": "application/json"}
+    )
+    with urllib.request.urlopen(request) as reply:
+        lines = reply.read().decode().split("\n\n")
+    assert lines[-2:] == ["data: [DONE]", ""]
+    return [json.loads(line.removeprefix("data: ")) for line in lines[:-2]]
+
+
+def test_what_goes_wrong_in_a_stream_is_told_there(
+    address: str, cooper: Counting, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def failing(*_: Any, on_event: Any, **__: Any) -> Any:
+        on_event(TokenWritten(0, 1, "Look."))
+        raise ValueError("the model's logits are NaN")
+
+    monkeypatch.setattr(cooper, "answer_many", failing)
+    *chunks, last = sent(address, asking(data_url(ROOM.read_bytes())))
+    assert [c["choices"][0]["delta"] for c in chunks] == [
+        {"role": "assistant", "content": ""}, {"reasoning_content": "Look."}
+    ]  # fmt: skip
+    assert last["error"]["type"] == "server_error" and "NaN" in last["error"]["message"]
+
+
+def test_streams_are_answered_with_all_others(address: str, cooper: Counting) -> None:
+    url = data_url(ROOM.read_bytes())
+    texts = [QUESTION, "What color is the ball?", "Is there a red ball?"] * 2
+    alone = [post(address, asking(url, text=text, mode="text"))[1] for text in texts[:3]]
+    cooper.batches.clear()
+    with ThreadPoolExecutor(len(texts) + 1) as pool:
+        first = pool.submit(post, address, asking(url))
+        streams = [pool.submit(sent, address, asking(url, text=text, mode="text")) for text in texts[:5]]
+        last = pool.submit(post, address, asking(url, text=texts[5], mode="text"))
+        replies = [stream.result() for stream in streams]
+        assert first.result()[0] == 200
+    assert last.result()[1]["choices"][0]["message"] == alone[2]["choices"][0]["message"]
+    assert sum(cooper.batches) == 7 and len(cooper.batches) < 6
+    for chunks, whole in zip(replies, alone + alone, strict=False):
+        deltas = [chunk["choices"][0]["delta"] for chunk in chunks]
+        assert chunks[-1]["cooper"]["turns"] == whole["cooper"]["turns"], "its own, not its neighbour's"
+        thought = "".join(delta.get("reasoning_content", "") for delta in deltas)
+        assert thought == whole["cooper"]["turns"][0]["text"].partition("<answer>")[0] != ""
+
+
+def test_what_may_begin_the_answer_is_held_back() -> None:
+    thoughts = _Thoughts()
+    pieces = ["1 ", "<", " 2 <an", "swer", ">4 m</answer>", "<b>"]
+    assert [thoughts.add(piece) for piece in pieces] == ["1 ", "", "< 2 ", "", "", ""]
 
 
 def test_paths_that_are_not_there_are_told_in_the_same_way(address: str) -> None:
@@ -334,16 +419,16 @@ def test_who_has_left_is_not_answered(address: str, cooper: Counting, monkeypatc
         return answer_many(*args, **changes)
 
     monkeypatch.setattr(cooper, "answer_many", held)
-    body = json.dumps(asking(data_url(ROOM.read_bytes()), mode="perception")).encode()
     head = "POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
-    head = f"{head}Content-Length: {len(body)}\r\n\r\n".encode()
+    url = data_url(ROOM.read_bytes())
+    body, in_parts = (json.dumps(asking(url, mode="perception", stream=s)).encode() for s in (False, True))
     cooper.batches.clear()
     with ThreadPoolExecutor(2) as pool:
         first = pool.submit(post, address, body)
         assert answering.wait(60)
-        for _ in range(5):
+        for left in (body, in_parts, body, in_parts):
             with socket.create_connection(("127.0.0.1", int(address.rpartition(":")[2]))) as leaving:
-                leaving.sendall(head + body)
+                leaving.sendall(f"{head}Content-Length: {len(left)}\r\n\r\n".encode() + left)
         time.sleep(1)  # until the server has seen them go
         gone.set()
         assert first.result()[0] == 200 and post(address, body)[0] == 200

@@ -16,8 +16,8 @@ class Serve(WithModel):
     """Serve a model over HTTP, as OpenAI's chat completions: a user's text, and a picture as a data URL.
 
     POST /v1/chat/completions, GET /v1/models, GET /health. The answer is the message's content; "cooper" beside it has
-    the chain, its maps as data URLs; a stream has the answer in one piece. temperature, top_p, seed and mode may come
-    with each request; requests that wait at the same time are answered together. There is no
+    the chain, its maps as data URLs; a stream has its thoughts and maps as they come. temperature, top_p, seed and
+    mode may come with each request; requests that wait at the same time are answered together. There is no
     authentication: anyone who can reach the port can use the model.
     """
 

@@ -10,7 +10,7 @@ from cooper.evaluation.extraction import answer_in, final_text
 from cooper.evaluation.items import Item
 from cooper.evaluation.predictions import Predictions, Row, fingerprint
 from cooper.evaluation.questions import Questions
-from cooper.inference.engine import Engine, Rollout
+from cooper.inference.engine import Engine, Event, Finished, Rollout
 from cooper.progress import OnProgress
 from cooper.trace import Picture, Text, Trace
 
@@ -64,10 +64,11 @@ def answer_all(
             else:
                 asked.append(item)
 
-        def keep(number: int, rollout: Rollout, asked: Sequence[Item] = asked) -> None:
-            answers.add([_row(asked[number], rollout)])
+        def keep(event: Event, asked: Sequence[Item] = asked) -> None:
+            if isinstance(event, Finished):
+                answers.add([_row(asked[event.number], event.rollout)])
 
-        engine.run(prompts, policy, seeds=[seed + questions.numbers[item.index] for item in asked], on_finished=keep)
+        engine.run(prompts, policy, seeds=[seed + questions.numbers[item.index] for item in asked], on_event=keep)
         done += len(part)
         on_progress("questions", done, len(questions.items))
     return [answers.rows[item.index] for item in questions.items if item.index in answers.rows]

@@ -98,8 +98,8 @@ class Finished:
 LANE = 16
 
 Event: TypeAlias = TokenWritten | FlowStep | MapDrawn | Finished
-#: told of a rollout, by its number, as soon as it is finished, perhaps in another thread
-OnFinished: TypeAlias = Callable[[int, "Rollout"], None]
+#: told of an event as soon as it happens, perhaps in another thread
+OnEvent: TypeAlias = Callable[[Event], None]
 #: the number of a rollout and the map it drew, to the map that it is shown instead
 Shown: TypeAlias = Callable[[int, Drawing], Drawing]
 
@@ -153,7 +153,7 @@ class Engine:
 
     def run(
         self, prompts: Sequence[Trace], policy: Policy, *, samples: int = 1, seeds: Sequence[int] | None = None,
-        shown: Shown | None = None, on_finished: OnFinished = lambda *_: None,
+        shown: Shown | None = None, on_event: OnEvent | None = None,
     ) -> list[Rollout]:  # fmt: skip
         """`samples` rollouts of every prompt, next to each other. A prompt is a trace that ends in a question.
 
@@ -173,7 +173,8 @@ class Engine:
                 for event in self._batches(prompts, part, together, policy, samples, seeds, shown):
                     if isinstance(event, Finished):
                         done[event.number] = event.rollout
-                        on_finished(event.number, event.rollout)
+                    if on_event is not None:
+                        on_event(event)
                     if ended.is_set():
                         return
             except BaseException:

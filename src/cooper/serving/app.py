@@ -1,41 +1,36 @@
 """A model behind the interface that clients and harnesses know: OpenAI's chat completions, with one picture.
 
 A question is what users' messages say, with one picture, as a data URL: nothing is fetched from anywhere. Messages of
-the system are passed over, as the models here know only their own. The answer is the message's content; beside it,
-under "cooper", is what `cooper ask --json` prints, with the drawn maps as data URLs.
+the system are passed over, as the models here know only their own. What is replied is in `cooper.serving.replies`.
 """
 
 from __future__ import annotations
 
 import asyncio
-import base64
-import io
-import json
 import logging
-import time
-import uuid
-from collections.abc import AsyncIterator, Coroutine, Iterator
+from collections.abc import AsyncIterator, Awaitable
 from contextlib import asynccontextmanager
-from typing import Any
+from typing import Any, TypeVar
 
 from fastapi import FastAPI, Request, Response
 from fastapi.responses import JSONResponse, StreamingResponse
-from PIL import Image
 from pydantic import ValidationError
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 
-from cooper.api import Answer, Cooper
+from cooper.api import Cooper
 from cooper.options import Options
+from cooper.serving.replies import completion, error_body, streamed
 from cooper.serving.requests import Bodies, Chat, Refused
 from cooper.serving.together import Busy, Together
-from cooper.trace import Text, Trace
+from cooper.trace import Text
 
 #: most tokens of a question, whose cost grows with their square
 MAX_TOKENS = 4096
 #: pictures that are read at the same time: each may take a quarter of a GB
 READING = 2
 _LOG = logging.getLogger(__name__)
+T = TypeVar("T")
 
 
 def make_app(cooper: Cooper, options: Options) -> FastAPI:
@@ -97,14 +92,13 @@ def make_app(cooper: Cooper, options: Options) -> FastAPI:
         except ValueError as error:
             return _error(400, str(error))
         try:
+            if streams:
+                events = together.stream(prompt, how)
+                first = await _unless_gone(request, anext(events))  # what is refused is refused by its status
+                return StreamingResponse(streamed(first, events, cooper), media_type="text/event-stream")
             answer = await _unless_gone(request, together.answer(prompt, how))
             # maps are drawn as pictures, and the prompt's is resized once more
-            whole = await asyncio.to_thread(
-                lambda: _completion(answer, called, cooper.sequencer.tokens(_read(answer.trace)))
-            )
-            if streams:
-                return StreamingResponse(_streamed(whole), media_type="text/event-stream")
-            return JSONResponse(whole)
+            return JSONResponse(await asyncio.to_thread(completion, answer, cooper))
         except Refused as error:
             return _error(error.status, str(error))
         except Busy as error:
@@ -118,8 +112,8 @@ def make_app(cooper: Cooper, options: Options) -> FastAPI:
     return app
 
 
-async def _unless_gone(request: Request, answer: Coroutine[Any, Any, Answer]) -> Answer:
-    """The answer; raises `Refused`, and lets go of what waits, if whoever asked has left meanwhile."""
+async def _unless_gone(request: Request, answer: Awaitable[T]) -> T:
+    """What is waited for; raises `Refused`, and lets go of it, if whoever asked has left meanwhile."""
 
     async def gone() -> None:
         while (await request.receive())["type"] != "http.disconnect":
@@ -136,44 +130,5 @@ async def _unless_gone(request: Request, answer: Coroutine[Any, Any, Answer]) ->
             one.cancel()
 
 
-def _read(trace: Trace) -> Trace:
-    """What the model read before it wrote: its system prompt, the picture, the question."""
-    written = [isinstance(one, Text) and one.role == "model" for one in trace.segments]
-    return Trace(trace.segments[: written.index(True)])
-
-
-def _completion(answer: Answer, model: str, asked: int) -> dict[str, Any]:
-    maps = [_png(answer.codes.view(drawing).image) for drawing in answer.trace.drawings]
-    ended = "length" if answer.reason in ("length", "turns") else "stop"
-    return {
-        "id": f"chatcmpl-{uuid.uuid4().hex}", "object": "chat.completion", "created": int(time.time()), "model": model,
-        "choices": [
-            {"index": 0, "message": {"role": "assistant", "content": answer.text}, "finish_reason": ended}
-        ],
-        "usage": {
-            "prompt_tokens": asked, "completion_tokens": answer.tokens, "total_tokens": asked + answer.tokens,
-        },
-        "cooper": answer.to_dict(maps),
-    }  # fmt: skip
-
-
-def _streamed(whole: dict[str, Any]) -> Iterator[str]:
-    """A completion as those clients read it that ask for a stream."""
-    (choice,) = whole["choices"]
-    about = {name: whole[name] for name in ("id", "created", "model")} | {"object": "chat.completion.chunk"}
-    said = {"index": 0, "delta": choice["message"], "finish_reason": None}
-    ends = {"index": 0, "delta": {}, "finish_reason": choice["finish_reason"]}
-    for part in ({"choices": [said]}, {"choices": [ends], "usage": whole["usage"], "cooper": whole["cooper"]}):
-        yield f"data: {json.dumps({**about, **part})}\n\n"
-    yield "data: [DONE]\n\n"
-
-
-def _png(image: Any) -> str:
-    file = io.BytesIO()
-    Image.fromarray(image).save(file, "PNG")
-    return f"data:image/png;base64,{base64.b64encode(file.getvalue()).decode()}"
-
-
 def _error(status: int, why: str) -> JSONResponse:
-    kind = "server_error" if status >= 500 else "invalid_request_error"
-    return JSONResponse({"error": {"message": why, "type": kind, "code": None, "param": None}}, status)
+    return JSONResponse(error_body(status, why), status)

@@ -61,7 +61,6 @@ class Chat(BaseModel):
     seed: int | None = None
     n: int | None = 1
     stream: bool | None = False
-    """The answer then comes as one piece of a stream, when it is there."""
     tools: list[Any] | None = None
     response_format: dict[str, Any] | None = None
     logprobs: bool | None = None

@@ -7,10 +7,12 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
+from collections.abc import AsyncIterator, Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 
 from cooper.api import Answer, Cooper
+from cooper.inference.engine import Event, OnEvent
 from cooper.options import Options
 from cooper.trace import Trace
 
@@ -24,6 +26,8 @@ class _Waiting:
     prompt: Trace
     options: Options
     answer: asyncio.Future[Answer]
+    tell: Callable[[Event], None] | None
+    """Told what happens on the way, within the event loop."""
 
 
 class Together:
@@ -39,9 +43,23 @@ class Together:
         self._closed = False
         self._running: Future[list[Answer]] | None = None
 
-    async def answer(self, prompt: Trace, options: Options) -> Answer:
-        """The answer, whoever else is answered with it. Raises `Busy` if too many wait, and ValueError as
-        `Cooper.answer_many`."""
+    async def stream(self, prompt: Trace, options: Options) -> AsyncIterator[Event | Answer]:
+        """What happens when it happens, as `Cooper.stream` yields it, and the answer last. Raises as `answer`."""
+        events: asyncio.Queue[Event | None] = asyncio.Queue()
+        answering = asyncio.ensure_future(self.answer(prompt, options, events.put_nowait))
+        answering.add_done_callback(lambda _: events.put_nowait(None))
+        try:
+            while (event := await events.get()) is not None:
+                yield event
+            yield answering.result()
+        finally:
+            answering.cancel()
+
+    async def answer(
+        self, prompt: Trace, options: Options, tell: Callable[[Event], None] | None = None
+    ) -> Answer:
+        """The answer, whoever else is answered with it; `tell` is told what happens on the way. Raises `Busy` if too
+        many wait, and ValueError as `Cooper.answer_many`."""
         if self._closed:
             raise Busy("the server is about to end")
         there = [one for one in self._waiting if not one.answer.done()]
@@ -49,7 +67,7 @@ class Together:
         held = sum(picture.image.nbytes for one in asked for picture in one.pictures)
         if len(there) >= self.room or (there and held > self.room_bytes):
             raise Busy(f"{len(there)} requests are waiting; try again later")
-        one = _Waiting(prompt, options, asyncio.get_running_loop().create_future())
+        one = _Waiting(prompt, options, asyncio.get_running_loop().create_future(), tell)
         self._waiting.append(one)
         if self._working is None or self._working.done():
             self._working = asyncio.create_task(self._work())
@@ -77,12 +95,13 @@ class Together:
         try:
             self._running = self._thread.submit(
                 self.cooper.answer_many, [one.prompt for one in batch], batch[0].options,
-                seeds=[one.options.seed for one in batch],
+                seeds=[one.options.seed for one in batch], on_event=_telling(batch),
             )  # fmt: skip
             answers = await asyncio.wrap_future(self._running)
         except (Exception, asyncio.CancelledError) as error:
             if len(batch) > 1 and isinstance(error, Exception) and not self._closed:
                 for one in batch:
+                    one.tell = None  # what it was told is not told again
                     await self._answer([one])
                 return
             for one in batch:
@@ -104,6 +123,21 @@ class Together:
         taken = {id(one) for one in batch}
         self._waiting = deque(one for one in there if id(one) not in taken)
         return batch
+
+
+def _telling(batch: list[_Waiting]) -> OnEvent | None:
+    """Tells each of its own events, from the thread of the model. None if nobody wants to know."""
+    if all(one.tell is None for one in batch):
+        return None
+    loop, samples = asyncio.get_running_loop(), batch[0].options.samples
+
+    def told(event: Event) -> None:
+        prompt, number = divmod(event.number, samples)
+        tell = batch[prompt].tell
+        if tell is not None:
+            loop.call_soon_threadsafe(tell, replace(event, number=number))
+
+    return told
 
 
 def _alike(one: Options, other: Options) -> bool:
