@@ -7,7 +7,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from threading import Thread
+from threading import Lock, Thread
 from typing import Any
 
 RAW = -1
@@ -26,6 +26,8 @@ class Server(ThreadingHTTPServer):
         super().__init__(("127.0.0.1", 0), Handler)
         self.replies = replies
         self.asked: list[dict[str, Any]] = []
+        self.at_once = self.most_at_once = 0
+        self.counting = Lock()
 
     @property
     def url(self) -> str:
@@ -42,7 +44,12 @@ class Handler(BaseHTTPRequestHandler):
         self.server.asked.append(body)
         replies = self.server.replies[answer]
         status, reply, wait = replies[min(before, len(replies) - 1)]
+        with self.server.counting:
+            self.server.at_once += 1
+            self.server.most_at_once = max(self.server.most_at_once, self.server.at_once)
         time.sleep(wait)
+        with self.server.counting:
+            self.server.at_once -= 1
         message = {"role": "assistant", "content": reply}
         choice = {"index": 0, "message": message, "finish_reason": "stop"}
         out: dict[str, Any] = {"choices": [choice]} if status == 200 else {}

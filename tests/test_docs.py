@@ -65,6 +65,15 @@ def test_links_between_documents_lead_somewhere() -> None:
     assert broken == []
 
 
+def test_no_merge_was_left_half_done() -> None:
+    marks = re.compile(r"^(<{7}|>{7}|\|{7}) ", re.MULTILINE)
+    texts = [ROOT / "README.md", ROOT / "Makefile", ROOT / "pyproject.toml"]
+    for folder in ("src", "tests", "docs", "examples", "benchmarks"):
+        texts += [f for f in (ROOT / folder).rglob("*") if f.suffix in (".py", ".md", ".json", ".html", ".toml")]
+    assert len(texts) > 300
+    assert [str(f) for f in texts if marks.search(f.read_text(encoding="utf-8"))] == []
+
+
 def test_the_model_card_tells_the_hub_what_it_is() -> None:
     card = ModelCard.load(ROOT / "src/cooper/assets/tiny/README.md")
     assert card.data.to_dict() == {

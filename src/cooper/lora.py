@@ -5,10 +5,11 @@ A model with adapters off is the model that it was before, so it can be its own 
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -16,6 +17,7 @@ import torch
 from torch import nn
 
 from cooper.checkpoints.writing import save_tensors
+from cooper.files import new_file
 from cooper.model.config import ModelConfig
 from cooper.model.unified import UnifiedModel
 
@@ -24,6 +26,8 @@ if TYPE_CHECKING:
 
 #: what peft puts before the names of a model's own modules in its files
 PREFIX = "base_model.model."
+#: what maps drawn with adapters stand for
+CODES = "map_codes.json"
 
 
 @dataclass(frozen=True)
@@ -94,7 +98,8 @@ def without_adapters(model: UnifiedModel) -> Iterator[UnifiedModel]:
 
 
 def save_adapters(model: UnifiedModel, lora: Lora, folder: str | Path) -> None:
-    """Write the adapters as peft does: `PeftModel.from_pretrained(model, folder)` puts them beside the same weights."""
+    """Write the adapters as peft does: `PeftModel.from_pretrained(model, folder)` puts them beside the same weights.
+    What maps stand for, which they may have learned anew, is in a file beside them."""
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     tensors = {
@@ -102,6 +107,8 @@ def save_adapters(model: UnifiedModel, lora: Lora, folder: str | Path) -> None:
         for name, p in model.named_parameters() if ".lora_" in name
     }  # fmt: skip
     _config(lora).save_pretrained(str(folder))
+    with new_file(folder / CODES) as file:
+        file.write_text(json.dumps(asdict(model.config.codes)) + "\n", encoding="utf-8")
     save_tensors(tensors, folder / "adapter_model.safetensors", format="pt")
 
 

@@ -189,6 +189,7 @@ def test_exported_scenes_score_as_scenes_do(capsys: pytest.CaptureFixture[str], 
     argv = ("eval", "scenes", "--n", "2", "--questions", "12", "--mode", "direct", "--no-maps", "--json")
     scenes = run_command(capsys, *argv)
     summary, result = json.loads(exported.out), json.loads(scenes.out)
+    assert summary["no_answer"] == 0
     by_task = {name: figures["mean over questions"] for name, figures in summary["categories"].items()}
     assert {name: (f["score"], f["n"]) for name, f in by_task.items()} == {
         name: (pytest.approx(row["score"]), row["n"]) for name, row in result["tasks"].items()
@@ -204,5 +205,6 @@ def test_exported_scenes_score_as_scenes_do(capsys: pytest.CaptureFixture[str], 
     run_command(capsys, *argv)
     (row,) = kept("a.jsonl")
     assert row["calls"] == ["depth", "segmentation"] and len(row["turns"]) == 3
+    assert row["answer"] and row["answer"] in row["turns"][-1], "as it was read, beside what was written"
     wrong = run_command(capsys, "scenes", "export", "--out", "scenes.csv")
     assert (wrong.code, wrong.err.count("\n")) == (2, 1) and "does not end in .tsv" in wrong.err

@@ -1,19 +1,27 @@
-"""Every reader on files that are cut off, overwritten or gone: each costs its example, in one line that names it."""
+"""Every reader on files: dealt out to processes, and cut off, overwritten or gone, where each costs its example, in one
+line that names it."""
 
 from __future__ import annotations
 
 import json
+import pickle
 from collections.abc import Callable
+from itertools import islice
 from pathlib import Path
 from typing import Any, TypeAlias
 
 import numpy as np
 import pytest
 from tests.data.files import damages, depths, kitti, noise, nyu, nyu_labelled, virtual_kitti, walls, write
+from torch.utils.data import DataLoader, Dataset
 
+from cooper.data.mixture import Mixture, Unbroken, draws
 from cooper.data.sets import TRAINING_SETS, open_set
 from cooper.data.tables import BadRow
 from cooper.trace import Drawing, Picture, Text, Trace
+
+#: in bytes, of what a process that reads a set is sent
+SENT = 5000
 
 pytest.importorskip("h5py")
 
@@ -101,6 +109,42 @@ WRITERS: dict[str, list[Callable[[Path], Written]]] = {
 
 def test_every_set_is_tried() -> None:
     assert WRITERS.keys() == TRAINING_SETS.keys()
+
+
+class Drawn(Dataset[tuple[int, bytes]]):
+    """Draws of a mixture by their numbers, as bytes that can be compared."""
+
+    def __init__(self, examples: Unbroken[Any]):
+        self.examples = examples
+
+    def __getitem__(self, k: int) -> tuple[int, bytes]:
+        return k, pickle.dumps(self.examples.example(k))
+
+
+def mixed(root: Path) -> Unbroken[Any]:
+    parts = [(name, make) for name, makes in WRITERS.items() for make in makes]
+    opened = []
+    for i, (name, make) in enumerate(parts):
+        (root / str(i)).mkdir()
+        opened.append((open_set(name, make(root / str(i))[0]), 1.0 + i % 3))
+    return Unbroken(Mixture(opened), pytest.fail, strict=True)
+
+
+def test_every_set_is_dealt_out_to_ranks_and_workers(tmp_path: Path) -> None:
+    """From any step on, whoever draws: a run that goes on, in another number of processes, reads the same."""
+    examples = mixed(tmp_path)
+    for reader in examples.mixture.sets:
+        assert len(pickle.dumps(reader)) < SENT, f"{reader} is sent with its files"
+    first, n = 7, 90
+    alone = [Drawn(examples)[k] for k in range(first, first + n)]
+    assert {examples.mixture.place(k)[0] for k, _ in alone} == set(range(len(examples.mixture.sets)))
+    dealt = []
+    for rank in range(2):
+        sent = pickle.loads(pickle.dumps(examples.mixture))
+        numbers = list(islice(draws(rank, 2, first), n // 2))
+        workers = DataLoader(Drawn(Unbroken(sent, print, strict=True)), None, sampler=numbers, num_workers=2)
+        dealt += map(tuple, workers)
+    assert sorted(dealt) == alone
 
 
 @pytest.mark.parametrize(("name", "make"), [(name, make) for name, makes in WRITERS.items() for make in makes])

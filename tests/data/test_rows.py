@@ -236,6 +236,19 @@ def test_traces_of_the_released_form(folder: Path) -> None:
         TraceRows(path, ("segmentation",))[0]
 
 
+def test_traces_in_parquet(folder: Path) -> None:
+    parts = [image(), text("How far?", "false"), text(CALL, "true"), image(), text(ANSWER, "true")]
+    (one,), (other,) = (
+        TraceRows(made(folder, {"interleaved_reason": parts, "data_id": 7})) for made in (table, parquet)
+    )
+    assert other.name == f"{folder}/rows.parquet, row 1" and len(other.trace.drawings) == 1
+    assert other.trace.turns == one.trace.turns == (CALL, ANSWER)
+    assert all(
+        np.array_equal(a.image, b.image) if isinstance(a, (Picture, Drawing)) else a == b  # type: ignore[union-attr]
+        for a, b in zip(one.trace.segments, other.trace.segments, strict=True)
+    )
+
+
 def test_all_images_before_the_models_first_text_are_pictures(folder: Path) -> None:
     parts = [text("Compare", "false"), image(), text("with", "false"), image(PHOTO), text(ANSWER, "true")]
     (example,) = TraceRows(table(folder, {"interleaved_reason": parts}))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ REPLIES: dict[str, list[tuple[int, str, float]]] = {
     "busy": [(503, "", 0.0), (200, "yes", 0.0)],
     "broken": [(500, "", 0.0)],
     "slow": [(200, "yes", 6.0)],
+    **{f"{k} m": [(200, "yes", 0.5)] for k in range(24)},
     "chatty": [(200, "I would say yes", 0.0)],
     "silent": [(200, "", 0.0)],
     "forbidden": [(401, "", 0.0)],
@@ -54,6 +56,12 @@ def test_failures_are_no_verdicts(server: Server) -> None:
     assert all(body["model"] == "m" and body["temperature"] == 0 for body in server.asked)
     assert {sum(REPLIES[a] and b["messages"][-1]["content"].endswith(a) for b in server.asked)
             for a in ("busy", "broken")} == {2}, "each is tried twice"  # fmt: skip
+
+
+def test_several_are_asked_for_at_the_same_time(server: Server) -> None:
+    began = time.monotonic()
+    assert judge(server).verdicts(claims(*(f"{k} m" for k in range(24)))) == [True] * 24
+    assert 4 < server.most_at_once <= 8 and time.monotonic() - began < 24 * 0.5 / 2
 
 
 def test_a_verdict_is_asked_for_once(server: Server, tmp_path: Path) -> None:

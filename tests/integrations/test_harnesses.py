@@ -1,6 +1,6 @@
 """Classes for evaluation harnesses, which are not installed for tests; where they are, they are used.
 
-Of VLMEvalKit's base class there is a stand-in, too.
+Of what they need of each there is a stand-in, too.
 """
 
 from __future__ import annotations
@@ -61,7 +61,57 @@ def test_lmms_eval(model: str) -> None:
     from cooper.integrations.lmms_eval import CooperModel
 
     assert manifest.simple_class_path == f"{CooperModel.__module__}.{CooperModel.__qualname__}"
-    made = CooperModel.create_from_arg_string(f"model={model},mode=text", {"batch_size": 2, "device": None})
+    check_lmms_eval(CooperModel, model)
+
+
+class Lmms(ABC):
+    """What `lmms_eval.api.model.lmms` promises those who derive from it, as far as a model that writes meets it."""
+
+    def __init__(self) -> None:
+        self._rank, self._world_size = 0, 1
+        self.task_dict: dict[str, Any] = {}
+
+    @abstractmethod
+    def loglikelihood(self, requests: list[Any]) -> list[tuple[float, bool]]: ...
+
+    @abstractmethod
+    def generate_until(self, requests: list[Any]) -> list[str]: ...
+
+    @abstractmethod
+    def generate_until_multi_round(self, requests: list[Any]) -> list[str]: ...
+
+    @classmethod
+    def create_from_arg_string(cls, arg_string: str, additional: dict[str, Any]) -> Any:
+        given = dict(part.split("=") for part in arg_string.split(","))
+        return cls(**given, **{name: value for name, value in additional.items() if value is not None})
+
+
+def test_lmms_eval_by_its_interface(monkeypatch: pytest.MonkeyPatch, model: str) -> None:
+    for name in ("", ".api", ".api.model", ".models", ".models.registry_v2"):
+        monkeypatch.setitem(sys.modules, f"lmms_eval{name}", ModuleType(f"lmms_eval{name}"))
+    sys.modules["lmms_eval.api.model"].lmms = Lmms  # type: ignore[attr-defined]
+    registry = sys.modules["lmms_eval.models.registry_v2"]
+    registry.ModelManifest = lambda name, simple_class_path: SimpleNamespace(  # type: ignore[attr-defined]
+        model_id=name, simple_class_path=simple_class_path
+    )
+    monkeypatch.delitem(sys.modules, "cooper.integrations.lmms_eval", raising=False)
+    (entry,) = entry_points(group="lmms_eval.models", name="cooper")
+    manifest = entry.load()
+    module, _, name = manifest.simple_class_path.rpartition(".")
+    made = getattr(importlib.import_module(module), name)
+    try:
+        check_lmms_eval(made, model)
+        with pytest.raises(NotImplementedError, match="several rounds"):
+            made(model=model).generate_until_multi_round([])
+        with pytest.raises(NotImplementedError, match="not chosen by their likelihood"):
+            made(model=model).loglikelihood([])
+    finally:
+        sys.modules.pop("cooper.integrations.lmms_eval", None)
+
+
+def check_lmms_eval(kind: Any, model: str) -> None:
+    """A model of this class is made and asked as lmms-eval does it."""
+    made = kind.create_from_arg_string(f"model={model},mode=text", {"batch_size": 2, "device": None})
     made.task_dict = {"task": {"test": {k: {"k": k} for k in range(len(QUESTIONS))}}}
     requests = [
         SimpleNamespace(args=(q, {}, lambda doc: [picture(doc["k"])], k, "task", "test"))

@@ -3,12 +3,23 @@
 from __future__ import annotations
 
 import math
+from itertools import permutations
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
-from sklearn.metrics import adjusted_rand_score, jaccard_score
+from sklearn.linear_model import LinearRegression
+from sklearn.metrics import (
+    accuracy_score,
+    adjusted_rand_score,
+    jaccard_score,
+    mean_absolute_error,
+    mean_absolute_percentage_error,
+    mean_squared_error,
+    r2_score,
+    root_mean_squared_error,
+)  # fmt: skip
 
 from cooper.modalities.metrics import adjusted_rand, boundary_f1, depth_metrics, segmentation_iou
 
@@ -43,6 +54,28 @@ def test_depth_errors_pixel_by_pixel(seed: int, aligned: bool) -> None:
     }
     found = depth_metrics(drawn, true, valid, "scale_shift" if aligned else "none", (1e-3, 10.0))
     assert found == pytest.approx(expected, rel=1e-6, abs=1e-6)
+
+
+@given(SEEDS, st.booleans())
+def test_depth_errors_against_sklearn(seed: int, aligned: bool) -> None:
+    random = np.random.default_rng(seed)
+    t, p = random.uniform(0.4, 9, 40), random.uniform(0.2, 9, 40)
+    found = depth_metrics(p[None], t[None], None, "scale_shift" if aligned else "none")
+    if aligned:
+        p = np.maximum(LinearRegression().fit(p[:, None], t).predict(p[:, None]), 1e-3)
+    difference = np.log(t) - np.log(p)
+    # what of the logarithms' differences a constant does not explain
+    residual = (1 - r2_score(difference, np.zeros(40), force_finite=False)) * np.var(difference)
+    expected = {
+        "abs_rel": mean_absolute_percentage_error(t, p),
+        "sq_rel": mean_squared_error(t, p, sample_weight=1 / t) * np.mean(1 / t),
+        "rmse": root_mean_squared_error(t, p),
+        "rmse_log": root_mean_squared_error(np.log(t), np.log(p)),
+        "log10": mean_absolute_error(np.log10(t), np.log10(p)),
+        "silog": 100 * math.sqrt(residual - np.mean(difference) ** 2),
+        **{f"delta{k}": accuracy_score(np.ones(40), np.maximum(p / t, t / p) < 1.25**k) for k in (1, 2, 3)},
+    }
+    assert found == pytest.approx(expected, rel=1e-6)
 
 
 # ---------------------------------------------------------------- labels
@@ -85,6 +118,24 @@ def test_iou_of_labels_that_have_the_same_names_against_sklearn(seed: int, kinds
     things = list(range(1, kinds))
     expected = jaccard_score(true.ravel(), predicted.ravel(), labels=things, average="macro")
     assert segmentation_iou(predicted, true) == pytest.approx(expected)
+
+
+@settings(max_examples=20)
+@given(SEEDS, st.integers(2, 4), st.integers(2, 3))
+def test_iou_of_the_best_names_against_sklearn(seed: int, kinds: int, more: int) -> None:
+    """Of all ways to name the drawn objects after true ones, or after none of them."""
+    true, predicted = two_labellings(seed, 12, kinds, 0.6)
+    predicted = np.where(np.random.default_rng(seed + 1).random(true.shape) < 0.7, predicted, more)
+    things, drawn = [t for t in range(1, kinds) if (true == t).any()], [p for p in np.unique(predicted) if p]
+    spare = range(100, 100 + len(drawn))
+    best = 0.0
+    for names in set(permutations([*things, *spare], len(drawn))):
+        named = np.zeros_like(predicted)
+        for label, name in zip(drawn, names, strict=True):
+            named[predicted == label] = name
+        scores = jaccard_score(true.ravel(), named.ravel(), labels=things, average="macro", zero_division=0)
+        best = max(best, float(scores))
+    assert not things or segmentation_iou(predicted, true) == pytest.approx(best)
 
 
 # ---------------------------------------------------------------- boundaries

@@ -219,6 +219,33 @@ def test_adapters_are_tuned_and_merged(sets: Path) -> None:
             Cooper.load("start", adapter=adapter)
 
 
+@pytest.mark.parametrize("experts", [("gen",), ("und", "gen")])
+def test_adapters_learn_to_draw(sets: Path, experts: tuple[str, ...]) -> None:
+    pytest.importorskip("peft")
+    argv = ["train", "perception", "--start", "start", "--run", "run", "--steps", "2", "--rows", "2", "--lora", "2",
+            "--experts", *experts, "--lr", "0.01", "--processes", "1", "--data", "maps.jsonl"]  # fmt: skip
+    assert main(argv) == 0
+    log = [json.loads(line) for line in Path("run/perception/log.jsonl").read_text().splitlines()]
+    assert len(log) == 2 and all(row["flow"] > 0 for row in log)
+    before, after = load_file("start/model.safetensors"), load_file("run/perception/model/model.safetensors")
+    moved = {k for k in after if not torch.equal(after[k].float(), before[k].to(after[k].dtype).float())}
+    assert {expert for k in moved for expert in ("und", "gen") if f".{expert}." in k} == set(experts)
+    assert all(k.startswith("decoder.layers.") for k in moved)
+    # they have learned another depth: what its grey stands for comes with them
+    assert main(["convert", "start", "merged", "--to", "native", "--adapter", "run/perception/adapter"]) == 0
+    picture, adapted = np.asarray(Image.open("a.png")), Cooper.load("start", adapter="run/perception/adapter")
+    adapted.save_pretrained("saved")
+    drawn = [
+        cooper.draw(picture, "depth", flow_steps=2).values
+        for cooper in (Cooper.load("start"), adapted, *map(Cooper.load, ("run/perception/model", "merged", "saved")))
+    ]
+    assert not np.allclose(drawn[0], drawn[1], atol=0.1)
+    assert all(np.allclose(drawn[1], values, atol=1e-3) for values in drawn[2:])
+    Path("run/perception/adapter/map_codes.json").write_text('{"depth": [1, "x"]}')
+    with pytest.raises(ValueError, match="map_codes.json does not tell what maps stand for: depth is "):
+        Cooper.load("start", adapter="run/perception/adapter")
+
+
 def bytes_of(*tensors: Iterable[torch.Tensor]) -> int:
     """Of tensors that are different ones."""
     return sum(t.numel() * t.element_size() for t in {id(t): t for part in tensors for t in part}.values())

@@ -29,24 +29,30 @@ def bench_precision(
     on_progress: Callable[[str], None] = lambda _: None,
 ) -> dict[str, Any]:  # fmt: skip
     """For each precision: the mean score of answers about `n` scenes, the share of well-formed turns, the seconds that
-    took, bytes of the weights, and how far velocities are off those of fp32 (norm of the difference / norm)."""
+    took, bytes of the weights, and how far velocities are off those of fp32 and of bf16 (norm of the difference /
+    norm)."""
     scenes = SceneSet(_PICTURES, split).load()
     pictures = [view.rgb for _, view in scenes]
-    exact = _velocities(Cooper.load(model), pictures)
+    fp32, bf16 = (_velocities(Cooper.load(model, precision), pictures) for precision in ("fp32", "bf16"))
     rows: dict[str, Any] = {}
     for precision in precisions:
         cooper = Cooper.load(model, precision)
         on_progress(f"{precision}: answers")
         result = evaluate_scenes(cooper, "interleaved", SceneSet(n, split), maps=False)
         held = (*cooper.model.parameters(), *cooper.model.buffers())
-        off = (_velocities(cooper, pictures) - exact).norm() / exact.norm()
+        velocities = _velocities(cooper, pictures)
         rows[precision] = {
             "mean": result["mean"], "spatial": result["spatial"], "general": result["general"],
-            "well_formed": result["well_formed"], "velocity_error": round(float(off), 4),
+            "well_formed": result["well_formed"], "velocity_error": _off(velocities, fp32),
+            "velocity_error_to_bf16": _off(velocities, bf16),
             "weights_mib": round(sum(t.numel() * t.element_size() for t in held) / 2**20, 1),
             "seconds": round(result["seconds"], 1),
         }  # fmt: skip
     return {"machine": describe(), "model": model, "split": split, "scenes": n, "precisions": rows}
+
+
+def _off(velocities: Tensor, exact: Tensor) -> float:
+    return round(float((velocities - exact).norm() / exact.norm()), 4)
 
 
 def _velocities(cooper: Cooper, pictures: Sequence[Any]) -> Tensor:

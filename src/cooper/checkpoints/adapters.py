@@ -10,7 +10,10 @@ import torch
 from torch import Tensor
 
 from cooper.checkpoints.stored import Stored
-from cooper.lora import PREFIX
+from cooper.lora import CODES, PREFIX
+from cooper.modalities import MapCodes
+from cooper.model.config import tuples
+from cooper.model.typed import check_fields
 from cooper.model.unified import UnifiedModel
 
 _A, _B = ".lora_A.weight", ".lora_B.weight"
@@ -19,7 +22,8 @@ _A, _B = ".lora_A.weight", ".lora_B.weight"
 class Adapters:
     """Adapters that peft (or `save_adapters`) wrote, to be made part of weights as these are read.
 
-    Raises ValueError if the folder does not hold LoRA adapters of this form.
+    `codes` is what maps stand for that are drawn with them, if they tell. Raises ValueError if the folder does not hold
+    LoRA adapters of this form.
     """
 
     def __init__(self, folder: str | Path):
@@ -50,6 +54,8 @@ class Adapters:
                 f"train without bias and modules_to_save, and save with peft. Too much or missing: {names}"
             )
 
+        self.codes = _codes(self.folder / CODES)
+
     def check(self, model: UnifiedModel) -> None:
         """Raises ValueError if they are not beside matrices of this model."""
         shapes = {k.removesuffix(".weight"): p.shape for k, p in model.named_parameters()}
@@ -69,3 +75,14 @@ class Adapters:
             return weight
         a, b = (self.stored[f"{PREFIX}{module}{end}"].float() for end in (_A, _B))
         return torch.addmm(weight.float(), b, a, alpha=self.scale)
+
+
+def _codes(path: Path) -> MapCodes | None:
+    if not path.is_file():
+        return None
+    try:
+        made = MapCodes(**tuples(json.loads(path.read_text(encoding="utf-8"))))
+        check_fields(made)
+    except (ValueError, TypeError, AttributeError, RecursionError) as error:
+        raise ValueError(f"{path} does not tell what maps stand for: {error}") from None
+    return made

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from functools import partial, reduce
 from pathlib import Path
 from typing import Literal, TypeAlias
@@ -65,7 +66,8 @@ def convert(
                 shutil.copy(path, made / name)
         if tokenizer is not None:
             tokenizer.save(str(made / "tokenizer.json"))
-            write_config(found.config, made)
+            codes = found.config.codes if adapters is None or adapters.codes is None else adapters.codes
+            write_config(replace(found.config, codes=codes), made)
         elif found.family == "released":  # they may say more than is known here
             for name in CONFIG_FILES:
                 if (path := found.file(name)) is not None:

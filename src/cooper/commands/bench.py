@@ -194,8 +194,13 @@ def _precision_tables(result: dict[str, Any]) -> list[Table]:
     title = f"{result['model']}, {result['scenes']} scenes of {result['split']}"
     table = _table(title, "precision", *(name.replace("_", " ") for name in names))
     for precision, row in result["precisions"].items():
-        table.add_row(precision, *(f"{row[name]:.3f}" if row[name] < 2 else f"{row[name]:.1f}" for name in names))
+        table.add_row(precision, *(_rounded(row[name]) for name in names))
     return [table]
+
+
+def _rounded(figure: float | None) -> str:
+    """None: nothing was asked that it could be told from."""
+    return "-" if figure is None else f"{figure:.3f}" if figure < 2 else f"{figure:.1f}"
 
 
 def _big_tables(result: dict[str, Any]) -> list[Table]:

@@ -198,8 +198,8 @@ class ModelConfig:
             "codes": MapCodes,
         }  # fmt: skip
         try:
-            values = {k: parts[k](**_tuples(v)) if k in parts else v for k, v in data.items()}
-            made = cls(**_tuples(values))
+            values = {k: parts[k](**tuples(v)) if k in parts else v for k, v in data.items()}
+            made = cls(**tuples(values))
         except (TypeError, AttributeError) as error:
             known = ", ".join(f.name for f in fields(cls))
             raise ValueError(f"not a model config ({error}); it has the fields {known}") from None
@@ -216,5 +216,6 @@ class ModelConfig:
         return made
 
 
-def _tuples(values: dict[str, Any]) -> dict[str, Any]:
+def tuples(values: dict[str, Any]) -> dict[str, Any]:
+    """What JSON has as lists."""
     return {k: tuple(v) if isinstance(v, list) else v for k, v in values.items()}
