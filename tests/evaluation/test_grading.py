@@ -63,3 +63,6 @@ def test_what_belongs_together_is_resampled_together() -> None:
     assert (pairs[2] - pairs[1]) / (alone[2] - alone[1]) == pytest.approx(2**0.5, rel=0.1)
     assert mean_of_means(scores, [()] * 100, ["one"] * 100) == (0.5, 0.5, 0.5)
     assert mean_of_means(scores, [()] * 100, range(100)) == alone, "the same every time"
+    others = [(scores[k], k) for k in reversed(range(100))]
+    told = mean_of_means([score for score, _ in others], [()] * 100, [k for _, k in others])
+    assert told == pytest.approx(alone), "in whatever order they come"

@@ -20,7 +20,8 @@ def mean_of_means(
     """
     leaves = sorted(set(paths))
     stratum = np.array([leaves.index(path) for path in paths])
-    numbers = {name: k for k, name in enumerate(dict.fromkeys(clusters))}
+    # by name, not as they come: answers are kept in the order in which they were finished
+    numbers = {name: k for k, name in enumerate(sorted(set(clusters), key=repr))}
     cluster = np.array([numbers[name] for name in clusters])
     shape = (len(leaves), len(numbers))
     sums, counts = np.zeros(shape), np.zeros(shape)
