@@ -31,6 +31,13 @@ def test_advantages() -> None:
         group_advantages(torch.ones(3, 1))
 
 
+def test_dr_grpo_leaves_the_deviation_out() -> None:
+    got, spread = group_advantages(torch.tensor([[1.0, 0.0, 0.0, 0.0], [0.6, 0.4, 0.4, 0.6], [1.0] * 4]), "dr_grpo")
+    assert got[0].tolist() == pytest.approx([0.75, -0.25, -0.25, -0.25])
+    assert got[1].tolist() == pytest.approx([0.1, -0.1, -0.1, 0.1])
+    assert got[2].tolist() == [0] * 4 and spread.tolist() == [True, True, False]
+
+
 def test_a_rollout_without_a_verdict_is_as_if_it_were_not_there() -> None:
     nan = float("nan")
     got, spread = group_advantages(torch.tensor([[1.0, nan, 0.0, 1.0], [nan, 1.0, 1.0, nan], [nan, nan, nan, 1.0]]))

@@ -11,11 +11,14 @@ import pytest
 
 from cooper import Cooper
 from cooper.layout import Words
+from cooper.model.presets import bagel_7b
 from cooper.scenes.shards import make_shards
 from cooper.scenes.targets import SceneImages
 from cooper.training.latents import Latents
-from cooper.training.recipe import TINY
+from cooper.training.recipe import BAGEL_7B, TINY
+from cooper.training.reinforcement import Reinforcement
 from cooper.training.rows import SceneRows
+from cooper.training.unified import StageSettings
 
 pytest.importorskip("mujoco")
 
@@ -67,3 +70,24 @@ def usual(stage: str) -> float:
     """Steps' worth of rows of the usual kind."""
     settings = TINY.unified[stage]
     return settings.optimisation.steps * (1 - settings.mix.maps_alone - settings.mix.read)
+
+
+def test_the_published_preset_has_the_papers_numbers() -> None:
+    """docs/method.md, sections 3 to 5."""
+    first, second, third = (BAGEL_7B.stage(name) for name in ("perception", "interleaved", "reinforcement"))
+    assert isinstance(first, StageSettings) and isinstance(second, StageSettings) and isinstance(third, Reinforcement)
+    for stage, steps in ((first, 6000), (second, 300)):
+        o = stage.optimisation
+        assert (o.steps, o.lr, o.betas, o.eps, o.weight_decay, o.clip) == (steps, 5e-6, (0.9, 0.95), 1e-15, 0.0, 1.0)
+        assert o.ema == 0.995 and o.matrix_lr is None and stage.mix.tokens == 10_240 and not stage.trains_vision
+        assert o.rate(o.warmup) == o.rate(steps - 1) == 1 and stage.point_weight == 0
+    assert first.optimisation.warmup == 500 and first.mix.maps == 1 and not first.mix.questions
+    assert second.drawn and second.balanced and second.mix.modes == (("interleaved", 1.0),)
+    o, objective = third.optimisation, third.objective
+    assert (o.steps, o.lr, o.decay, third.questions, third.rollouts) == (20, 3e-6, 1.0, 128, 8), "decay 1: a cosine"
+    assert (objective.clip, objective.kl, objective.longest) == ((0.2, 0.2), 0.0, bagel_7b().trace_tokens)
+    assert (third.weights.answer, third.weights.form, third.weights.exploration) == (1.0, 1.0, 1.0)
+    assert (third.sampling.temperature, third.sampling.top_p) == (1.0, 1.0) and third.mode == "interleaved"
+    flow = third.flow
+    assert flow is not None and (flow.time_points, flow.shift, flow.text_scale, flow.image_scale) == (30, 3.0, 4.0, 2.0)
+    assert (flow.interval, flow.renorm) == ((0.4, 1.0), "global")

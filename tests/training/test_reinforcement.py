@@ -150,7 +150,8 @@ def test_what_is_logged_is_of_all_processes(tmp_path: Path) -> None:
     for one, two in zip(*logs, strict=True):
         for figure in ("loss", "grad_norm", "entropy", "clip_share", "kl", "reward/total", "groups_dropped"):
             assert two[figure] == pytest.approx(one[figure], rel=2e-3, abs=1e-5), figure
-        assert one["kl"] > 0.1 and one["clip_share"] > 0
+        assert one["kl"] > 0.1 and one["clip_share"] > 0 and one["tokens_longest"] > one["tokens_written"] > 0
+        assert one["seconds"] > one["rollout_seconds"] > 0 < one["update_seconds"] < one["seconds"]
         assert max(one["log_p_difference"], two["log_p_difference"]) < 1e-4, "of the first pass"
     assert [row["groups_dropped"] for row in logs[1]] == [0, 1]
 

@@ -16,17 +16,20 @@ from torch import Tensor
 from cooper.inference.engine import Engine
 from cooper.layout import NO_LABEL, Noised, Seen, Words, chain, collate, lay_out
 from cooper.modalities import Depth, modality
+from cooper.model.config import ImageSizes
 from cooper.model.packed import losses
 from cooper.model.presets import dummy
 from cooper.policy import POLICIES
 from cooper.scenes.question import GENERAL, Question
 from cooper.scenes.questions import ask_all
 from cooper.scenes.seen import look
+from cooper.scenes.shards import make_shards
 from cooper.scenes.targets import SceneImages
 from cooper.training.autoencoder import to_tensor
 from cooper.training.drawn import DrawnMaps
 from cooper.training.latents import Latents
 from cooper.training.loop import Optimisation
+from cooper.training.recipe import BAGEL_7B
 from cooper.training.rows import Mix, SceneRows
 from cooper.training.unified import StageSettings, UnifiedStage
 
@@ -81,6 +84,29 @@ def test_traces_show_maps_as_the_model_drew_them(
             assert any(torch.equal(target.tokens, latents.tokens(i, kind)) for kind in kinds), "true ones are drawn"
         shown = [to_tensor(drawn.row(i, kind)[None])[0] for kind in kinds]
         assert all(any(torch.allclose(m, s, atol=1e-5) for s in shown) for m in maps)
+
+
+def test_rows_of_the_published_size_have_room_for_both_maps(tmp_path: Path) -> None:
+    """A picture and a map of 512 pixels have a thousand tokens each."""
+    make_shards(tmp_path, 0, 2, size=64, workers=1, quiet=True)
+    model, scenes = random_model(latent_sizes=ImageSizes(512, 512), max_latent_side=64), SceneImages(tmp_path)
+    made = Latents(scenes, tmp_path, model.autoencoder, sequencer(model))
+    for kind in ("picture", *model.config.modalities):
+        made.make(kind, quiet=True)
+    mix = BAGEL_7B.unified["perception"].mix
+    nodes = SceneRows(scenes, made, sequencer(model), mix).nodes(1, np.random.default_rng(0))
+    targets = [n.piece.tokens for n in nodes if isinstance(n.piece, Noised)]
+    assert len(targets) == 2 and all(len(tokens) == 1024 for tokens in targets)
+    assert not torch.equal(*targets), "depth and segmentation"
+
+
+def test_a_picture_is_drawn_from_what_was_seen_of_it(images: SceneImages, latents: Latents) -> None:
+    rows = rows_of(images, latents, tokens=900, reconstruct=1.0)
+    for i in range(3):
+        nodes = rows.nodes(i, np.random.default_rng(i))
+        drawn = [n for n in nodes if isinstance(n.piece, Noised)]
+        assert [torch.equal(n.piece.tokens, latents.tokens(i, "picture")) for n in drawn] == [True]  # type: ignore[union-attr]
+    assert not any(isinstance(n.piece, Noised) for n in rows_of(images, latents).nodes(0, np.random.default_rng(0)))
 
 
 def test_tokens_that_show_objects_count_more(images: SceneImages, latents: Latents) -> None:

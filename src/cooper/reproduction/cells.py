@@ -27,11 +27,16 @@ def minus(a: Answers, b: Answers, tasks: Sequence[str]) -> str:
 
 def of_seeds(figures: Sequence[Mapping[str, Any]], path: Sequence[str]) -> str:
     """Mean over seeds, which share no scene: what they are off by adds up as of independent means."""
-    means = [at(of, path) for of in figures]
-    spans = [at(of, (*path[:-1], "intervals", path[-1])) for of in figures]
-    middle, n = sum(means) / len(means), len(means)
-    off = [math.hypot(*(m - span[end] for m, span in zip(means, spans, strict=True))) / n for end in (0, 1)]
-    return mean(Mean(middle, middle - off[0], middle + off[1]))
+    ones = [measured(of, path) for of in figures]
+    middle, n = sum(one.mean for one in ones) / len(ones), len(ones)
+    low, high = (math.hypot(*(one.mean - end for one, end in zip(ones, ends, strict=True))) / n
+                 for ends in ([one.low for one in ones], [one.high for one in ones]))
+    return mean(Mean(middle, middle - low, middle + high))
+
+
+def measured(figures: Mapping[str, Any], path: Sequence[str]) -> Mean:
+    """A figure of maps with its interval."""
+    return Mean(at(figures, path), *at(figures, (*path[:-1], "intervals", path[-1])))
 
 
 def at(figures: Mapping[str, Any], path: Sequence[str]) -> Any:

@@ -13,6 +13,7 @@ from cooper.files import new_file
 from cooper.modalities import names as modalities
 from cooper.reproduction import claims
 from cooper.reproduction.claims import Answers, score, share_calling
+from cooper.reproduction.logs import Mean
 from cooper.scenes.question import SPATIAL, TASKS
 
 matplotlib.use("Agg")  # no screen
@@ -54,6 +55,22 @@ def calls(answers: Mapping[str, Answers], path: Path) -> None:
         _rules(axis)
     axes[0][0].set_ylabel("% of answers (95 % intervals)")
     figure.legend(*axes[0][0].get_legend_handles_labels(), ncols=4, loc="outside upper center", frameon=False)
+    _save(figure, path)
+
+
+def maps(figures: Mapping[str, Mapping[str, Sequence[Mean]]], path: Path) -> None:
+    """A panel for each figure of map quality, by its name: a point for each stage and seed, with its interval."""
+    figure, axes = plt.subplots(1, len(figures), figsize=(2.9 * len(figures), 3.4), squeeze=False, layout="constrained")
+    for axis, (title, stages) in zip(axes[0], figures.items(), strict=True):
+        for k, seeds in enumerate(stages.values()):
+            at = k + 0.16 * (np.arange(len(seeds)) - (len(seeds) - 1) / 2)
+            off = np.array([(m.mean - m.low, m.high - m.mean) for m in seeds]).T
+            axis.errorbar(at, [m.mean for m in seeds], yerr=np.maximum(off, 0), fmt="o", markersize=4, capsize=2)
+        axis.set_xticks(np.arange(len(stages)), list(stages), rotation=30, ha="right")
+        axis.set_xlim(-0.6, len(stages) - 0.4)
+        axis.set_title(title)
+        _rules(axis)
+    axes[0][0].set_ylabel("each seed (95 % intervals)")
     _save(figure, path)
 
 

@@ -130,6 +130,11 @@ def write_report(seeds: Sequence[SeedResults], plan: Plan, out: Path, command: s
     if known.logs:
         plots.rewards({known.of(stage): of for stage, of in known.logs.items()}, folder / "rewards.png")
     plots.beside_the_paper(answers, PAPER, folder / "paper.png")
+    if drawn := _drawn(known):
+        plots.maps({
+            title: {stage: [cells.measured(s.figures.maps[stage], path) for s in known.seeds] for stage in drawn}
+            for path, title in MAPS
+        }, folder / "maps.png")  # fmt: skip
     path = out / "results.md"
     with new_file(path) as file:
         file.write_text(text_of(known), encoding="utf-8")
@@ -314,8 +319,13 @@ def _calls(known: Known) -> list[str]:
     return [*lines, "![calls by task](results/calls.png)", ""]
 
 
+def _drawn(known: Known) -> list[str]:
+    """The stages of which all seeds have measured the maps."""
+    return [stage for stage in known.plan.drawing if all(stage in s.figures.maps for s in known.seeds)]
+
+
 def _maps(known: Known) -> list[str]:
-    drawn = [stage for stage in known.plan.drawing if all(stage in s.figures.maps for s in known.seeds)]
+    drawn = _drawn(known)
     if not drawn:
         return []
 
@@ -334,6 +344,7 @@ def _maps(known: Known) -> list[str]:
             cannot help with distances.
         """), "",
         *cells.table(("after", *(title for _, title in MAPS)), [row(stage) for stage in drawn]), "",
+        "![map quality by stage](results/maps.png)", "",
     ]  # fmt: skip
 
 

@@ -12,7 +12,8 @@ What differs, and why:
  6. Rollouts that ran out of tokens may be masked: that they did not end is no verdict on what they wrote.
  7. How token losses become one number is a choice (`Aggregation`). The default, over all tokens of the batch, gives
     every token the same weight; per sequence, tokens of short rollouts count more; "dr_grpo" divides by a constant, so
-    that length is neither rewarded nor punished.
+    that length is neither rewarded nor punished, and leaves out the deviation in 1, so that neither are questions whose
+    rollouts hardly differ (Liu et al., 2025).
  8. A penalty for leaving a reference is possible, with the estimator that is never negative; the paper has none. The
     reference is another model, or the trained one with its adapters off.
 
@@ -50,7 +51,9 @@ class Objective:
             raise ValueError(f"no aggregation is called {self.aggregation!r}; use tokens, sequences or dr_grpo")
 
 
-def group_advantages(rewards: Float[Tensor, "G n"]) -> tuple[Float[Tensor, "G n"], Bool[Tensor, " G"]]:
+def group_advantages(
+    rewards: Float[Tensor, "G n"], aggregation: Aggregation = "tokens"
+) -> tuple[Float[Tensor, "G n"], Bool[Tensor, " G"]]:  # fmt: skip
     """Advantages, and which groups have any spread; the others' are zero. n is at least 2. A NaN reward is none: that
     rollout's advantage is NaN, and the others' are as if it were not there."""
     if rewards.shape[1] < 2:
@@ -62,7 +65,8 @@ def group_advantages(rewards: Float[Tensor, "G n"]) -> tuple[Float[Tensor, "G n"
     deviation = (centred.square().nansum(dim=1, keepdim=True) / (number - 1).clamp(min=1)).sqrt()
     # more than what rounding makes of equal rewards
     spread = (centred.abs().nan_to_num() > 1e-6).any(dim=1)
-    return centred / (deviation + 1e-4) * spread[:, None], spread
+    scaled = centred if aggregation == "dr_grpo" else centred / (deviation + 1e-4)
+    return scaled * spread[:, None], spread
 
 
 @dataclass(frozen=True)

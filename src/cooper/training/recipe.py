@@ -8,6 +8,7 @@ from typing import TypeAlias
 from cooper.model.config import ModelConfig
 from cooper.model.presets import BAGEL_FLOW, BAGEL_TOKENS, tiny
 from cooper.training.flags import Flagging
+from cooper.training.grpo import Objective
 from cooper.training.loop import Optimisation
 from cooper.training.reinforcement import Reinforcement
 from cooper.training.rewards import Weights
@@ -189,7 +190,9 @@ BAGEL_7B = Recipe(
     unified={
         # flow loss alone
         "perception": StageSettings(
-            Mix(maps=1.0, questions=False, spread=1.0), _PUBLISHED, point_weight=0.0, trains_vision=False, seed=21
+            # room for a picture and both of its maps, which have thousands of tokens
+            Mix(tokens=10_240, maps=1.0, questions=False, spread=1.0), _PUBLISHED, point_weight=0.0,
+            trains_vision=False, seed=21,
         ),
         "interleaved": StageSettings(
             Mix(tokens=10_240, modes=(("interleaved", 1.0),), spread=1.0), replace(_PUBLISHED, steps=300, warmup=30),
@@ -199,7 +202,7 @@ BAGEL_7B = Recipe(
     reinforced={
         "reinforcement": Reinforcement(
             Optimisation(steps=20, lr=3e-6, warmup=1, ema=0.0), questions=128, turn_tokens=BAGEL_TOKENS[0],
-            flow=BAGEL_FLOW, after="interleaved",
+            flow=BAGEL_FLOW, objective=Objective(longest=BAGEL_TOKENS[1]), after="interleaved",
         )
     },
 )  # fmt: skip
