@@ -6,6 +6,7 @@ import pytest
 from tests.helpers import Scripted, picture, random_model, sequencer, tokenizer
 
 from cooper import Answer, Cooper, Finished, MapDrawn, TokenWritten
+from cooper.inference.spelling import Spelling
 from cooper.modalities import modality
 
 BROKEN = "\N{REPLACEMENT CHARACTER}"
@@ -43,3 +44,17 @@ def test_what_never_becomes_a_character_is_no_text(monkeypatch: pytest.MonkeyPat
     *events, answer = Cooper(model, sequencer(model), "x").stream(picture(0).image, "How far?", mode="direct")
     assert [event.text for event in events if isinstance(event, TokenWritten)] == ["", ""]
     assert isinstance(answer, Answer) and answer.trace.turns == (2 * BROKEN,)
+
+
+def test_no_token_is_spelled_out_of_all_that_came_before() -> None:
+    asked = []
+
+    def detokenise(ids: list[int]) -> str:
+        asked.append(len(ids))
+        return "".join(chr(97 + i) for i in ids)
+
+    spelling = Spelling(detokenise)
+    ids = [i % 26 for i in range(500)]
+    told = "".join(spelling(TokenWritten(0, i)).text for i in ids)  # type: ignore[union-attr]
+    assert max(asked) == 2, "its cost does not grow with the turn"
+    assert told == detokenise(ids)

@@ -157,8 +157,8 @@ def test_a_stream_tells_thoughts_and_maps_as_they_come(
         if (chunk.model_extra or {}).get("cooper"):  # the map
             heard.set()
     deltas = [(chunk.choices[0].delta.model_extra or {}).get("reasoning_content") for chunk in chunks]
-    turns = [turn["text"] for turn in whole.model_extra["cooper"]["turns"]]
-    assert len(turns) == 2 and "".join(filter(None, deltas)) == "".join(turns).partition("<answer>")[0]
+    turns = [thought_in(turn["text"]) for turn in whole.model_extra["cooper"]["turns"]]
+    assert len(turns) == 2 and "".join(filter(None, deltas)) == "".join(turns)
     maps = [k for k, chunk in enumerate(chunks[:-1]) if (chunk.model_extra or {}).get("cooper")]
     (drawn,) = maps
     assert "".join(filter(None, deltas[:drawn])) == turns[0]
@@ -168,8 +168,21 @@ def test_a_stream_tells_thoughts_and_maps_as_they_come(
     assert [c.choices[0].delta.content for c in chunks if c.choices[0].delta.content] == [
         whole.choices[0].message.content
     ]
-    assert [c.choices[0].finish_reason for c in chunks[-2:]] == [None, "stop"] and chunks[-1].usage == whole.usage
-    assert chunks[-1].model_extra["cooper"]["answer"] == whole.model_extra["cooper"]["answer"]
+    assert [c.choices[0].finish_reason for c in chunks[-2:]] == [None, "stop"] and chunks[-1].usage is None
+    last, once = chunks[-1].model_extra["cooper"], whole.model_extra["cooper"]
+    assert last["answer"] == once["answer"] and [turn["text"] for turn in last["turns"]] == [
+        turn["text"] for turn in once["turns"]
+    ]
+    assert [turn["map"] for turn in last["turns"]] == [None, None], "sent once"
+    options = {"stream_options": {"include_usage": True}}
+    *_, ends, counted = client.chat.completions.create(**asked, stream=True, **options)
+    assert ends.choices[0].finish_reason == "stop" and ends.usage is None
+    assert counted.choices == [] and counted.usage == whole.usage
+
+
+def thought_in(turn: str) -> str:
+    """What a stream tells of a turn, but for its answer."""
+    return turn.partition("<answer>")[0].replace("<think>", "").replace("</think>", "")
 
 
 def sent(address: str, body: dict[str, Any]) -> list[dict[str, Any]]:
@@ -179,9 +192,10 @@ def sent(address: str, body: dict[str, Any]) -> list[dict[str, Any]]:
         f"{address}/v1/chat/completions", content, {"Content-Type": "application/json"}
     )
     with urllib.request.urlopen(request) as reply:
+        assert reply.headers["X-Accel-Buffering"] == "no"
         lines = reply.read().decode().split("\n\n")
     assert lines[-2:] == ["data: [DONE]", ""]
-    return [json.loads(line.removeprefix("data: ")) for line in lines[:-2]]
+    return [json.loads(line.removeprefix("data: ")) for line in lines[:-2] if not line.startswith(": ")]
 
 
 def test_what_goes_wrong_in_a_stream_is_told_there(
@@ -216,13 +230,13 @@ def test_streams_are_answered_with_all_others(address: str, cooper: Counting) ->
         deltas = [chunk["choices"][0]["delta"] for chunk in chunks]
         assert chunks[-1]["cooper"]["turns"] == whole["cooper"]["turns"], "its own, not its neighbour's"
         thought = "".join(delta.get("reasoning_content", "") for delta in deltas)
-        assert thought == whole["cooper"]["turns"][0]["text"].partition("<answer>")[0] != ""
+        assert thought == thought_in(whole["cooper"]["turns"][0]["text"]) != ""
 
 
 def test_what_may_begin_the_answer_is_held_back() -> None:
     thoughts = _Thoughts()
-    pieces = ["1 ", "<", " 2 <an", "swer", ">4 m</answer>", "<b>"]
-    assert [thoughts.add(piece) for piece in pieces] == ["1 ", "", "< 2 ", "", "", ""]
+    pieces = ["<th", "ink>1 ", "<", " 2 </think><an", "swer", ">4 m</answer>", "<b>"]
+    assert [thoughts.add(piece) for piece in pieces] == ["", "1 ", "", "< 2 ", "", "", ""]
 
 
 def test_paths_that_are_not_there_are_told_in_the_same_way(address: str) -> None:
@@ -457,9 +471,12 @@ import sys, time
 import uvicorn
 from cooper.api import Cooper
 from cooper.cli import main
+from cooper.inference.engine import TokenWritten
 
-def answer_many(self, *_, **__):
+def answer_many(self, *_, on_event=None, **__):
     print("answering", flush=True)
+    if on_event is not None:
+        on_event(TokenWritten(0, 1, "Look."))
     time.sleep(300)
 
 class Impatient(uvicorn.Config):
@@ -471,19 +488,26 @@ sys.exit(main(["serve", "--port", "0"]))
 """
 
 
-def test_it_ends_though_it_is_answering() -> None:
+@pytest.mark.parametrize("streams", [False, True])
+def test_it_ends_though_it_is_answering(streams: bool) -> None:
     serving = subprocess.Popen([sys.executable, "-c", SLOW], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    body = asking(data_url(ROOM.read_bytes()))
     try:
         assert serving.stdout is not None
         address = serving.stdout.readline().split()[2].removesuffix("/v1")
         with ThreadPoolExecutor(1) as pool:
-            asked = pool.submit(post, address, asking(data_url(ROOM.read_bytes())))
+            asked = pool.submit(sent if streams else post, address, body)  # type: ignore[arg-type]
             assert serving.stdout.readline() == "answering\n"
             serving.send_signal(signal.SIGTERM)
             _, told = serving.communicate(timeout=60)
-            status, reply = asked.result()
+            replied: Any = asked.result()
         assert serving.returncode != 0 and "ended while it was answering" in told and "Traceback" not in told
-        assert status == 503 and reply["error"]["message"] == "the server ends"
+        if streams:
+            begins, thinks, ends = replied
+            assert thinks["choices"][0]["delta"] == {"reasoning_content": "Look."}
+            assert ends["error"]["message"] == "the server ends" and begins["object"] == "chat.completion.chunk"
+        else:
+            assert replied[0] == 503 and replied[1]["error"]["message"] == "the server ends"
     finally:
         serving.kill()
 

@@ -54,7 +54,7 @@ class Serve(WithModel):
             app = make_app(self.load(), given)
             host = f"[{self.host}]" if ":" in self.host else self.host
             print(f"{self.model} at http://{host}:{listening.getsockname()[1]}/v1 (Ctrl-C ends it)", flush=True)
-            # what waits is told to try again; what is being answered has so many seconds
+            # what is being answered has so many seconds; then what waits is told to try again
             config = uvicorn.Config(app, log_level="warning", timeout_graceful_shutdown=10)
             try:
                 uvicorn.Server(config).run(sockets=[listening])

@@ -3,9 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 
 from cooper.inference.engine import Event, TokenWritten
+
+_BROKEN = "\N{REPLACEMENT CHARACTER}"
+
+
+@dataclass
+class _Turn:
+    """The tokens that the next text may depend on: those of the last text told, and, from `told` on, what has come
+    since."""
+
+    ids: list[int] = field(default_factory=list)
+    told: int = 0
 
 
 class Spelling:
@@ -14,15 +25,17 @@ class Spelling:
 
     def __init__(self, detokenise: Callable[[list[int]], str]):
         self._detokenise = detokenise
-        self._turns: dict[int, tuple[list[int], str]] = {}
+        self._turns: dict[int, _Turn] = {}
 
     def __call__(self, event: Event) -> Event:
         """The event, with its text if it is a token. Every rollout's events come in their order."""
         if not isinstance(event, TokenWritten):
             self._turns.pop(event.number, None)  # its turn is over
             return event
-        ids, told = self._turns.get(event.number, ([], ""))
-        ids.append(event.token)
-        text = self._detokenise(ids).rstrip("\N{REPLACEMENT CHARACTER}")
-        self._turns[event.number] = ids, text
-        return replace(event, text=text[len(told) :])
+        turn = self._turns.setdefault(event.number, _Turn())
+        turn.ids.append(event.token)
+        before, text = self._detokenise(turn.ids[: turn.told]), self._detokenise(turn.ids)
+        if text.endswith(_BROKEN) or len(text) <= len(before):
+            return event
+        turn.ids, turn.told = turn.ids[turn.told :], len(turn.ids) - turn.told
+        return replace(event, text=text[len(before) :])

@@ -13,14 +13,14 @@ from contextlib import asynccontextmanager
 from typing import Any, TypeVar
 
 from fastapi import FastAPI, Request, Response
-from fastapi.responses import JSONResponse, StreamingResponse
+from fastapi.responses import JSONResponse
 from pydantic import ValidationError
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 
 from cooper.api import Cooper
 from cooper.options import Options
-from cooper.serving.replies import completion, error_body, streamed
+from cooper.serving.replies import Stream, completion, error_body
 from cooper.serving.requests import Bodies, Chat, Refused
 from cooper.serving.together import Busy, Together
 from cooper.trace import Text
@@ -71,7 +71,7 @@ def make_app(cooper: Cooper, options: Options) -> FastAPI:
                 chat = Chat.model_validate_json(body)
                 if chat.model not in (None, called):
                     raise Refused(404, f"there is no model {chat.model!r} here; this is {called}")
-                how, streams = chat.options(options), chat.stream
+                how, streams, counts = chat.options(options), chat.stream, chat.counts
                 cooper.policy(how.mode)
                 async with reading:
                     prompt = await asyncio.to_thread(chat.prompt)  # a large picture takes a while to be read
@@ -95,7 +95,7 @@ def make_app(cooper: Cooper, options: Options) -> FastAPI:
             if streams:
                 events = together.stream(prompt, how)
                 first = await _unless_gone(request, anext(events))  # what is refused is refused by its status
-                return StreamingResponse(streamed(first, events, cooper), media_type="text/event-stream")
+                return Stream(first, events, cooper, counts)
             answer = await _unless_gone(request, together.answer(prompt, how))
             # maps are drawn as pictures, and the prompt's is resized once more
             return JSONResponse(await asyncio.to_thread(completion, answer, cooper))

@@ -17,21 +17,25 @@ import uuid
 from collections.abc import AsyncIterator
 from typing import Any
 
+from fastapi.responses import StreamingResponse
 from PIL import Image
+from starlette.types import Receive, Scope, Send
 
 from cooper.api import Answer, Cooper
-from cooper.inference.engine import Event, MapDrawn, TokenWritten
+from cooper.inference.engine import Event, FlowStep, MapDrawn, TokenWritten
 from cooper.modalities import MapCodes
 from cooper.serving.together import Busy
 from cooper.trace import Drawing, Text, Trace
 
-_ANSWERS = "<answer>"
+_ANSWER = "<answer>"
+_THOUGHT = ("<think>", "</think>")
+_END = "data: [DONE]\n\n"
 _LOG = logging.getLogger(__name__)
 
 
-def completion(answer: Answer, cooper: Cooper) -> dict[str, Any]:
-    """The whole reply."""
-    maps = [_picture(answer.codes, drawing) for drawing in answer.trace.drawings]
+def completion(answer: Answer, cooper: Cooper, maps: bool = True) -> dict[str, Any]:
+    """The whole reply, with or without its maps."""
+    shown = [_picture(answer.codes, drawing) for drawing in answer.trace.drawings] if maps else []
     asked = cooper.sequencer.tokens(_read(answer.trace))
     message = {"role": "assistant", "content": answer.text}
     ended = "length" if answer.reason in ("length", "turns") else "stop"
@@ -40,14 +44,32 @@ def completion(answer: Answer, cooper: Cooper) -> dict[str, Any]:
         "usage": {
             "prompt_tokens": asked, "completion_tokens": answer.tokens, "total_tokens": asked + answer.tokens,
         },
-        "cooper": answer.to_dict(maps),
+        "cooper": answer.to_dict(shown),
     }  # fmt: skip
 
 
-async def streamed(
-    first: Event | Answer, events: AsyncIterator[Event | Answer], cooper: Cooper
+class Stream(StreamingResponse):
+    """The reply as server-sent events: the first of what happens to a single rollout, and all that follows. With
+    `usage`, the tokens are counted in a last chunk of their own, as OpenAI does it."""
+
+    def __init__(
+        self, first: Event | Answer, events: AsyncIterator[Event | Answer], cooper: Cooper, usage: bool = False
+    ):
+        # proxies would keep what comes until all of it is there
+        headers = {"Cache-Control": "no-cache", "X-Accel-Buffering": "no"}
+        super().__init__(_told(first, events, cooper, usage), media_type="text/event-stream", headers=headers)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            await super().__call__(scope, receive, send)
+        except asyncio.CancelledError:  # the server ends; the status is sent already
+            last = _sent(error_body(503, "the server ends")) + _END
+            await send({"type": "http.response.body", "body": last.encode(), "more_body": False})
+
+
+async def _told(
+    first: Event | Answer, events: AsyncIterator[Event | Answer], cooper: Cooper, usage: bool
 ) -> AsyncIterator[str]:  # fmt: skip
-    """The reply as server-sent events, from those of a single rollout."""
     about, thoughts = _about(cooper, "chat.completion.chunk"), _Thoughts()
 
     def chunk(delta: dict[str, str], ended: str | None = None, **more: Any) -> str:
@@ -57,15 +79,19 @@ async def streamed(
     event = first
     try:
         while not isinstance(event, Answer):
-            if isinstance(event, TokenWritten):
-                if text := thoughts.add(event.text):
-                    yield chunk({"reasoning_content": text})
-            elif isinstance(event, MapDrawn):
-                thoughts = _Thoughts()
-                url = await asyncio.to_thread(_picture, cooper.model.config.codes, event.drawing)
-                yield chunk({}, cooper={"map": url, "modality": event.drawing.modality})
+            match event:
+                case TokenWritten():
+                    if text := thoughts.add(event.text):
+                        yield chunk({"reasoning_content": text})
+                case FlowStep():  # a comment, which clients pass over and proxies take for a sign of life
+                    yield f": {event.modality} {event.step}/{event.steps}\n\n"
+                case MapDrawn():
+                    thoughts = _Thoughts()
+                    url = await asyncio.to_thread(_picture, cooper.model.config.codes, event.drawing)
+                    yield chunk({}, cooper={"map": url, "modality": event.drawing.modality})
             event = await anext(events)
-        whole = await asyncio.to_thread(completion, event, cooper)
+        # maps are not sent twice: clients do not read lines of any length
+        whole = await asyncio.to_thread(completion, event, cooper, maps=False)
     except Exception as error:  # the status is sent already
         if not isinstance(error, Busy):
             _LOG.exception("a request could not be answered")
@@ -73,8 +99,10 @@ async def streamed(
     else:
         (choice,) = whole["choices"]
         yield chunk({"content": choice["message"]["content"]})
-        yield chunk({}, choice["finish_reason"], usage=whole["usage"], cooper=whole["cooper"])
-    yield "data: [DONE]\n\n"
+        yield chunk({}, choice["finish_reason"], cooper=whole["cooper"])
+        if usage:
+            yield _sent({**about, "choices": [], "usage": whole["usage"]})
+    yield _END
 
 
 def error_body(status: int, why: str) -> dict[str, Any]:
@@ -84,20 +112,24 @@ def error_body(status: int, why: str) -> dict[str, Any]:
 
 
 class _Thoughts:
-    """What a turn says before its answer, piece by piece."""
+    """What a turn says before its answer, piece by piece, without the tags of thoughts: clients have their own way to
+    show these."""
 
     def __init__(self) -> None:
-        self._text, self._told = "", 0
+        self._kept, self._answers = "", False
 
     def add(self, text: str) -> str:
-        """What can be told now: what may yet begin the answer is held back."""
-        self._text += text
-        ends = self._text.find(_ANSWERS)
-        if ends < 0:
-            begun = max(k for k in range(len(_ANSWERS)) if self._text.endswith(_ANSWERS[:k]))
-            ends = len(self._text) - begun
-        told, self._told = self._told, max(ends, self._told)
-        return self._text[told : self._told]
+        """What can be told now: what may yet become a tag is held back."""
+        if self._answers:
+            return ""
+        told, answers, _ = (self._kept + text).partition(_ANSWER)
+        self._kept, self._answers = "", bool(answers)
+        for tag in _THOUGHT:
+            told = told.replace(tag, "")
+        if not answers:
+            begun = max(k for tag in (*_THOUGHT, _ANSWER) for k in range(len(tag)) if told.endswith(tag[:k]))
+            told, self._kept = told[: len(told) - begun], told[len(told) - begun :]
+        return told
 
 
 def _about(cooper: Cooper, kind: str) -> dict[str, Any]:

@@ -61,6 +61,7 @@ class Chat(BaseModel):
     seed: int | None = None
     n: int | None = 1
     stream: bool | None = False
+    stream_options: dict[str, Any] | None = None
     tools: list[Any] | None = None
     response_format: dict[str, Any] | None = None
     logprobs: bool | None = None
@@ -77,6 +78,11 @@ class Chat(BaseModel):
         if not 0 < len(text) <= MAX_QUESTION:
             raise Refused(400, f"a question has between 1 and {MAX_QUESTION} characters; this one has {len(text)}")
         return Trace((Picture(load_image(_content(urls[0]))), Text(text)))
+
+    @property
+    def counts(self) -> bool:
+        """Whether a stream ends with the numbers of tokens."""
+        return bool((self.stream_options or {}).get("include_usage"))
 
     def options(self, defaults: Options) -> Options:
         """How it is to be answered. Raises `Refused` for what cannot be done, and `OptionError`."""

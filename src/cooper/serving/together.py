@@ -9,6 +9,7 @@ import asyncio
 from collections import deque
 from collections.abc import AsyncIterator, Callable
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass, replace
 
 from cooper.api import Answer, Cooper
@@ -52,7 +53,7 @@ class Together:
             while (event := await events.get()) is not None:
                 yield event
             yield answering.result()
-        finally:
+        finally:  # whoever has left is told nothing any more
             answering.cancel()
 
     async def answer(
@@ -102,7 +103,8 @@ class Together:
             if len(batch) > 1 and isinstance(error, Exception) and not self._closed:
                 for one in batch:
                     one.tell = None  # what it was told is not told again
-                    await self._answer([one])
+                    if not one.answer.done():
+                        await self._answer([one])
                 return
             for one in batch:
                 if not one.answer.done():
@@ -126,7 +128,7 @@ class Together:
 
 
 def _telling(batch: list[_Waiting]) -> OnEvent | None:
-    """Tells each of its own events, from the thread of the model. None if nobody wants to know."""
+    """Tells each of the events of its first rollout, from the thread of the model. None if nobody wants to know."""
     if all(one.tell is None for one in batch):
         return None
     loop, samples = asyncio.get_running_loop(), batch[0].options.samples
@@ -134,8 +136,9 @@ def _telling(batch: list[_Waiting]) -> OnEvent | None:
     def told(event: Event) -> None:
         prompt, number = divmod(event.number, samples)
         tell = batch[prompt].tell
-        if tell is not None:
-            loop.call_soon_threadsafe(tell, replace(event, number=number))
+        if tell is not None and not number and not batch[prompt].answer.done():
+            with suppress(RuntimeError):  # the loop has ended
+                loop.call_soon_threadsafe(tell, replace(event, number=number))
 
     return told
 
