@@ -158,7 +158,7 @@ def test_a_stream_tells_thoughts_and_maps_as_they_come(
             heard.set()
     deltas = [(chunk.choices[0].delta.model_extra or {}).get("reasoning_content") for chunk in chunks]
     turns = [thought_in(turn["text"]) for turn in whole.model_extra["cooper"]["turns"]]
-    assert len(turns) == 2 and "".join(filter(None, deltas)) == "".join(turns)
+    assert len(turns) == 2 and "".join(filter(None, deltas)) == "\n".join(turns)
     maps = [k for k, chunk in enumerate(chunks[:-1]) if (chunk.model_extra or {}).get("cooper")]
     (drawn,) = maps
     assert "".join(filter(None, deltas[:drawn])) == turns[0]

@@ -59,7 +59,8 @@ class Expert(nn.Module):
         return F.rms_norm(qk, (c.head_dim,), eps=c.norm_eps) * weight, v
 
     def finish(self, x: Hidden, attended: Hidden) -> Hidden:
-        x = x + self.out(attended.to(x.dtype))
+        # a stream's slice of several rows has gaps: PyTorch would multiply row by row, with a copy of the weights for each
+        x = x + self.out(attended.to(x.dtype).contiguous())
         return x + self.down(Gated.apply(self.gate_up(self.norm_ffn(x))))  # type: ignore[no-untyped-call]
 
 

@@ -88,7 +88,8 @@ async def _told(
                 case MapDrawn():
                     thoughts = _Thoughts()
                     url = await asyncio.to_thread(_picture, cooper.model.config.codes, event.drawing)
-                    yield chunk({}, cooper={"map": url, "modality": event.drawing.modality})
+                    said = {"reasoning_content": "\n"}  # of the next turn
+                    yield chunk(said, cooper={"map": url, "modality": event.drawing.modality})
             event = await anext(events)
         # maps are not sent twice: clients do not read lines of any length
         whole = await asyncio.to_thread(completion, event, cooper, maps=False)
