@@ -59,7 +59,7 @@ class Expert(nn.Module):
         return F.rms_norm(qk, (c.head_dim,), eps=c.norm_eps) * weight, v
 
     def finish(self, x: Hidden, attended: Hidden) -> Hidden:
-        # a stream's slice of several rows has gaps: PyTorch would multiply row by row, with a copy of the weights for each
+        # a stream's part of several rows has gaps: PyTorch would multiply row by row, with a copy of the weights each
         x = x + self.out(attended.to(x.dtype).contiguous())
         return x + self.down(Gated.apply(self.gate_up(self.norm_ffn(x))))  # type: ignore[no-untyped-call]
 
