@@ -82,7 +82,7 @@ def test_in_miniature(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     names = [v.name for v in VARIANTS + CONTROLS + ABLATIONS]
     assert all(f"| {name} |" in report for name in names) and "COOPER - base, spatial tasks" in report
     assert all((f"| {v.name} |" in early) == (v not in ABLATIONS[1:]) for v in VARIANTS + CONTROLS + ABLATIONS)
-    assert report.count("](results/") == 7 and "](results)" in report
+    assert report.count("](results/") == 8 and "](results)" in report
     for target in ("scores", "controls", "sampled", "ablations", "calls", "rewards", "paper"):
         assert (tmp_path / f"docs/results/{target}.png").stat().st_size > 5000
 
