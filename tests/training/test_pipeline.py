@@ -282,7 +282,11 @@ if __name__ == "__main__":
 @pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="looks processes up in /proc, which is Linux's")
 @pytest.mark.parametrize(
     ("end", "starting"),
-    [(signal.SIGKILL, True), (signal.SIGKILL, False), (signal.SIGINT, False), (signal.SIGTERM, False)],
+    [
+        (signal.SIGKILL, True), (signal.SIGTERM, False),
+        pytest.param(signal.SIGKILL, False, marks=pytest.mark.slow),  # a training has to begin for each
+        pytest.param(signal.SIGINT, False, marks=pytest.mark.slow),
+    ],
 )
 def test_processes_end_with_their_parent(tmp_path: Path, end: signal.Signals, starting: bool) -> None:
     """Also if the parent alone is interrupted, or dies in the background, where a shell has SIGINT ignored, or while
