@@ -1,6 +1,6 @@
 """Chains of the shipped model about rooms drawn by lot, with the true answers beside them: what it can do, and cannot.
 
-    python examples/random_chains.py 2026 docs/chains.html      # needs the extra scenes
+    python examples/random_chains.py 2026 chains.html      # needs the extra scenes
 
 The number decides which rooms of the validation part, and which of their questions, are asked about; another number
 gives others.

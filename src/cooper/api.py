@@ -212,8 +212,8 @@ class Cooper:
                 raise ValueError(f"{source} draws maps as no published model does; compat released is for those")
             config = replace(config, maps_through="vision", flow=RELEASED)
         adapters = None if adapter is None else Adapters(adapter)
-        if adapters is not None and adapters.codes is not None:
-            config = replace(config, codes=adapters.codes)
+        if adapters is not None:
+            config = adapters.adapted(config)
         model = replace(found, config=config).load(precision, adapters, where)
         name = str(source) if adapter is None else f"{source} + {adapter}"
         return cls(model, Sequencer(tokenizer, config, words), name, found)

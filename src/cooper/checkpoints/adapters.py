@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -12,7 +13,7 @@ from torch import Tensor
 from cooper.checkpoints.stored import Stored
 from cooper.lora import CODES, PREFIX
 from cooper.modalities import MapCodes
-from cooper.model.config import tuples
+from cooper.model.config import ModelConfig, tuples
 from cooper.model.typed import check_fields
 from cooper.model.unified import UnifiedModel
 
@@ -55,6 +56,10 @@ class Adapters:
             )
 
         self.codes = _codes(self.folder / CODES)
+
+    def adapted(self, config: ModelConfig) -> ModelConfig:
+        """The config of a model with them: they may have learned other maps than it drew."""
+        return config if self.codes is None else replace(config, codes=self.codes)
 
     def check(self, model: UnifiedModel) -> None:
         """Raises ValueError if they are not beside matrices of this model."""

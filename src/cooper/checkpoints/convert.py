@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 from functools import partial, reduce
 from pathlib import Path
 from typing import Literal, TypeAlias
@@ -66,8 +65,7 @@ def convert(
                 shutil.copy(path, made / name)
         if tokenizer is not None:
             tokenizer.save(str(made / "tokenizer.json"))
-            codes = found.config.codes if adapters is None or adapters.codes is None else adapters.codes
-            write_config(replace(found.config, codes=codes), made)
+            write_config(found.config if adapters is None else adapters.adapted(found.config), made)
         elif found.family == "released":  # they may say more than is known here
             for name in CONFIG_FILES:
                 if (path := found.file(name)) is not None:

@@ -89,3 +89,12 @@ def drawn(answers: Answers, task: str) -> str:
     # all or none is told once for all
     intervals = [f" ({s.low:.0f}-{s.high:.0f})" if 0 < s.points < 100 else "" for s in shares]
     return " / ".join(f"{s.points:.0f}%{interval}" for s, interval in zip(shares, intervals, strict=True))
+
+
+def from_to(counts: Sequence[int]) -> str:
+    low, high = min(counts, default=0), max(counts, default=0)
+    return f"{low}" if low == high else f"{low} to {high}"
+
+
+def listed(of: Sequence[str]) -> str:
+    return ", ".join(task.replace("_", " ") for task in of)

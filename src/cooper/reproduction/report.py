@@ -172,7 +172,7 @@ def _head(known: Known) -> list[str]:
             - **Score.** 0 to 100. Lengths and distances are scored by mean relative accuracy (MRA): the share of the
             thresholds 5 %, 10 % .. 50 % that the relative error stays below. All other answers are right or wrong,
             and a question without an answer scores 0. In a mean over tasks each task counts the same. Spatial tasks:
-            {_listed(SPATIAL)}. General tasks: {_listed(GENERAL)}.
+            {cells.listed(SPATIAL)}. General tasks: {cells.listed(GENERAL)}.
         """),
         cells.prose(f"""
             - **Interval.** In brackets, always 95 %. Scores: bootstrap, 2000 resamples of the questions within each
@@ -413,10 +413,6 @@ def _begun(plan: Plan) -> str:
     return f"around the autoencoder of `{taken}`, all else from nothing," if taken else "from nothing"
 
 
-def _listed(tasks: Sequence[str]) -> str:
-    return ", ".join(task.replace("_", " ") for task in tasks)
-
-
 def _counts(known: Known) -> list[int]:
     """Questions of each task and seed that has any."""
     of_first = next(iter(known.answers.values()), {})
@@ -427,16 +423,11 @@ def _counts(known: Known) -> list[int]:
 def _asked(known: Known) -> str:
     one = "one question" if known.plan.questions == 1 else f"at most {known.plan.questions} questions"
     totals = sorted({len(rows) for of in known.answers.values() for rows in of.values()})
-    return f"{one} about a scene: {_from_to(totals)} a seed, {_per_task(known)} of each task.".capitalize()
+    return f"{one} about a scene: {cells.from_to(totals)} a seed, {_per_task(known)} of each task.".capitalize()
 
 
 def _per_task(known: Known) -> str:
-    return _from_to(_counts(known))
-
-
-def _from_to(counts: Sequence[int]) -> str:
-    low, high = min(counts, default=0), max(counts, default=0)
-    return f"{low}" if low == high else f"{low} to {high}"
+    return cells.from_to(_counts(known))
 
 
 def _machine(seed: SeedResults) -> str:

@@ -138,7 +138,7 @@ def _telling(batch: list[_Waiting]) -> OnEvent | None:
         tell = batch[prompt].tell
         if tell is not None and not number and not batch[prompt].answer.done():
             with suppress(RuntimeError):  # the loop has ended
-                loop.call_soon_threadsafe(tell, replace(event, number=number))
+                loop.call_soon_threadsafe(tell, replace(event, number=0))
 
     return told
 
