@@ -299,6 +299,8 @@ MISTAKES: dict[str, tuple[list[str], str]] = {
     "empty sheet": (["scenes", "sheet", "--out", "sheet.png", "--n", "0"], "--n must be"),
     "no folder to write to": (["ask", "room.png", "q", "--out", "/proc/maps/new"], "/proc"),
     "no file to write": (["ask", "room.png", "q", "--html", "/proc/page.html"], "/proc"),
+    "setting": (["train", "base", "--run", "new", "--scenes", "new", "--set", "rows=x"], "'rows=x': 'x' is no int"),
+    "adapters as a setting": (["train", "base", "--run", "new", "--scenes", "new", "--set", "lora.rank=4"], "--lora"),
     "run in a file": (["train", "tiny", "--run", "text.png", "--scenes", "new"], "text.png is a file; --run"),
     "unknown stage": (["train", "everything", "--run", "new", "--scenes", "new"], "everything"),
     "nothing to start with": (

@@ -419,9 +419,11 @@ def test_rollouts_of_a_model_are_its_own(sets: Path, monkeypatch: pytest.MonkeyP
     """A published model writes longer turns than the tiny one, and draws otherwise."""
     asked: list[Tuning] = []
     monkeypatch.setattr("cooper.training.tuning.tune", lambda tuning, processes: asked.append(tuning) or Path("x"))
-    Train("reinforcement", Path("run"), start="start", data=("questions.jsonl",), processes=1).run()
+    changes = ("objective.kl=0.1", "rollouts=4")
+    Train("reinforcement", Path("run"), start="start", data=("questions.jsonl",), processes=1, changes=changes).run()
     settings = asked[0].settings
     assert isinstance(settings, Reinforcement) and settings.flow is None and settings.turn_tokens is None
+    assert settings.objective.kl == 0.1 and settings.rollouts == 4
 
 
 @pytest.mark.parametrize(

@@ -15,6 +15,7 @@ from cooper.commands.options import Flag, JudgeName, JudgeUrl, check_counts, che
 from cooper.commands.outputs import check_folder
 from cooper.training.loop import Optimisation
 from cooper.training.recipe import RECIPES, TINY, Recipe, check_beginning
+from cooper.training.settings import with_changes
 from cooper.training.unified import StageSettings
 
 STAGES = ("tiny", *TINY.stages)
@@ -75,6 +76,9 @@ class Train:
     """With --data: examples of a step; questions, in reinforcement."""
     lr: Annotated[float | None, arg(metavar="RATE", help_behavior_hint="(default: the preset's)")] = None
     """With --data: peak learning rate of AdamW; the preset's other rates change in proportion."""
+    changes: Annotated[tuple[str, ...], arg(name="set", metavar="NAME=VALUE ...", help_behavior_hint="")] = ()
+    """Other settings of the last stage, such as objective.kl=0.01 view_dropout=0.5 optimisation.ema=0.99. A name that
+    is not there is answered by those that are."""
     lora: Annotated[int | None, arg(metavar="RANK", help_behavior_hint="(default: train all weights)")] = None
     """Train LoRA adapters of this rank. They are saved separately, and merged into the saved model."""
     experts: Annotated[
@@ -100,6 +104,8 @@ class Train:
         writing = self.stage in ("tiny", *RECIPES[self.preset].reinforced)
         if self.experts is not None and writing and "und" not in self.experts:
             raise ValueError("reinforcement trains what writes; --experts must have und among them")
+        if any(change.startswith("lora") for change in self.changes):
+            raise ValueError("adapters are asked for with --lora and --experts, not with --set")
         check_folder(self.run_folder, "--run")
         check_installed("tensorboard", extras="train")
         return self._on_data() if self.data else self._on_scenes()
@@ -130,7 +136,6 @@ class Train:
         )  # fmt: skip
         if isinstance(settings, StageSettings):
             settings = replace(settings, optimisation=how, rows=self.rows or settings.rows)
-            together = settings.rows
         else:
             if self.checkpointing:
                 raise ValueError("--checkpointing is for supervised stages, not for reinforcement")
@@ -138,7 +143,8 @@ class Train:
             settings = replace(
                 settings, optimisation=how, questions=self.rows or settings.questions, turn_tokens=None, flow=None
             )
-            together = settings.questions
+        settings = with_changes(settings, self.changes)
+        together = settings.rows if isinstance(settings, StageSettings) else settings.questions
         parts = tuple(map(Part.parse, self.data))
         tuning = Tuning(
             self.run_folder, self.stage, settings, parts, self.start, self.base, self.prompts, strict=self.strict,
@@ -173,12 +179,24 @@ class Train:
             },
         )
 
+    def changing(self, recipe: Recipe, last: str) -> Recipe:
+        """The recipe whose stage `last` has the changes that are asked for."""
+        unified, reinforced = dict(recipe.unified), dict(recipe.reinforced)
+        if last in unified:
+            unified[last] = with_changes(unified[last], self.changes)
+        elif last in reinforced:
+            reinforced[last] = with_changes(reinforced[last], self.changes)
+        elif self.changes:
+            raise ValueError(f"--set changes a stage of the whole model; {last} comes before there is one")
+        return replace(recipe, unified=unified, reinforced=reinforced)
+
     def _on_scenes(self) -> int:
         from cooper.scenes.shards import make_shards
         from cooper.scenes.world import SPLITS
 
         recipe, last = self.adapting(RECIPES[self.preset]), "reinforcement" if self.stage == "tiny" else self.stage
         check_beginning(recipe, last, self.start)
+        recipe = self.changing(recipe, last)
         if self.scenes is None:
             raise ValueError("give --scenes, a folder for scenes to train on, or --data, your own")
         for name in ("base", "prompts", "steps", "rows", "lr", "judge", "judge_model", "strict"):

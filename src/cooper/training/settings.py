@@ -1,0 +1,59 @@
+"""Settings of a stage, changed by name: `objective.kl=0.01`, as a command takes them."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+from collections.abc import Iterable
+from dataclasses import fields, is_dataclass, replace
+from typing import Any, TypeVar, get_args, get_type_hints
+
+import tyro
+
+T = TypeVar("T")
+
+
+def with_changes(settings: T, changes: Iterable[str]) -> T:
+    """`settings`, a dataclass, with changes such as "updates=2", "objective.kl=0.01", "objective.clip=0.2,0.28" or
+    "turn_tokens=None", made one after another.
+
+    Raises ValueError, naming the change, for a setting that is not there and for a value that it cannot have.
+    """
+    for change in changes:
+        path, given, text = change.partition("=")
+        if not given:
+            raise ValueError(f"{change!r} changes nothing; write NAME=VALUE, such as objective.kl=0.01")
+        try:
+            settings = _changed(settings, path.split("."), text)
+        except ValueError as error:
+            raise ValueError(f"{change!r}: {error}") from None
+    return settings
+
+
+def _changed(settings: Any, path: list[str], text: str) -> Any:
+    name, *deeper = path
+    names = [field.name for field in fields(settings)]
+    if name not in names:
+        raise ValueError(f"there is no {name!r} among {', '.join(names)}")
+    hint, value = get_type_hints(type(settings))[name], getattr(settings, name)
+    group: Any = next((kind for kind in (hint, *get_args(hint)) if is_dataclass(kind)), None)
+    if group and text == "None" and not deeper and type(None) in get_args(hint):
+        return replace(settings, **{name: None})
+    if group:
+        value = group() if value is None else value
+        if not deeper:
+            names = [f"{name}.{field.name}" for field in fields(group)]
+            raise ValueError(f"{name} is a group of settings; give one of {', '.join(names)}")
+        return replace(settings, **{name: _changed(value, deeper, text)})
+    if deeper:
+        raise ValueError(f"{name} is one setting, and nothing is in it")
+    return replace(settings, **{name: _read(text, hint)})
+
+
+def _read(text: str, hint: Any) -> Any:
+    try:
+        with contextlib.redirect_stderr(io.StringIO()):  # a box about a command line that there is not
+            return tyro.cli(hint, args=text.split(",") if text else [])
+    except SystemExit:
+        kind = str(getattr(hint, "__name__", hint) if not get_args(hint) else hint).replace("typing.", "")
+        raise ValueError(f"{text!r} is no {kind}") from None
