@@ -40,7 +40,7 @@ MINIATURE = Plan(
                 turn_tokens=8, flow=FlowSettings(3),
             ) for k, s in TINY.reinforced.items()
         },
-    ), n_train=6, n_validation=6, n_test=6, n_maps=2, questions=3, size=64,
+    ), ablations=ABLATIONS[:3:2], n_train=6, n_validation=6, n_test=6, n_maps=2, questions=3, size=64,
 )  # fmt: skip
 
 
@@ -79,9 +79,10 @@ def test_in_miniature(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     early = (tmp_path / "docs/results.md").read_text()
     report = run(tmp_path, [0]).read_text()
     assert all(path.read_bytes() == kept for path, kept in done.items())
-    names = [v.name for v in VARIANTS + CONTROLS + ABLATIONS]
+    asked_all = VARIANTS + CONTROLS + MINIATURE.ablations
+    names = [v.name for v in asked_all]
     assert all(f"| {name} |" in report for name in names) and "COOPER - base, spatial tasks" in report
-    assert all((f"| {v.name} |" in early) == (v not in ABLATIONS[1:]) for v in VARIANTS + CONTROLS + ABLATIONS)
+    assert all((f"| {v.name} |" in early) == (v not in MINIATURE.ablations[1:]) for v in asked_all)
     assert report.count("](results/") == 8 and "](results)" in report
     for target in ("scores", "controls", "sampled", "ablations", "calls", "rewards", "paper"):
         assert (tmp_path / f"docs/results/{target}.png").stat().st_size > 5000
@@ -91,7 +92,8 @@ def test_in_miniature(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert surer == {f"{1 / relative_sharpness(*models):g}"}
     (seed,) = load_results(tmp_path / "docs/results")
     assert list(seed.answers) == names and len({len(rows) for rows in seed.answers.values()}) == 1
-    assert seed.figures.logs.keys() == MINIATURE.recipe.reinforced.keys()
+    reinforced = {v.stage for v in asked_all} & MINIATURE.recipe.reinforced.keys()
+    assert seed.figures.logs.keys() == reinforced and len(reinforced) == 4
     other = replace(MINIATURE, n_test=5)
     with pytest.raises(ValueError, match="run was begun with other settings"):
         reproduce(tmp_path / "run", tmp_path / "elsewhere", other, [0], 1, print, progress_bars)

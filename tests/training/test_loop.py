@@ -199,7 +199,7 @@ def test_gradients_that_are_no_numbers_end_it(tmp_path: Path) -> None:
 
 def test_a_run_that_ends_without_numbers_has_made_no_model(tmp_path: Path) -> None:
     torch.manual_seed(0)
-    trainer = Trainer(blank(), Filtering(), Optimisation(2, lr=float("inf"), warmup=0), tmp_path, workers=0)
+    trainer = Trainer(blank(), Filtering(), Optimisation(2, lr=3e38, warmup=0), tmp_path, workers=0)
     for _ in range(2):  # and none when it is called again
         with pytest.raises(ValueError, match="ended with NaN or infinite weights; delete .*, and try a lower rate"):
             trainer.run(quiet=True)

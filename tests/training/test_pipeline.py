@@ -356,7 +356,7 @@ if __name__ == "__main__":
 """
 
 
-@pytest.mark.parametrize("when", ["starting", "meeting"])
+@pytest.mark.parametrize("when", ["starting", pytest.param("meeting", marks=pytest.mark.slow)])
 def test_nobody_waits_for_one_that_was_interrupted(tmp_path: Path, when: str) -> None:
     """Between the start of the first and of the second, and while the second is slower than the first."""
     (tmp_path / "unequal.py").write_text(UNEQUAL)

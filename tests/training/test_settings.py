@@ -38,7 +38,11 @@ def test_a_setting_is_changed_by_its_name() -> None:
         ("updates=", "'' is no int"), ("objective.clip=0.2", "'0.2' is no tuple[float, float]"),
         ("objective.aggregation=mean", "'mean' is no Literal['tokens', 'sequences', 'dr_grpo']"),
         ("weights=2", "give one of weights.answer, weights.form,"), ("updates.x=2", "nothing is in it"),
-        ("sampling.temperature=0", "rollouts are sampled at a temperature above 0"), ("objective.kl=-1", "not below"),
+        ("sampling.temperature=0", "a temperature above 0"), ("objective.kl=-1", "kl must be from 0 on"),
+        ("objective.clip=0,1", "clip must be above 0"), ("rollouts=1", "must be from 2 on, and finite, not 1"),
+        ("view_dropout=2", "from 0 to 1, not 2"), ("optimisation.ema=1.5", "ema must be from 0 to 1"),
+        ("optimisation.lr=nan", "finite, not nan"), ("weights.form=inf", "form must be"),
+        ("turn_tokens=0", "turn_tokens must be from 1 on"), ("mode=x", "choose from direct"),
     ],
 )  # fmt: skip
 def test_settings_that_there_are_not(change: str, why: str, capfd: pytest.CaptureFixture[str]) -> None:
@@ -56,3 +60,16 @@ def test_settings_of_the_last_stage_are_changed() -> None:
     assert recipe.unified == TINY.unified
     with pytest.raises(ValueError, match="vision comes before"):
         asked.changing(TINY, "vision")
+
+
+@pytest.mark.parametrize(
+    ("change", "why"),
+    [
+        ("rows=0", "rows must be from 1"), ("mix.caption=1.2", "caption must be from 0 to 1"),
+        ("mix.modes=direct,0", "one with a share above 0"), ("mix.modes=text,-1,direct,2", "share of text"),
+        ("mix.modes=guess,1", "choose from direct"), ("mix.tokens=0", "tokens must be"),
+    ],
+)  # fmt: skip
+def test_settings_of_supervised_stages_that_there_are_not(change: str, why: str) -> None:
+    with pytest.raises(ValueError, match=re.escape(why)):
+        with_changes(TINY.unified["interleaved"], [change])

@@ -23,7 +23,7 @@ from cooper.model.packed import embed
 from cooper.model.unified import UnifiedModel
 
 
-class Still:
+class GatheredCache:
     """What rows see: keys and values (layers, rows, kv heads, columns + room, head dim), the room being theirs."""
 
     def __init__(self, contexts: Sequence[Context], room: int, dtype: torch.dtype):
@@ -46,8 +46,8 @@ class Still:
             bias = torch.zeros(empty.shape, dtype=dtype).masked_fill_(empty, float("-inf"))
             self.bias = bias[:, None, None].to(device)
 
-    def attention(self, rows: slice) -> StillAttention:
-        return StillAttention(self.k[:, rows], self.v[:, rows], None if self.bias is None else self.bias[rows])
+    def attention(self, rows: slice) -> GatheredAttention:
+        return GatheredAttention(self.k[:, rows], self.v[:, rows], None if self.bias is None else self.bias[rows])
 
 
 def _seen(context: Context, row: int) -> list[tuple[Tensor, Tensor]]:
@@ -62,7 +62,7 @@ def _seen(context: Context, row: int) -> list[tuple[Tensor, Tensor]]:
     return parts
 
 
-class StillAttention:
+class GatheredAttention:
     """Attention of drawings (rows, N tokens) to what their rows see and to themselves."""
 
     def __init__(self, k: Tensor, v: Tensor, bias: Tensor | None):
@@ -97,7 +97,7 @@ class Velocities:
         self.starts = [int(position) for context in branches for position in context.positions.tolist()]
         self.blank = Noised(noise[0], grid, 0.0, noise[0])
         # its tokens and its frame
-        self.still = Still(branches, noise.shape[1] + 2, model.drawing_dtype)
+        self.gathered = GatheredCache(branches, noise.shape[1] + 2, model.drawing_dtype)
         self._passes: dict[int, list[tuple[slice, Callable[[Tensor, float], Tensor]]]] = {}
 
     def __call__(self, x: Tensor, t: float, branches: int) -> tuple[Tensor, ...]:
@@ -122,7 +122,7 @@ class Velocities:
         batch = collate(layouts, model.config)
         drawn = batch.drawn
         assert drawn is not None
-        positions, attend = batch.positions.to(device), self.still.attention(rows)
+        positions, attend = batch.positions.to(device), self.gathered.attention(rows)
 
         @torch.no_grad()
         def run(x: Tensor, t: float) -> Tensor:

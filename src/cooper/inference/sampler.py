@@ -67,11 +67,11 @@ class Sampling:
         return ids, log_p.gather(-1, ids[:, None])[:, 0]
 
 
-class Owed:
+class PendingDemands:
     """What is demanded of rows that write a turn, as long as they have not written it."""
 
     def __init__(self, demand: Demand | None, rows: int):
-        self.demand, self.owing = demand, [demand is not None] * rows
+        self.demand, self.pending = demand, [demand is not None] * rows
         self.rest: list[tuple[int, ...]] = [()] * rows
 
     def settle(self, logits: Tensor, ids: Tensor, log_p: Tensor) -> None:
@@ -80,14 +80,14 @@ class Owed:
         if self.demand is None:
             return
         for row, token in enumerate(ids.tolist()):
-            if self.owing[row] and token in self.demand.before:
+            if self.pending[row] and token in self.demand.before:
                 self.rest[row] = max(self.demand.of, key=lambda text: float(logits[row, text[0]]))  # noqa: B023
             if self.rest[row]:
                 token, *rest = self.rest[row]
                 self.rest[row], ids[row] = tuple(rest), token
                 log_p[row] = torch.log_softmax(logits[row].float(), dim=-1)[token]
             if any(token == text[0] for text in self.demand.of):
-                self.owing[row] = False
+                self.pending[row] = False
 
 
 def generator(*key: int | str) -> torch.Generator:

@@ -12,7 +12,7 @@ from cooper.hardware import threads_for
 from cooper.inference.cache import CachedAttention, Context
 from cooper.inference.drawing import Velocities
 from cooper.inference.flow import FlowSettings, integrate
-from cooper.inference.sampler import Demand, Owed, Sampling
+from cooper.inference.sampler import Demand, PendingDemands, Sampling
 from cooper.layout import Batch, Piece, Words, chain, collate, lay_out
 from cooper.model.packed import embed
 from cooper.model.unified import UnifiedModel
@@ -97,7 +97,7 @@ class Session:
         """
         special, decoder, device = self.model.config.special, self.model.config.decoder, self.model.device
         self.turn_column, self.turn_position = self.context.links[-1].length, self.context.positions
-        self.written, owed = [Written() for _ in limits], Owed(demand, len(limits))
+        self.written, demands = [Written() for _ in limits], PendingDemands(demand, len(limits))
         pending = [special.begin if limit > 0 else None for limit in limits]
         uniform = uniform.to(device)
         blind = torch.ones(len(limits), 1, dtype=torch.bool, device=device) if self.blind else None
@@ -115,7 +115,7 @@ class Session:
             drawn = uniform[:, min(step, uniform.shape[1] - 1)]
             logits = self.model.logits(hidden[:, 0])
             chosen, log_p = sampling.choose(logits, drawn)
-            owed.settle(logits, chosen, log_p)
+            demands.settle(logits, chosen, log_p)
             made: list[tuple[int, int]] = []
             for r, (token, p) in enumerate(zip(chosen.tolist(), log_p.tolist(), strict=True)):
                 if pending[r] is None or pending[r] == special.end:

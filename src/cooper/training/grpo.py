@@ -22,12 +22,15 @@ Legend: G groups of n rollouts, R rollouts, T tokens of all rollouts, one after 
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
 import torch
 from jaxtyping import Bool, Float, Int64
 from torch import Tensor
+
+from cooper.training.settings import within
 
 Aggregation: TypeAlias = Literal["tokens", "sequences", "dr_grpo"]
 
@@ -45,8 +48,10 @@ class Objective:
     """Most tokens of a rollout: what "dr_grpo" divides by."""
 
     def __post_init__(self) -> None:
-        if min(self.clip) <= 0 or self.kl < 0 or self.longest < 1:
-            raise ValueError("clip and longest must be above 0, and the weight of the penalty not below")
+        within(self, 0, math.inf, "clip", "kl")
+        within(self, 1, math.inf, "longest")
+        if min(self.clip) == 0:
+            raise ValueError("clip must be above 0 on both sides, or nothing is learned")
         if self.aggregation not in ("tokens", "sequences", "dr_grpo"):
             raise ValueError(f"no aggregation is called {self.aggregation!r}; use tokens, sequences or dr_grpo")
 

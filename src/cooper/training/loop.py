@@ -36,6 +36,7 @@ from cooper.signals import end_without_fault, uninterrupted
 from cooper.training.logged import Logged, of_step
 from cooper.training.muon import Muon
 from cooper.training.processes import Share, gathered
+from cooper.training.settings import within
 
 #: what an interrupted run goes on from, in its folder
 STATE = "state.safetensors"
@@ -66,6 +67,10 @@ class Optimisation:
     clip: float = 1.0
     ema: float = 0.998
     """Decay of the averaged weights, which are what a stage ends with."""
+
+    def __post_init__(self) -> None:
+        within(self, 0, math.inf, "steps", "lr", "matrix_lr", "scale_lr", "warmup", "eps", "weight_decay", "clip")
+        within(self, 0, 1, "decay", "betas", "ema")
 
     def in_steps(self, steps: int, warming: float = 0.1) -> Optimisation:
         """The same in another number of steps. Of few, at most that share is for warming up."""

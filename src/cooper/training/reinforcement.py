@@ -29,6 +29,7 @@ What differs, and why:
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import nullcontext
@@ -51,6 +52,7 @@ from cooper.modalities import modality
 from cooper.model.packed import forward
 from cooper.model.unified import UnifiedModel, part_of
 from cooper.page import traces_page
+from cooper.policy import policy
 from cooper.sequence import Sequencer
 from cooper.trace import Picture, Text, Trace
 from cooper.training.grpo import Objective, group_advantages, grpo_loss
@@ -58,6 +60,7 @@ from cooper.training.logged import Logged
 from cooper.training.loop import Losses, Optimisation, Stage
 from cooper.training.processes import Share, gathered
 from cooper.training.rewards import Record, Reward, RewardFunction, Weights, claim_of, rewards
+from cooper.training.settings import within
 from cooper.training.sharpness import sharpness
 from cooper.training.sheet import contact_sheet
 from cooper.view_dropout import blinded
@@ -106,6 +109,11 @@ class Reinforcement:
         if self.sampling.temperature <= 0 or self.sampling.top_p < 1 or self.sampling.banned:
             # what is learned from must be as likely in training as when it was sampled
             raise ValueError(f"rollouts are sampled at a temperature above 0, of all tokens; not by {self.sampling}")
+        policy(self.mode)
+        within(self, 1, math.inf, "questions", "updates", "together", "turn_tokens", "page_every")
+        within(self, 2, math.inf, "rollouts")
+        within(self, 0, math.inf, "tolerance", "seed")
+        within(self, 0, 1, "view_dropout")
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,7 @@ see when the model is used, because `layout` makes it so.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
@@ -17,7 +18,7 @@ from torch import Tensor
 
 from cooper.layout import Node, Noised, Piece, merge, tokens_of
 from cooper.modalities import modality
-from cooper.policy import POLICIES, Policy
+from cooper.policy import POLICIES, Policy, policy
 from cooper.scenes.captions import DESCRIBE, RECONSTRUCT, caption, grounded, listed, told
 from cooper.scenes.chosen import choose_questions
 from cooper.scenes.moved import moved
@@ -35,6 +36,7 @@ from cooper.training.drawn import DrawnMaps
 from cooper.training.latents import Latents
 from cooper.training.noise import noised
 from cooper.training.pointing import Mentions, Pointer, pointers
+from cooper.training.settings import within
 from cooper.view_dropout import blinded, hidden_view
 
 T = TypeVar("T")
@@ -95,6 +97,20 @@ class Mix:
     view_dropout: float = 0.0
     """Share of the picture's patches that is hidden from what is written after a map, so that the map has to be read
     (docs/method.md, section 9)."""
+
+    def __post_init__(self) -> None:
+        within(
+            self, 0, 1, "told", "sums", "answered_share", "caption", "reconstruct", "maps", "maps_alone", "read",
+            "traced_targets", "view_dropout",
+        )  # fmt: skip
+        within(self, 1, math.inf, "tokens", "noises")
+        within(self, 0, math.inf, "answered", "asked", "general", "grounded", "listed", "spread", "object_weight")
+        for name, share in self.modes:
+            policy(name)
+            if not 0 <= share < math.inf:
+                raise ValueError(f"the share of {name} in modes must be 0 or more, not {share:g}")
+        if not sum(share for _, share in self.modes) > 0:
+            raise ValueError("modes must have one with a share above 0")
 
     @property
     def draws_maps(self) -> bool:

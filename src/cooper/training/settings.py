@@ -1,9 +1,10 @@
-"""Settings of a stage, changed by name: `objective.kl=0.01`, as a command takes them."""
+"""Settings of a stage: changed by name, `objective.kl=0.01`, as a command takes them, and within their ranges."""
 
 from __future__ import annotations
 
 import contextlib
 import io
+import math
 from collections.abc import Iterable
 from dataclasses import fields, is_dataclass, replace
 from typing import Any, TypeVar, get_args, get_type_hints
@@ -11,6 +12,17 @@ from typing import Any, TypeVar, get_args, get_type_hints
 import tyro
 
 T = TypeVar("T")
+
+
+def within(settings: object, low: float, high: float, *names: str) -> None:
+    """Raises ValueError if one of these numbers, or one number of a pair, is not from `low` to `high`, or is infinite;
+    None is no number."""
+    for name in names:
+        value = getattr(settings, name)
+        for number in value if isinstance(value, tuple) else (value,):
+            if number is not None and not (low <= number <= high and math.isfinite(number)):
+                most = f" to {high:g}" if math.isfinite(high) else " on, and finite"
+                raise ValueError(f"{name} must be from {low:g}{most}, not {number:g}")
 
 
 def with_changes(settings: T, changes: Iterable[str]) -> T:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -23,6 +24,7 @@ from cooper.training.loop import Optimisation, Supervised
 from cooper.training.pointing import Pointer, Pointers, Pointing, gather
 from cooper.training.processes import Share
 from cooper.training.rows import Mix
+from cooper.training.settings import within
 from cooper.training.sheet import contact_sheet
 
 
@@ -56,6 +58,10 @@ class StageSettings:
     sheet_every: int = field(default=500)
     after: str = ""
     """The stage that this one goes on from; "" for the one that comes first."""
+
+    def __post_init__(self) -> None:
+        within(self, 1, math.inf, "rows", "scenes", "sheet_every")
+        within(self, 0, math.inf, "flow_weight", "point_weight", "seed")
 
 
 class Rows(Protocol):

@@ -6,6 +6,7 @@ for the rollouts of one question, whatever their order; a user's own (`RewardFun
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TypeAlias
@@ -15,6 +16,7 @@ from cooper.training.rewards.answer import answer_reward, claim_of
 from cooper.training.rewards.exploration import exploration_rewards
 from cooper.training.rewards.form import form_reward
 from cooper.training.rewards.record import Record
+from cooper.training.settings import within
 
 __all__ = ["Record", "Reward", "RewardFunction", "Weights", "claim_of", "rewards"]
 
@@ -26,6 +28,9 @@ class Weights:
     answer: float = 1.0
     form: float = 1.0
     exploration: float = 1.0
+
+    def __post_init__(self) -> None:
+        within(self, 0, math.inf, "answer", "form", "exploration")
 
 
 @dataclass(frozen=True)
