@@ -45,7 +45,8 @@ demo: setup ## ask the shipped model about a picture (PICTURE=... QUESTION=...) 
 test: $(VENV)/.test-stamp ## run the tests, all but the slow ones
 	$(ensure-gl)
 	@# files of tests side by side, each on one thread: half the time of one after the other on two cores
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "not slow" -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "not slow" -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder \
+	    --durations 20
 
 test-slow: $(VENV)/.test-stamp ## run the slow tests
 	$(ensure-gl)

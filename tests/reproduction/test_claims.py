@@ -9,7 +9,7 @@ import pytest
 from scipy.stats import binomtest
 
 from cooper.evaluation.predictions import Row
-from cooper.reproduction.claims import Answers, difference, findings, identical, score, share, share_calling
+from cooper.reproduction.claims import Answers, difference, findings, identical, numbered, score, share, share_calling
 from cooper.scenes.question import GENERAL, SPATIAL, TASKS
 
 CALLS = {"distance_to_camera": ["depth"], "distance_between": ["depth"], "counting": ["segmentation"]}
@@ -135,11 +135,10 @@ def test_seeds_that_have_come_less_far_are_left_out_where_they_must_be() -> None
     seed = next(iter(begun["base"]))
     found = {f.claim: f for f in findings({**begun, "base": {**begun["base"], 99: begun["base"][seed]}})}
     assert len(found) == len(whole) > 2
-    seeds = ", ".join(map(str, begun["base"]))
     gain = "COOPER - base, spatial tasks"
-    assert found[f"{gain} (seeds {seeds})"].found == whole[gain].found
+    assert found[f"{gain} ({numbered(begun['base'])})"].found == whole[gain].found
     assert findings({"base": begun["base"], "COOPER": {99: begun["COOPER"][seed]}, "base, longer": {}}) == [
-        replace(f, claim=f"{f.claim} (seeds 99)") for f in findings({"COOPER": {99: begun["COOPER"][seed]}})
+        replace(f, claim=f"{f.claim} (seed 99)") for f in findings({"COOPER": {99: begun["COOPER"][seed]}})
     ]
 
 

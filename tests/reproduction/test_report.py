@@ -93,6 +93,8 @@ def test_maps_have_the_intervals_that_were_kept() -> None:
     both = report(one, seed(1, {"COOPER": rows(15)}, maps=maps(0.02, 0.04)))
     assert cells(both, "Maps", "reinforcement")[0] == "0.110 (0.085-0.160)", "half of the root of the squares' sum"
     assert "![map quality by stage](results/maps.png)" in both
+    fewer = report(one, seed(1, {"COOPER": rows(15)}))
+    assert cells(fewer, "Maps", "reinforcement; seed 0") == cells(report(one), "Maps", "reinforcement")
 
 
 def test_accuracy_within_a_run_has_an_interval() -> None:

@@ -29,7 +29,9 @@ pytest.importorskip("mujoco")
 FAST = Optimisation(3, lr=1e-3, matrix_lr=1e-3, warmup=1)
 MINIATURE = Plan(
     replace(
-        TINY, scratch=Scratch(dummy(), autoencoder=FAST, decoder=FAST, vision=FAST, vision_batch=4),
+        TINY, scratch=Scratch(
+            replace(dummy(), turn_tokens=24), autoencoder=FAST, decoder=FAST, vision=FAST, vision_batch=4,
+        ),
         reinforced_on=replace(TINY.reinforced_on, scenes=2), balance=replace(TINY.balance, scenes=2),
         unified={
             k: replace(s, optimisation=FAST, rows=2, mix=replace(s.mix, tokens=300)) for k, s in TINY.unified.items()

@@ -39,7 +39,7 @@ pytest.importorskip("mujoco")
 STEPS = 20
 FAST = Optimisation(STEPS, lr=2e-3, matrix_lr=3e-3, warmup=2, ema=0.8)
 QUICK = Recipe(
-    scratch=Scratch(dummy(), autoencoder=FAST, decoder=FAST, vision=FAST, vision_batch=8),
+    scratch=Scratch(replace(dummy(), turn_tokens=24), autoencoder=FAST, decoder=FAST, vision=FAST, vision_batch=8),
     unified={
         name: replace(s, optimisation=FAST, rows=2, mix=replace(s.mix, tokens=300)) for name, s in TINY.unified.items()
     },

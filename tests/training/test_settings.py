@@ -39,7 +39,7 @@ def test_a_setting_is_changed_by_its_name() -> None:
         ("objective.aggregation=mean", "'mean' is no Literal['tokens', 'sequences', 'dr_grpo']"),
         ("weights=2", "give one of weights.answer, weights.form,"), ("updates.x=2", "nothing is in it"),
         ("sampling.temperature=0", "a temperature above 0"), ("objective.kl=-1", "kl must be from 0 on"),
-        ("objective.clip=0,1", "clip must be above 0"), ("rollouts=1", "must be from 2 on, and finite, not 1"),
+        ("objective.clip=0,1", "clip must be above 0"), ("rollouts=0", "must be from 1 on, and finite, not 0"),
         ("view_dropout=2", "from 0 to 1, not 2"), ("optimisation.ema=1.5", "ema must be from 0 to 1"),
         ("optimisation.lr=nan", "finite, not nan"), ("weights.form=inf", "form must be"),
         ("turn_tokens=0", "turn_tokens must be from 1 on"), ("mode=x", "choose from direct"),

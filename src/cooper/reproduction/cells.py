@@ -8,16 +8,25 @@ from functools import reduce
 from typing import Any
 
 from cooper.modalities import names
-from cooper.reproduction.claims import Answers, Figure, difference, of_shared_seeds, score, share_calling, shown
+from cooper.reproduction.claims import (
+    Answers,
+    Figure,
+    difference,
+    numbered,
+    of_shared_seeds,
+    score,
+    share_calling,
+    shown,
+)
 from cooper.reproduction.logs import Mean
 from cooper.reproduction.results import SeedResults
 from cooper.reproduction.variants import Variant
 from cooper.scenes.question import TASKS
 
 
-def fewer(answers: Answers, seeds: Sequence[SeedResults]) -> str:
-    """ "; seeds 0, 1" of a variant that not all seeds have yet."""
-    return "" if len(answers) == len(seeds) else f"; seeds {', '.join(map(str, answers))}"
+def fewer(there: Mapping[int, Any], seeds: Sequence[SeedResults]) -> str:
+    """ "; seeds 0, 1" of what not all seeds have yet, by seed."""
+    return "" if len(there) == len(seeds) else f"; {numbered(there)}"
 
 
 def minus(a: Answers, b: Answers, tasks: Sequence[str]) -> str:

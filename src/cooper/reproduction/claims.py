@@ -9,7 +9,7 @@ Wilson's, as resampling shares of 0 or 100 % gives nothing else.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TypeAlias
 
@@ -140,9 +140,14 @@ def findings(answers: Mapping[str, Answers]) -> list[Finding]:
         shared = sorted(seeds.intersection(*(answers.get(name, {}) for name in needed)))
         if shared:
             finding = make({name: {seed: answers[name][seed] for seed in shared} for name in needed})
-            fewer = "" if len(shared) == len(seeds) else f" (seeds {', '.join(map(str, shared))})"
+            fewer = "" if len(shared) == len(seeds) else f" ({numbered(shared)})"
             made.append(replace(finding, claim=finding.claim + fewer))
     return made
+
+
+def numbered(seeds: Collection[int]) -> str:
+    """ "seed 0" or "seeds 0, 1"."""
+    return f"seed{'s' if len(seeds) > 1 else ''} {', '.join(map(str, seeds))}"
 
 
 def _gain(a: Mapping[str, Answers]) -> Finding:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -18,6 +19,7 @@ from cooper.reproduction.claims import (
     findings,
     identical,
     in_percent,
+    numbered,
     of_shared_seeds,
     score,
     share,
@@ -132,7 +134,7 @@ def write_report(seeds: Sequence[SeedResults], plan: Plan, out: Path, command: s
     plots.beside_the_paper(answers, PAPER, folder / "paper.png")
     if drawn := _drawn(known):
         plots.maps({
-            title: {stage: [cells.measured(s.figures.maps[stage], path) for s in known.seeds] for stage in drawn}
+            title: {stage: [cells.measured(maps, path) for maps in of.values()] for stage, of in drawn.items()}
             for path, title in MAPS
         }, folder / "maps.png")  # fmt: skip
     path = out / "results.md"
@@ -149,7 +151,6 @@ def text_of(known: Known) -> str:
 
 def _head(known: Known) -> list[str]:
     plan, seeds = known.plan, known.seeds
-    numbered = f"seed{'s' if len(seeds) > 1 else ''} {', '.join(str(s.seed) for s in seeds)}"
     missing = [v.name for v in plan.variants + plan.ablations if v not in known.variants]
     chains = [plan.recipe.path(stage) for stage in dict.fromkeys(v.stage for v in known.variants)]
     # not those that another one goes on from
@@ -157,7 +158,8 @@ def _head(known: Known) -> list[str]:
     return [
         "# The paper's claims, in the synthetic world", "",
         cells.prose(f"""
-            Written by `{known.command}`, {numbered}. A tiny model is trained through every stage of the paper and
+            Written by `{known.command}`, {numbered([s.seed for s in seeds])}. A tiny model is trained through every
+            stage of the paper and
             asked about pictures of rendered rooms with a few plain objects, whose depth, objects and answers are
             known exactly.
         """), "",
@@ -319,9 +321,13 @@ def _calls(known: Known) -> list[str]:
     return [*lines, "![calls by task](results/calls.png)", ""]
 
 
-def _drawn(known: Known) -> list[str]:
-    """The stages of which all seeds have measured the maps."""
-    return [stage for stage in known.plan.drawing if all(stage in s.figures.maps for s in known.seeds)]
+def _drawn(known: Known) -> dict[str, dict[int, Mapping[str, Any]]]:
+    """What maps are like, by stage and seed, of the stages and seeds that have measured it."""
+    stages = {
+        stage: {s.seed: s.figures.maps[stage] for s in known.seeds if stage in s.figures.maps}
+        for stage in known.plan.drawing
+    }
+    return {stage: of for stage, of in stages.items() if of}
 
 
 def _maps(known: Known) -> list[str]:
@@ -330,7 +336,8 @@ def _maps(known: Known) -> list[str]:
         return []
 
     def row(stage: str) -> tuple[str, ...]:
-        return (stage, *(cells.of_seeds([s.figures.maps[stage] for s in known.seeds], path) for path, _ in MAPS))
+        of = drawn[stage]
+        return (stage + cells.fewer(of, known.seeds), *(cells.of_seeds([*of.values()], path) for path, _ in MAPS))
 
     return [
         "## Maps", "",
