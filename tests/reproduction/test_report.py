@@ -11,6 +11,7 @@ import pytest
 
 from cooper.evaluation.predictions import Row
 from cooper.evaluation.scores import bootstrap_interval
+from cooper.reproduction.plots import comparable
 from cooper.reproduction.report import Known, text_of, write_report
 from cooper.reproduction.results import SeedFigures, SeedResults
 from cooper.reproduction.variants import FULL
@@ -124,3 +125,11 @@ def test_an_ablation_is_compared_over_the_seeds_that_have_it() -> None:
     text = report(seed(0, {"COOPER": rows(15), "no exploration reward": rows(15)}), late)
     assert "240 of its 240 answers" in text and "1 of 12 steps" in text
     assert "Is \"no exploration" not in report(late)
+
+
+def test_plots_are_of_the_seeds_that_all_have() -> None:
+    answers = {"base": {0: rows(15), 1: rows(3)}, "COOPER": {0: rows(12)}, "RE": {2: rows(4)}}
+    shown, seeds = comparable(answers, ["base", "COOPER"])
+    assert shown == {"base": {0: rows(15)}, "COOPER": {0: rows(12)}} and seeds == "seed 0"
+    assert comparable(answers, ["base"]) == ({"base": answers["base"]}, "seeds 0, 1")
+    assert comparable(answers, ["base", "RE"]) == (answers, "not of the same seeds")

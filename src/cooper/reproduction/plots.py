@@ -12,7 +12,7 @@ from cooper.evaluation.predictions import Row
 from cooper.files import new_file
 from cooper.modalities import names as modalities
 from cooper.reproduction import claims
-from cooper.reproduction.claims import Answers, score, share_calling
+from cooper.reproduction.claims import Answers, numbered, score, share_calling
 from cooper.reproduction.logs import Mean
 from cooper.scenes.question import SPATIAL, TASKS
 
@@ -24,6 +24,7 @@ from matplotlib.figure import Figure  # noqa: E402
 
 def scores(answers: Mapping[str, Answers], names: Sequence[str], path: Path) -> None:
     """Score by task, a bar for each variant, with intervals."""
+    answers, seeds = comparable(answers, names)
     figure, axis = plt.subplots(figsize=(13, 4.5), layout="constrained")
     asked = [task for task in TASKS if all(_has(answers[name], task) for name in names)]
     width = 0.8 / len(names)
@@ -34,6 +35,7 @@ def scores(answers: Mapping[str, Answers], names: Sequence[str], path: Path) -> 
     axis.set_xticks(np.arange(len(asked)), [task.replace("_", "\n") for task in asked])
     axis.set_ylabel("score (95 % intervals)")
     axis.set_ylim(0, 105)
+    axis.set_title(seeds, loc="right", fontsize="medium")
     _rules(axis)
     figure.legend(ncols=len(names), loc="outside upper center", frameon=False)
     _save(figure, path)
@@ -99,6 +101,7 @@ def rewards(logs: Mapping[str, Sequence[Sequence[Row]]], path: Path) -> None:
 def beside_the_paper(answers: Mapping[str, Answers], paper: Mapping[str, tuple[float, float]], path: Path) -> None:
     """Means over spatial tasks and over all, here and in the paper (on other questions: compare differences)."""
     names = [name for name in paper if name in answers]
+    answers, seeds = comparable(answers, names)
     figure, axes = plt.subplots(1, 2, figsize=(9, 3.4), layout="constrained")
     for k, (axis, title, tasks) in enumerate(zip(axes, ("spatial", "all"), (SPATIAL, TASKS), strict=True)):
         here = [score(answers[name], tasks) for name in names]
@@ -106,12 +109,21 @@ def beside_the_paper(answers: Mapping[str, Answers], paper: Mapping[str, tuple[f
         axis.bar(at - 0.2, [paper[name][k] for name in names], 0.4, label="paper, 7B, real benchmarks")
         axis.bar(at + 0.2, [f.points for f in here], 0.4, yerr=_off(here), label="here, tiny, synthetic world")
         axis.set_xticks(at, names)
-        axis.set_title(title)
+        axis.set_title(f"{title}, {seeds}")
         axis.set_ylim(0, 100)
         _rules(axis)
     axes[0].set_ylabel("score (here: 95 % intervals)")
     figure.legend(*axes[0].get_legend_handles_labels(), ncols=2, loc="outside upper center", frameon=False)
     _save(figure, path)
+
+
+def comparable(answers: Mapping[str, Answers], names: Sequence[str]) -> tuple[Mapping[str, Answers], str]:
+    """The answers of these variants in the seeds that all of them have, and which those are: seeds differ more than
+    variants do. If there is no such seed, each has its own."""
+    shared = sorted(set[int]().union(*answers.values()).intersection(*(answers[name] for name in names)))
+    if not shared:
+        return answers, "not of the same seeds"
+    return {name: {seed: answers[name][seed] for seed in shared} for name in names}, numbered(shared)
 
 
 def _off(found: Sequence[claims.Figure]) -> np.ndarray | None:
