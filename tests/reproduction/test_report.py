@@ -11,8 +11,9 @@ import pytest
 
 from cooper.evaluation.predictions import Row
 from cooper.evaluation.scores import bootstrap_interval
+from cooper.reproduction.known import Known
 from cooper.reproduction.plots import comparable
-from cooper.reproduction.report import Known, text_of, write_report
+from cooper.reproduction.report import text_of, write_report
 from cooper.reproduction.results import SeedFigures, SeedResults
 from cooper.reproduction.variants import FULL
 from cooper.scenes.question import TASKS

@@ -269,10 +269,10 @@ ENDLESS = """
 import signal
 import sys
 from dataclasses import replace
-from tests.training.test_pipeline import FAST, QUICK, space_in
-from cooper.training.pipeline import train
 from pathlib import Path
-if __name__ == "__main__":
+if __name__ == "__main__":  # what it starts imports all that stands before this
+    from tests.training.test_pipeline import FAST, QUICK, space_in
+    from cooper.training.pipeline import train
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # as commands do
     scratch = replace(QUICK.scratch, autoencoder=replace(FAST, steps=100_000))
     train(space_in(Path(sys.argv[1])), replace(QUICK, scratch=scratch), "autoencoder", processes=2, quiet=True)

@@ -192,7 +192,7 @@ def test_adapters_are_tuned_and_merged(sets: Path) -> None:
     rows = [json.loads(line) for line in Path("questions.jsonl").read_text().splitlines()]
     pq.write_table(pa.Table.from_pylist(rows), "questions.parquet")
     argv = ["train", "interleaved", "--start", "start", "--run", "run", "--steps", "2", "--rows", "2", "--lora",
-            "4", "--experts", "und", "--lr", "0.01", "--processes", "2", "--data", "traces",
+            "4", "--experts", "und", "--lr", "0.01", "--processes", "1", "--data", "traces",
             "questions.parquet@0.5"]  # fmt: skip
     assert main(argv) == 0
     adapters = load_file("run/interleaved/adapter/adapter_model.safetensors")

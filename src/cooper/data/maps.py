@@ -9,8 +9,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
+import scipy
 from PIL import Image
-from scipy.ndimage import distance_transform_edt
 
 from cooper.data.examples import MapExample
 from cooper.data.reader import Reader
@@ -149,7 +149,7 @@ def _filled(values: np.ndarray, valid: np.ndarray) -> np.ndarray:
     """
     if valid.all() or not valid.any():
         return values
-    rows, columns = distance_transform_edt(~valid, return_distances=False, return_indices=True)
+    rows, columns = scipy.ndimage.distance_transform_edt(~valid, return_distances=False, return_indices=True)
     return values[rows, columns]
 
 

@@ -6,8 +6,7 @@ import math
 from typing import Literal
 
 import numpy as np
-from scipy.ndimage import distance_transform_edt
-from scipy.optimize import linear_sum_assignment
+import scipy  # its parts are loaded where they are first used: half a second that few commands need
 
 #: Depth predictions are kept in this range, in metres, where a protocol clamps them.
 DEPTH_RANGE = (1e-3, 10.0)
@@ -76,7 +75,7 @@ def segmentation_iou(predicted_labels: np.ndarray, true_labels: np.ndarray, min_
     iou = iou[(true_names != 0) & (true_sizes >= min_pixels)][:, names != 0]
     if not len(iou):
         return math.nan
-    return float(iou[linear_sum_assignment(iou, maximize=True)].sum() / len(iou))
+    return float(iou[scipy.optimize.linear_sum_assignment(iou, maximize=True)].sum() / len(iou))
 
 
 def adjusted_rand(predicted_labels: np.ndarray, true_labels: np.ndarray) -> float:
@@ -111,8 +110,8 @@ def boundary_f1(
     if not (predicted.any() and true.any()):
         return float(predicted.any() == true.any())
     reach = tolerance * math.hypot(*true.shape) + 1e-9  # without it rounding would decide at 6 pixels of 640 x 480
-    precision = float(np.mean(distance_transform_edt(~true)[predicted] <= reach))
-    recall = float(np.mean(distance_transform_edt(~predicted)[true] <= reach))
+    precision = float(np.mean(scipy.ndimage.distance_transform_edt(~true)[predicted] <= reach))
+    recall = float(np.mean(scipy.ndimage.distance_transform_edt(~predicted)[true] <= reach))
     return 2 * precision * recall / (precision + recall) if precision + recall else 0.0
 
 

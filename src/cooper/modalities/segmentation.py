@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.ndimage import binary_erosion, label, uniform_filter
+import scipy
 
 from cooper.modalities.base import CodeSettings, MapView, Modality, as_float
 from cooper.modalities.metrics import segmentation_iou
@@ -95,7 +95,8 @@ class Segmentation(Modality):
 
     def _shown(self, where: np.ndarray, exact: np.ndarray) -> bool:
         """Does a class fill a block of three by three pixels, or enough pixels with its very colour?"""
-        return bool(binary_erosion(where, np.ones((3, 3))).any() or (where & exact).sum() >= self.smallest)
+        block = scipy.ndimage.binary_erosion(where, np.ones((3, 3)))
+        return bool(block.any() or (where & exact).sum() >= self.smallest)
 
     def view(self, rgb: np.ndarray) -> MapView:
         labels = self.to_values(rgb)
@@ -112,7 +113,7 @@ class Segmentation(Modality):
 def _joined(labels: np.ndarray, colours: np.ndarray, palette: np.ndarray) -> np.ndarray:
     """Labels (height, width) with things that a drawing could not decide between as one thing: the largest of them."""
     out = labels.copy()
-    parts, number = label(labels > 0)
+    parts, number = scipy.ndimage.label(labels > 0)
     for part in range(1, number + 1):
         there = parts == part
         found, sizes = np.unique(labels[there], return_counts=True)
@@ -134,7 +135,7 @@ def _smoothed(labels: np.ndarray, colours: np.ndarray, palette: np.ndarray) -> n
         return labels
     found = np.unique(labels)
     # its own label wins ties
-    votes = [uniform_filter((labels == k).astype(np.float32), 3) + 1e-3 * (labels == k) for k in found]
+    votes = [scipy.ndimage.uniform_filter((labels == k).astype(np.float32), 3) + 1e-3 * (labels == k) for k in found]
     return np.where(stray, found[np.argmax(votes, axis=0)], labels)
 
 

@@ -89,6 +89,12 @@ class Gated(torch.autograd.Function):
         return both
 
 
+def embedding(number: int, width: int) -> nn.Embedding:
+    """A table that is not filled yet. To fill one without data ("meta") PyTorch would import its compiler, for a second
+    and a half whenever a model is loaded."""
+    return nn.Embedding.from_pretrained(torch.empty(number, width), freeze=False)
+
+
 class Layer(nn.Module):
     def __init__(self, c: DecoderConfig):
         super().__init__()
@@ -100,7 +106,7 @@ class MixtureOfTransformers(nn.Module):
     def __init__(self, c: DecoderConfig):
         super().__init__()
         self.c = c
-        self.embed = nn.Embedding(c.vocabulary, c.hidden)
+        self.embed = embedding(c.vocabulary, c.hidden)
         self.layers = nn.ModuleList(Layer(c) for _ in range(c.layers))
         self.norm_und = nn.RMSNorm(c.hidden, eps=c.norm_eps)
         self.norm_gen = nn.RMSNorm(c.hidden, eps=c.norm_eps)

@@ -155,6 +155,8 @@ class UnifiedModel(nn.Module):
 
 def sincos_table(width: int, side: int) -> Float32[Tensor, "places width"]:
     """The fixed 2D position table, float32 (side * side, width): column waves, then row waves; sines, then cosines."""
+    if torch.get_default_device().type == "meta":  # as in `embedding`
+        return torch.empty(side * side, width, dtype=torch.float32)
     quarter = width // 4
     frequencies = 1 / 10000 ** (torch.arange(quarter, dtype=torch.float64) / quarter)
     angles = torch.arange(side, dtype=torch.float64)[:, None] * frequencies

@@ -8,6 +8,7 @@ from jaxtyping import Float, Int64
 from torch import Tensor, nn
 
 from cooper.model.config import VisionConfig
+from cooper.model.transformer import embedding
 
 
 def to_patches(image: Float[Tensor, "*batch 3 H W"], patch: int) -> Float[Tensor, "*batch patches pixels"]:
@@ -54,7 +55,7 @@ class VisionTransformer(nn.Module):
         super().__init__()
         self.c = c
         self.patches = nn.Linear(3 * c.patch**2, c.hidden)
-        self.positions = nn.Embedding(c.max_side**2, c.hidden)
+        self.positions = embedding(c.max_side**2, c.hidden)
         self.layers = nn.ModuleList(Block(c) for _ in range(c.layers))
         self.norm = nn.LayerNorm(c.hidden, eps=c.norm_eps)
 

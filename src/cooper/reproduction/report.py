@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -25,9 +24,10 @@ from cooper.reproduction.claims import (
     share,
     shown,
 )
-from cooper.reproduction.logs import Log, accuracy, alike, gain
+from cooper.reproduction.known import Known
+from cooper.reproduction.logs import accuracy, alike, gain
 from cooper.reproduction.results import SeedResults
-from cooper.reproduction.variants import VARIANTS, Plan, Variant
+from cooper.reproduction.variants import Plan
 from cooper.scenes.question import GENERAL, SPATIAL, TASKS
 
 #: (mean of the spatial sets, of all) in the paper's table (docs/method.md, section 7); spatial are SIBench, Q-Spatial+
@@ -44,78 +44,6 @@ STEPS = 5
 #: Percent of identical answers from which on two models are taken for the same.
 SAME = 95
 WITHOUT_EXPLORATION = "no exploration reward"
-
-
-@dataclass(frozen=True)
-class Group:
-    """Variants whose figures stand in one table."""
-
-    title: str
-    about: str
-    plot: str
-    """Name of the picture."""
-    variants: Sequence[Variant]
-
-
-@dataclass(frozen=True)
-class Known:
-    """All that a report is made of."""
-
-    seeds: Sequence[SeedResults]
-    plan: Plan
-    command: str
-
-    @property
-    def variants(self) -> list[Variant]:
-        """Those that have been asked."""
-        return [v for v in self.plan.variants + self.plan.ablations if any(v.name in s.answers for s in self.seeds)]
-
-    @property
-    def answers(self) -> dict[str, Answers]:
-        """By variant."""
-        return {
-            v.name: {s.seed: s.answers[v.name] for s in self.seeds if v.name in s.answers} for v in self.variants
-        }
-
-    @property
-    def logs(self) -> dict[str, list[Log]]:
-        """By stage, of all seeds that have been through it."""
-        stages = [stage for stage in self.plan.recipe.reinforced if any(stage in s.figures.logs for s in self.seeds)]
-        return {stage: [s.figures.logs[stage] for s in self.seeds if stage in s.figures.logs] for stage in stages}
-
-    @property
-    def groups(self) -> list[Group]:
-        asked = self.variants
-        controls = [v for v in asked if v not in VARIANTS and v not in self.plan.ablations]
-        groups = (
-            Group(
-                "Variants", "The models that the paper compares, and what they are compared with here.", "scores",
-                [v for v in asked if v in VARIANTS],
-            ),
-            Group(
-                "Controls", "COOPER itself, the same weights, with other maps, other calls, or asked in another mode.",
-                "controls", [v for v in controls if not v.temperature],
-            ),
-            Group(
-                "Sampled", cells.prose("""
-                    Answers drawn at temperature 1, as the rollouts of reinforcement are; everywhere else the
-                    likeliest token is taken. "SFT only, as sure" has SFT only's weights and one number of COOPER's:
-                    how much all logits are scaled up, which makes it surer of what it writes.
-                """), "sampled", [v for v in controls if v.temperature],
-            ),
-            Group(
-                "Ablations", "Models trained otherwise.", "ablations", [v for v in asked if v in self.plan.ablations]
-            ),
-        )  # fmt: skip
-        return [group for group in groups if group.variants]
-
-    def compared(self, group: Group) -> list[Variant]:
-        """The group's variants, after COOPER, which they are to be compared with."""
-        return [*(v for v in self.variants if v.name == "COOPER" and v not in group.variants), *group.variants]
-
-    def of(self, stage: str) -> str:
-        """What the model after a stage is called."""
-        return next((f"{v.name} ({stage})" for v in self.variants if v.stage == stage), stage)
 
 
 def write_report(seeds: Sequence[SeedResults], plan: Plan, out: Path, command: str) -> Path:

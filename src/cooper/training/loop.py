@@ -15,6 +15,7 @@ import copy
 import json
 import math
 import os
+import sys
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable
@@ -42,6 +43,9 @@ from cooper.training.settings import within
 STATE = "state.safetensors"
 #: steps in a row without a finite gradient after which training has failed
 PATIENCE = 10
+#: How workers that read data begin: as copies of their process, which share what it has read. One that was spawned, as
+#: each of several processes is, would spawn them: they would import everything anew, for seconds and in a quarter of a GB each.
+FORK = "fork" if sys.platform == "linux" else None
 M = TypeVar("M", bound=nn.Module)
 #: losses, and figures to log, whose gradients add up to one update
 Losses: TypeAlias = Iterable[tuple[Tensor, dict[str, float]]]
@@ -252,6 +256,7 @@ class Trainer(Generic[M]):
         loader = DataLoader(
             _Steps(self.stage, self.step, self.optimisation.steps, self.share), batch_size=1, collate_fn=_first,
             num_workers=self.workers, prefetch_factor=4 if self.workers else None, worker_init_fn=end_without_fault,
+            multiprocessing_context=FORK if self.workers else None,
         )  # fmt: skip
         columns = (
             TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(),
