@@ -43,8 +43,8 @@ from cooper.training.settings import within
 STATE = "state.safetensors"
 #: steps in a row without a finite gradient after which training has failed
 PATIENCE = 10
-#: How workers that read data begin: as copies of their process, which share what it has read. One that was spawned, as
-#: each of several processes is, would spawn them: they would import everything anew, for seconds and in a quarter of a GB each.
+#: How workers that read data begin: as copies of their process, which share what it has read. One that was
+#: spawned, as each of several processes is, would spawn them: each imports everything anew, in seconds and 0.25 GB.
 FORK = "fork" if sys.platform == "linux" else None
 M = TypeVar("M", bound=nn.Module)
 #: losses, and figures to log, whose gradients add up to one update
