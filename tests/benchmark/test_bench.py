@@ -13,7 +13,14 @@ from cooper.benchmark import engine as engine_module
 from cooper.benchmark.answer import ROLLOUT_FLOW, bench_answer
 from cooper.benchmark.machine import gflop, matmul_peak, randomised
 from cooper.benchmark.script import PARTS, Endless, Script, play, random_model
-from cooper.commands.bench import BenchAnswer, BenchEngine, BenchPrecision, BenchReinforcement, _precision_tables
+from cooper.commands.bench import (
+    BenchAnswer,
+    BenchEngine,
+    BenchPrecision,
+    BenchReinforcement,
+    _engine_tables,
+    _precision_tables,
+)
 from cooper.hardware import describe, threads
 from cooper.inference.flow import FlowSettings
 
@@ -71,8 +78,9 @@ def test_bench_engine(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFix
     assert all(row["seconds_per_map"] > 0 for row in result["maps"])
     assert result["rollouts"]["same_tokens"] and result["rollouts"]["ratio"] > 1
     assert result["cache"]["rollouts_bytes"] < result["cache"]["rollouts_bytes_if_copied"]
-    assert BenchEngine("dummy", threads=1, repeats=1).run() == 0
-    assert "prefill" in capsys.readouterr().out
+    speeds, maps, rest = _engine_tables(result)
+    assert [*speeds.columns[0].cells] == ["prefill", "prefill", "decode", "decode"]
+    assert maps.row_count == 4 and rest.row_count == len(result["rollouts"]) + len(result["cache"])
 
 
 def test_bench_reinforcement(capsys: pytest.CaptureFixture[str]) -> None:

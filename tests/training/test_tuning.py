@@ -325,7 +325,7 @@ def test_a_model_that_is_not_there_is_told_at_once(sets: Path, capsys: pytest.Ca
 
 
 def test_reinforcement_learns_from_questions(sets: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    argv = ["train", "reinforcement", "--start", "start", "--run", "run", "--processes", "2", "--steps", "2",
+    argv = ["train", "reinforcement", "--start", "start", "--run", "run", "--processes", "1", "--steps", "2",
             "--rows", "2", "--lora", "2", "--experts", "und", "--data", "questions.jsonl"]  # fmt: skip
     assert main(argv) == 0
     ran = capsys.readouterr()
