@@ -24,7 +24,7 @@ from cooper.reproduction.results import SeedFigures, SeedResults, load_results
 from cooper.reproduction.run import reproduce
 from cooper.reproduction.variants import ABLATIONS, CONTROLS, FULL, QUICK, VARIANTS, Plan, with_autoencoder
 from cooper.training import pipeline
-from cooper.training.loop import Optimisation
+from cooper.training.optimisation import Optimisation
 from cooper.training.recipe import TINY, Scratch
 from cooper.training.sharpness import relative_sharpness
 

@@ -12,7 +12,8 @@ from cooper.model.autoencoder import Autoencoder
 from cooper.model.presets import dummy
 from cooper.scenes.targets import KINDS, SceneImages
 from cooper.training.autoencoder import AutoencoderStage, normalised, to_tensor
-from cooper.training.loop import Optimisation, Trainer
+from cooper.training.loop import Trainer
+from cooper.training.optimisation import Optimisation
 from cooper.training.processes import Share
 
 

@@ -23,8 +23,10 @@ from torch import Tensor, nn
 from cooper.checkpoints import writing
 from cooper.training import processes
 from cooper.training.disk_cache import DiskCache
-from cooper.training.loop import Optimisation, Supervised, Trainer
+from cooper.training.loop import Trainer
+from cooper.training.optimisation import Optimisation
 from cooper.training.processes import Share, run_in
+from cooper.training.stage import Supervised
 
 FILTER = torch.linspace(-1, 1, 2 * 3 * 3 * 3).view(2, 3, 3, 3)
 

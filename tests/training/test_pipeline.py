@@ -30,7 +30,7 @@ from cooper.model.presets import dummy
 from cooper.scenes.shards import make_shards, open_shards
 from cooper.training import muon, pipeline, reinforcement
 from cooper.training.grpo import Objective
-from cooper.training.loop import Optimisation
+from cooper.training.optimisation import Optimisation
 from cooper.training.pipeline import Workspace, train
 from cooper.training.recipe import BAGEL_7B, SCRATCH_STAGES, TINY, Recipe, Scratch
 from cooper.training.rewards import Reward

@@ -27,7 +27,8 @@ from cooper.model.unified import UnifiedModel
 from cooper.trace import Trace
 from cooper.training.grpo import Objective
 from cooper.training.logged import of_step
-from cooper.training.loop import Optimisation, Trainer
+from cooper.training.loop import Trainer
+from cooper.training.optimisation import Optimisation
 from cooper.training.processes import Share, gathered, run_in
 from cooper.training.reinforcement import PicturedQuestion, Reinforcement, ReinforcementStage, token_log_p
 from cooper.training.rewards import Record, RewardFunction

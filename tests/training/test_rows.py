@@ -28,7 +28,7 @@ from cooper.scenes.targets import SceneImages
 from cooper.training.autoencoder import to_tensor
 from cooper.training.drawn import DrawnMaps
 from cooper.training.latents import Latents
-from cooper.training.loop import Optimisation
+from cooper.training.optimisation import Optimisation
 from cooper.training.recipe import BAGEL_7B
 from cooper.training.rows import Mix, SceneRows
 from cooper.training.unified import StageSettings, UnifiedStage

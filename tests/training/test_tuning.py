@@ -30,7 +30,8 @@ from cooper.lora import Lora, add_adapters
 from cooper.trace import Drawing, Picture, Text, Trace
 from cooper.training.asked import record_of
 from cooper.training.examples import ExampleRows, Shaping, known
-from cooper.training.loop import Optimisation, Trainer
+from cooper.training.loop import Trainer
+from cooper.training.optimisation import Optimisation
 from cooper.training.processes import Share
 from cooper.training.recipe import TINY
 from cooper.training.reinforcement import Reinforcement

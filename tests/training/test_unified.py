@@ -17,7 +17,8 @@ from cooper.model.packed import losses
 from cooper.scenes.targets import SceneImages
 from cooper.training.latents import Latents
 from cooper.training.logged import of_step
-from cooper.training.loop import Optimisation, Trainer
+from cooper.training.loop import Trainer
+from cooper.training.optimisation import Optimisation
 from cooper.training.processes import Share
 from cooper.training.rows import Mix, SceneRows
 from cooper.training.unified import StageSettings, UnifiedStage

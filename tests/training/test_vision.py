@@ -14,7 +14,8 @@ from cooper.model.vision import grid_positions
 from cooper.scenes.targets import SceneImages
 from cooper.scenes.world import COLORS, SHAPES
 from cooper.training.autoencoder import to_tensor
-from cooper.training.loop import Optimisation, Trainer
+from cooper.training.loop import Trainer
+from cooper.training.optimisation import Optimisation
 from cooper.training.processes import Share
 from cooper.training.vision import CELL, UNKNOWN, VisionStage, VisionWithHeads, cells_of, depth_of, settle
 

@@ -12,7 +12,8 @@ import torch
 from cooper.api import Cooper
 from cooper.data.mixture import Mixture
 from cooper.hardware import describe
-from cooper.training.loop import Optimisation, Trainer
+from cooper.training.loop import Trainer
+from cooper.training.optimisation import Optimisation
 from cooper.training.reinforcement import Group, PicturedQuestion, Reinforcement, ReinforcementStage
 
 

@@ -13,7 +13,7 @@ from tyro.conf import Positional, arg
 
 from cooper.commands.options import Flag, JudgeName, JudgeUrl, check_counts, check_installed, judge_named
 from cooper.commands.outputs import check_folder
-from cooper.training.loop import Optimisation
+from cooper.training.optimisation import Optimisation
 from cooper.training.recipe import RECIPES, TINY, Recipe, check_beginning
 from cooper.training.settings import with_changes
 from cooper.training.unified import StageSettings

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from cooper.evaluation.controls import Control
 from cooper.policy import policy
 from cooper.training.flags import Flagging
-from cooper.training.loop import Optimisation
+from cooper.training.optimisation import Optimisation
 from cooper.training.recipe import TINY, Measured, Recipe
 from cooper.training.unified import StageSettings
 

@@ -22,8 +22,9 @@ from torch import Tensor, nn
 from cooper.modalities import modality
 from cooper.model.autoencoder import Autoencoder, pixels_of
 from cooper.scenes.targets import SceneImages
-from cooper.training.loop import Optimisation, Supervised
+from cooper.training.optimisation import Optimisation
 from cooper.training.processes import Share
+from cooper.training.stage import Supervised
 
 
 class AutoencoderStage(Supervised[Autoencoder]):

@@ -17,15 +17,12 @@ import math
 import os
 import sys
 import time
-from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass, replace
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Generic, TypeAlias, TypeVar
+from typing import Any, Generic
 
 import torch
 import torch.distributed as dist
-from PIL import Image
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
@@ -35,9 +32,9 @@ from cooper.checkpoints.writing import save_tensors
 from cooper.files import new_file, remove_unfinished
 from cooper.signals import end_without_fault, uninterrupted
 from cooper.training.logged import Logged, of_step
-from cooper.training.muon import Muon
+from cooper.training.optimisation import Optimisation
 from cooper.training.processes import Share, gathered
-from cooper.training.settings import within
+from cooper.training.stage import Losses, M, Stage
 
 #: what an interrupted run goes on from, in its folder
 STATE = "state.safetensors"
@@ -46,91 +43,6 @@ PATIENCE = 10
 #: How workers that read data begin: as copies of their process, which share what it has read. One that was
 #: spawned, as each of several processes is, would spawn them: each imports everything anew, in seconds and 0.25 GB.
 FORK = "fork" if sys.platform == "linux" else None
-M = TypeVar("M", bound=nn.Module)
-#: losses, and figures to log, whose gradients add up to one update
-Losses: TypeAlias = Iterable[tuple[Tensor, dict[str, float]]]
-
-
-@dataclass(frozen=True)
-class Optimisation:
-    """How a stage is optimised."""
-
-    steps: int
-    lr: float = 1e-3
-    """Peak learning rate of AdamW."""
-    matrix_lr: float | None = None
-    """If given, matrices inside layers are trained with Muon at this rate instead of AdamW."""
-    scale_lr: float | None = None
-    """If given, the stage also learns a scale of the logits (`cooper.training.sharpness`), at this rate of AdamW."""
-    warmup: int = 100
-    decay: float = 1.0
-    """Share of the steps, at the end, over which the rate falls to a hundredth along a cosine; 0 keeps it constant."""
-    betas: tuple[float, float] = (0.9, 0.95)
-    eps: float = 1e-8
-    weight_decay: float = 0.0
-    clip: float = 1.0
-    ema: float = 0.998
-    """Decay of the averaged weights, which are what a stage ends with."""
-
-    def __post_init__(self) -> None:
-        within(self, 0, math.inf, "steps", "lr", "matrix_lr", "scale_lr", "warmup", "eps", "weight_decay", "clip")
-        within(self, 0, 1, "decay", "betas", "ema")
-
-    def in_steps(self, steps: int, warming: float = 0.1) -> Optimisation:
-        """The same in another number of steps. Of few, at most that share is for warming up."""
-        return replace(self, steps=steps, warmup=min(self.warmup, max(1, int(warming * steps))))
-
-    def rate(self, step: int) -> float:
-        """Multiplier of the learning rate at a step."""
-        warm = min(1.0, (step + 1) / max(self.warmup, 1))
-        begin = self.steps * (1 - self.decay)
-        if self.decay == 0 or step < begin:
-            return warm
-        progress = min(1.0, (step - begin) / max(self.steps - begin, 1))
-        return warm * (0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * progress)))
-
-
-class Stage(ABC, Generic[M]):
-    """What is particular to a stage."""
-
-    name: str
-
-    @abstractmethod
-    def batch(self, step: int, share: Share) -> Any:
-        """A process's share of the batch of a step: a pure function of the stage's seed and the arguments.
-
-        Runs in a worker process.
-        """
-
-    @abstractmethod
-    def updates(self, model: M, batch: Any) -> Iterable[Losses]:
-        """The updates that a batch is good for, one or more. Each is asked for when the one before has been made."""
-
-    def after(self, step: int, folder: Path) -> None:
-        """Called after every step, in the first process; `folder` is the run's."""
-
-    @abstractmethod
-    def sheet(self, model: M) -> Image.Image:
-        """A contact sheet of what the model does now."""
-
-    def page(self, model: M) -> str:
-        """HTML of what the model says now, to lie beside the sheet; empty if it says nothing."""
-        return ""
-
-    @abstractmethod
-    def trained(self, model: M) -> dict[str, nn.Parameter]:
-        """The parameters that this stage changes, by name."""
-
-
-class Supervised(Stage[M]):
-    """A stage whose batches have a loss, which is one update."""
-
-    @abstractmethod
-    def loss(self, model: M, batch: Any) -> tuple[Tensor, dict[str, float]]:
-        """The loss of a batch, and figures to log."""
-
-    def updates(self, model: M, batch: Any) -> Iterable[Losses]:
-        yield [self.loss(model, batch)]
 
 
 class _Steps(Dataset):
@@ -202,33 +114,13 @@ class Trainer(Generic[M]):
         rest = {p.dtype for p in model.parameters() if not p.requires_grad}
         self.compute = model if dtype == torch.float32 or dtype in rest else copy.deepcopy(model).to(dtype)
         self.compute_names = stage.trained(self.compute)
-        self.optimisers = self._optimisers()
+        self.optimisers = optimisation.optimisers(self.names)
         self.share = Share.mine()
         self.step = 0
         self._lost = 0
         """Steps in a row whose gradients were NaN or infinite."""
         self._whole = True
         """Whether weights, averages, optimisers and the number of the step belong together: not within an update."""
-
-    def _optimisers(self) -> list[torch.optim.Optimizer]:
-        o = self.optimisation
-        # not the matrices of adapters, which are halves of one
-        matrices = [p for k, p in self.names.items() if ".layers." in k and p.ndim == 2 and ".lora_" not in k]
-        hidden = matrices if o.matrix_lr is not None else []
-        inside = {id(p) for p in hidden}
-        rest = [p for p in self.names.values() if id(p) not in inside]
-        scales = {id(p) for p in rest if p.ndim == 0 and o.scale_lr is not None}
-        parts = (([p for p in rest if id(p) not in scales], o.lr), ([p for p in rest if id(p) in scales], o.scale_lr))
-        groups = [{"params": params, "lr": lr} for params, lr in parts if params]
-        made: list[torch.optim.Optimizer] = []
-        if groups:
-            made.append(torch.optim.AdamW(groups, betas=o.betas, eps=o.eps, weight_decay=o.weight_decay, fused=True))
-        if hidden:
-            assert o.matrix_lr is not None
-            made.append(Muon(hidden, o.matrix_lr, weight_decay=o.weight_decay))
-        for group in (group for optimiser in made for group in optimiser.param_groups):
-            group["peak"] = group["lr"]
-        return made
 
     @property
     def finished(self) -> bool:

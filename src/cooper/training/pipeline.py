@@ -37,7 +37,8 @@ from cooper.training.autoencoder import AutoencoderStage, depth_error, normalise
 from cooper.training.drawn import DrawnMaps
 from cooper.training.flags import flag_questions, flagged_questions, task_weights
 from cooper.training.latents import Latents
-from cooper.training.loop import STATE, Optimisation, Trainer
+from cooper.training.loop import STATE, Trainer
+from cooper.training.optimisation import Optimisation
 from cooper.training.processes import Share, run_in, wait
 from cooper.training.recipe import SCRATCH_STAGES, TINY, Measured, Recipe, Scratch, StageOfModel, check_beginning
 from cooper.training.reinforcement import Questions, Reinforcement, ReinforcementStage

@@ -9,7 +9,7 @@ from cooper.model.config import ModelConfig
 from cooper.model.presets import BAGEL_FLOW, BAGEL_TOKENS, tiny
 from cooper.training.flags import Flagging
 from cooper.training.grpo import Objective
-from cooper.training.loop import Optimisation
+from cooper.training.optimisation import Optimisation
 from cooper.training.reinforcement import Reinforcement
 from cooper.training.rewards import Weights
 from cooper.training.rows import Mix

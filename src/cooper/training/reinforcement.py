@@ -57,12 +57,13 @@ from cooper.sequence import Sequencer
 from cooper.trace import Picture, Text, Trace
 from cooper.training.grpo import Objective, group_advantages, grpo_loss
 from cooper.training.logged import Logged
-from cooper.training.loop import Losses, Optimisation, Stage
+from cooper.training.optimisation import Optimisation
 from cooper.training.processes import Share, gathered
 from cooper.training.rewards import Record, Reward, RewardFunction, Weights, claim_of, rewards
 from cooper.training.settings import within
 from cooper.training.sharpness import sharpness
 from cooper.training.sheet import contact_sheet
+from cooper.training.stage import Losses, Stage
 from cooper.view_dropout import blinded
 
 #: More than are asked in any run, so that runs of other seeds have other random numbers.

@@ -20,12 +20,13 @@ from cooper.page import traces_page
 from cooper.sequence import Sequencer
 from cooper.trace import Picture, Text, Trace
 from cooper.training.logged import Logged
-from cooper.training.loop import Optimisation, Supervised
+from cooper.training.optimisation import Optimisation
 from cooper.training.pointing import Pointer, Pointers, Pointing, gather
 from cooper.training.processes import Share
 from cooper.training.rows import Mix
 from cooper.training.settings import within
 from cooper.training.sheet import contact_sheet
+from cooper.training.stage import Supervised
 
 
 @dataclass(frozen=True)

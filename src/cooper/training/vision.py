@@ -29,8 +29,8 @@ from cooper.model.vision import grid_positions
 from cooper.scenes.targets import SceneImages
 from cooper.scenes.world import COLORS, SHAPES
 from cooper.training.autoencoder import to_tensor
-from cooper.training.loop import Supervised
 from cooper.training.processes import Share
+from cooper.training.stage import Supervised
 
 #: Side of a cell in pixels.
 CELL = 4
