@@ -103,6 +103,8 @@ def test_accuracy_within_a_run_has_an_interval() -> None:
     first, last, change = cells(report(seed(0, {"COOPER": rows(15)})), "Reinforcement", "COOPER (reinforcement)")
     assert first.startswith("0.540 (0.4") and last.startswith("0.810 (0.7")
     assert re.fullmatch(r"\+0\.270 \(\+0\.1\d\d to \+0\.3\d\d\)", change)
+    late = report(seed(0, {"COOPER": rows(15)}), seed(1, {"base": rows(3)}, logs={}))
+    assert cells(late, "Reinforcement", "COOPER (reinforcement); seed 0")[2] == change, "of those that have been there"
 
 
 @pytest.mark.parametrize(("others", "one"), [(0, True), (1, True), (2, False), (N, False)])

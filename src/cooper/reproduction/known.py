@@ -44,10 +44,13 @@ class Known:
         }
 
     @property
-    def logs(self) -> dict[str, list[Log]]:
-        """By stage, of all seeds that have been through it."""
-        stages = [stage for stage in self.plan.recipe.reinforced if any(stage in s.figures.logs for s in self.seeds)]
-        return {stage: [s.figures.logs[stage] for s in self.seeds if stage in s.figures.logs] for stage in stages}
+    def logs(self) -> dict[str, dict[int, Log]]:
+        """By stage and seed, of all seeds that have been through it."""
+        stages = {
+            stage: {s.seed: s.figures.logs[stage] for s in self.seeds if stage in s.figures.logs}
+            for stage in self.plan.recipe.reinforced
+        }
+        return {stage: of for stage, of in stages.items() if of}
 
     @property
     def groups(self) -> list[Group]:

@@ -25,7 +25,7 @@ from cooper.reproduction.claims import (
     shown,
 )
 from cooper.reproduction.known import Known
-from cooper.reproduction.logs import accuracy, alike, gain
+from cooper.reproduction.logs import Log, accuracy, alike, gain
 from cooper.reproduction.results import SeedResults
 from cooper.reproduction.variants import Plan
 from cooper.scenes.question import GENERAL, SPATIAL, TASKS
@@ -58,7 +58,7 @@ def write_report(seeds: Sequence[SeedResults], plan: Plan, out: Path, command: s
     if deciding:
         plots.calls(deciding, folder / "calls.png")
     if known.logs:
-        plots.rewards({known.of(stage): of for stage, of in known.logs.items()}, folder / "rewards.png")
+        plots.rewards(_reinforced(known), folder / "rewards.png")
     plots.beside_the_paper(answers, PAPER, folder / "paper.png")
     if drawn := _drawn(known):
         plots.maps({
@@ -283,6 +283,11 @@ def _maps(known: Known) -> list[str]:
     ]  # fmt: skip
 
 
+def _reinforced(known: Known) -> dict[str, list[Log]]:
+    """Logs of reinforcement, by what the model is called that came of it."""
+    return {known.of(stage) + cells.fewer(of, known.seeds): [*of.values()] for stage, of in known.logs.items()}
+
+
 def _reinforcement(known: Known) -> list[str]:
     if not known.logs:
         return []
@@ -298,9 +303,9 @@ def _reinforcement(known: Known) -> list[str]:
         *cells.table(
             ("variant (stage)", f"first {STEPS} steps", f"last {STEPS} steps", "change"),
             [
-                (known.of(stage), *(cells.mean(accuracy(of, part)) for part in (slice(STEPS), slice(-STEPS, None))),
+                (name, *(cells.mean(accuracy(of, part)) for part in (slice(STEPS), slice(-STEPS, None))),
                  cells.mean(change, "+") if (change := gain(of, STEPS)) else "-")
-                for stage, of in known.logs.items()
+                for name, of in _reinforced(known).items()
             ],
         ),
         "", "![rewards](results/rewards.png)", "",
