@@ -383,5 +383,5 @@ def _hours(known: Known) -> list[str]:
     # what is no stage of the plan, and the sum, where they were
     stages = [s for s in order if s in stages] + [s for s in stages if s not in order]
     return cells.table(("stage", *(f"seed {s.seed}" for s in known.seeds)), [
-        (stage, *(f"{of.get(stage, 0):.2f}" for of in hours)) for stage in stages
+        (stage, *(f"{of[stage]:.2f}" if stage in of else "-" for of in hours)) for stage in stages
     ])  # fmt: skip
