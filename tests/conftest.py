@@ -20,7 +20,7 @@ from hypothesis import settings  # noqa: E402
 from jaxtyping import install_import_hook  # noqa: E402
 
 # The shapes that the model's functions promise are checked whenever a test calls them.
-SHAPED = ("attention", "autoencoder", "packed", "quantised", "strips", "transformer", "unified", "vision")
+SHAPED = ("attention", "autoencoder", "norm", "packed", "quantised", "strips", "transformer", "unified", "vision")
 install_import_hook([f"cooper.model.{name}" for name in SHAPED], "beartype.beartype")
 
 # No deadline: the first example pays for imports and caches. The same examples every time, so that a run of the tests

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from cooper.checkpoints.keys import to_released
 from cooper.layout import Words, chain, collate, lay_out
 from cooper.model.config import AutoencoderConfig
+from cooper.model.norm import rms_norm
 from cooper.model.packed import forward
 from cooper.model.transformer import Gated
 
@@ -121,3 +122,29 @@ def test_the_gate_has_the_gradient_that_autograd_finds(dtype: torch.dtype) -> No
     (ours * weight).sum().backward()
     (theirs * weight).sum().backward()
     assert torch.equal(ours, theirs) and torch.equal(a.grad, b.grad)
+
+
+@pytest.mark.parametrize(("dtype", "off"), [(torch.float32, 1e-6), (torch.bfloat16, 0.01)])
+@pytest.mark.parametrize("heads", [(), (6,)])
+def test_the_norm_has_the_gradient_that_autograd_finds(
+    dtype: torch.dtype, off: float, heads: tuple[int, ...]
+) -> None:
+    """In fp64, from the same numbers; rows may be all but zero."""
+    generator = torch.Generator().manual_seed(0)
+    x, weight, grad = (torch.randn(*n, *heads, 48, generator=generator).to(dtype) for n in ((2, 50), (), (2, 50)))
+    x[0, :10] *= 1e-4
+    leaves = (x.detach(), weight)
+    ours, theirs = ([t.to(of, copy=True).requires_grad_() for t in leaves] for of in (dtype, torch.float64))
+    made = rms_norm(*ours, 1e-6)
+    plain = F.rms_norm(theirs[0], (48,), eps=1e-6) * theirs[1]
+    with torch.no_grad():
+        assert torch.equal(made, rms_norm(*ours, 1e-6)), "the same, whether or not it is learned from"
+    assert type(made.grad_fn).__name__ == "NormedBackward"
+    made.backward(grad)
+    plain.backward(grad.double())
+    for a, b in zip(ours, theirs, strict=True):
+        assert a.grad is not None and b.grad is not None
+        assert a.grad.dtype == dtype and float((a.grad.double() - b.grad).norm() / b.grad.norm()) < off
+    fixed = weight.clone()
+    rms_norm(again := x.clone().requires_grad_(), fixed, 1e-6).backward(grad)
+    assert torch.equal(again.grad, ours[0].grad) and fixed.grad is None

@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from cooper.model.config import DecoderConfig
+from cooper.model.norm import RMSNorm, rms_norm
 
 Hidden: TypeAlias = Float[Tensor, "B N H"]
 
@@ -41,12 +42,12 @@ class Expert(nn.Module):
     def __init__(self, c: DecoderConfig):
         super().__init__()
         self.c = c
-        self.norm_attention = nn.RMSNorm(c.hidden, eps=c.norm_eps)
+        self.norm_attention = RMSNorm(c.hidden, eps=c.norm_eps)
         self.qkv = nn.Linear(c.hidden, (c.heads + 2 * c.kv_heads) * c.head_dim)
         self.norm_q = nn.Parameter(torch.ones(c.head_dim))
         self.norm_k = nn.Parameter(torch.ones(c.head_dim))
         self.out = nn.Linear(c.hidden, c.hidden, bias=False)
-        self.norm_ffn = nn.RMSNorm(c.hidden, eps=c.norm_eps)
+        self.norm_ffn = RMSNorm(c.hidden, eps=c.norm_eps)
         self.gate_up = nn.Linear(c.hidden, 2 * c.ffn, bias=False)
         self.down = nn.Linear(c.ffn, c.hidden, bias=False)
 
@@ -56,7 +57,7 @@ class Expert(nn.Module):
         qkv = self.qkv(self.norm_attention(x)).unflatten(-1, (-1, c.head_dim))
         qk, v = qkv.split([c.heads + c.kv_heads, c.kv_heads], dim=2)
         weight = torch.cat([self.norm_q.expand(c.heads, -1), self.norm_k.expand(c.kv_heads, -1)])
-        return F.rms_norm(qk, (c.head_dim,), eps=c.norm_eps) * weight, v
+        return rms_norm(qk, weight, c.norm_eps), v
 
     def finish(self, x: Hidden, attended: Hidden) -> Hidden:
         # a stream's part of several rows has gaps: PyTorch would multiply row by row, with a copy of the weights each
@@ -108,8 +109,8 @@ class MixtureOfTransformers(nn.Module):
         self.c = c
         self.embed = embedding(c.vocabulary, c.hidden)
         self.layers = nn.ModuleList(Layer(c) for _ in range(c.layers))
-        self.norm_und = nn.RMSNorm(c.hidden, eps=c.norm_eps)
-        self.norm_gen = nn.RMSNorm(c.hidden, eps=c.norm_eps)
+        self.norm_und = RMSNorm(c.hidden, eps=c.norm_eps)
+        self.norm_gen = RMSNorm(c.hidden, eps=c.norm_eps)
         self.head = nn.Linear(c.hidden, c.vocabulary, bias=False)
         self.checkpointing = False
         """Activation checkpointing: keep only the input of each layer, and recompute the rest in the backward pass.
