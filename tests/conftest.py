@@ -15,13 +15,13 @@ os.environ.setdefault("HF_HUB_OFFLINE", "1")
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
+import jaxtyping  # noqa: E402
 import pytest  # noqa: E402
 from hypothesis import settings  # noqa: E402
-from jaxtyping import install_import_hook  # noqa: E402
 
-# The shapes that the model's functions promise are checked whenever a test calls them.
+# The shapes that the model's functions promise are checked when a test calls them (`pytest_runtest_setup`).
 SHAPED = ("attention", "autoencoder", "norm", "packed", "quantised", "strips", "transformer", "unified", "vision")
-install_import_hook([f"cooper.model.{name}" for name in SHAPED], "beartype.beartype")
+jaxtyping.install_import_hook([f"cooper.model.{name}" for name in SHAPED], "beartype.beartype")
 
 # No deadline: the first example pays for imports and caches. The same examples every time, so that a run of the tests
 # tells of the change it tests; `pytest --hypothesis-profile explore` looks for new ones.
@@ -32,6 +32,20 @@ settings.load_profile("cooper")
 
 #: Files whose few tests take longest. They come first, so that no worker is left alone with one of them at the end.
 LONGEST = ("test_reproduction.py", "test_pipeline.py", "test_cli.py", "test_tuning.py", "test_reinforcement.py")
+
+
+#: The tests, of all in this folder, in which shapes are checked: those of the model and of what calls it. In others a
+#: quarter of the time would go into that, and nothing else be checked.
+CHECKING = ("model", "inference", "test_layout.py", "test_replay.py")
+_checked: set[tuple[Path, str]] = set()
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Turns checks of shapes on for the first case of each test that has them."""
+    first = item.path.relative_to(Path(__file__).parent).parts[0]
+    test = (item.path, getattr(item, "originalname", item.name))
+    jaxtyping.config.update("jaxtyping_disable", first not in CHECKING or test in _checked)
+    _checked.add(test)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
