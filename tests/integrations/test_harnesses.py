@@ -23,13 +23,14 @@ from tests.helpers import random_model, tokenizer
 from cooper import Cooper
 from cooper.checkpoints.native import save_native
 from cooper.integrations.answering import Answerer, known_options
+from cooper.policy import Mode
 
 QUESTIONS = ("How many?", "How far is the red ball?", "Is there a cone?")
 
 
 @pytest.fixture
 def model(tmp_path: Path) -> str:
-    save_native(random_model(), tokenizer(), tmp_path / "model", torch.float32)
+    save_native(random_model(turn_tokens=24), tokenizer(), tmp_path / "model", torch.float32)
     return str(tmp_path / "model")
 
 
@@ -37,10 +38,10 @@ def picture(k: int) -> Image.Image:
     return Image.fromarray(np.random.default_rng(k).integers(0, 256, (48, 64, 3), dtype=np.uint8))
 
 
-def own_answers(model: str) -> list[str]:
+def own_answers(model: str, mode: Mode = "text") -> list[str]:
     """What is asked without a harness."""
     cooper = Cooper.load(model)
-    made = [cooper.ask(picture(k), q, mode="text") for k, q in enumerate(QUESTIONS)]
+    made = [cooper.ask(picture(k), q, mode=mode) for k, q in enumerate(QUESTIONS)]
     return [a.answer or a.trace.turns[-1] for a in made]
 
 
@@ -174,14 +175,14 @@ def stand_in(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
 
 
 def test_vlmevalkit_by_its_interface(stand_in: Any, tmp_path: Path) -> None:
-    made = stand_in(model="tiny", mode="text")
+    made = stand_in(model="tiny", mode="direct")
     assert isinstance(made, BaseModel) and made.dump_image_func is None, "the base class was made, too"
     assert not made.use_custom_prompt("MMBench") and not made.INTERLEAVE
-    message, (expected, *_) = asked(tmp_path), own_answers("tiny")
+    message, (expected, *_) = asked(tmp_path), own_answers("tiny", "direct")
     assert expected and made.generate(message) == made.generate(message=message, dataset="MMBench") == expected
     assert made.generate([part["value"] for part in message]) == expected
     lines = [*message, {"type": "text", "value": QUESTIONS[1]}]
-    both = Cooper.load("tiny").ask(picture(0), f"{QUESTIONS[0]}\n{QUESTIONS[1]}", mode="text")
+    both = Cooper.load("tiny").ask(picture(0), f"{QUESTIONS[0]}\n{QUESTIONS[1]}", mode="direct")
     assert made.generate(lines) == both.text, "texts are lines of one question"
     with pytest.raises(ValueError, match="'How many[?]' has 2 pictures; only questions about one"):
         made.generate([message[0], *message])

@@ -283,8 +283,9 @@ if __name__ == "__main__":  # what it starts imports all that stands before this
 @pytest.mark.parametrize(
     ("end", "starting"),
     [
-        (signal.SIGKILL, True), (signal.SIGTERM, False),
-        pytest.param(signal.SIGKILL, False, marks=pytest.mark.slow),  # a training has to begin for each
+        (signal.SIGTERM, False),
+        pytest.param(signal.SIGKILL, True, marks=pytest.mark.slow),  # a training has to begin for each
+        pytest.param(signal.SIGKILL, False, marks=pytest.mark.slow),
         pytest.param(signal.SIGINT, False, marks=pytest.mark.slow),
     ],
 )

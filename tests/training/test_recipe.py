@@ -23,18 +23,26 @@ from cooper.training.unified import StageSettings
 pytest.importorskip("mujoco")
 
 
-@pytest.fixture(scope="module", params=[None, 6])
-def written(
-    tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest
-) -> dict[str, tuple[float, float]]:
-    """Of each supervised stage, answers in a row, and tokens that are learned to be written, of rows that are neither
-    maps alone nor practice in reading them."""
+Scenes = tuple[Cooper, SceneImages, Latents]
+
+
+@pytest.fixture(scope="module")
+def scenes(tmp_path_factory: pytest.TempPathFactory) -> Scenes:
+    """A dozen, as the shipped model sees them."""
     folder: Path = tmp_path_factory.mktemp("shards")
     make_shards(folder, 0, 12, size=128, workers=1, quiet=True)
     cooper, images = Cooper.load("tiny"), SceneImages(folder)
     latents = Latents(images, folder, cooper.model.autoencoder, cooper.sequencer)
     for kind in images.kinds:
         latents.make(kind, quiet=True)
+    return cooper, images, latents
+
+
+@pytest.fixture(scope="module", params=[None, 6])
+def written(scenes: Scenes, request: pytest.FixtureRequest) -> dict[str, tuple[float, float]]:
+    """Of each supervised stage, answers in a row, and tokens that are learned to be written, of rows that are neither
+    maps alone nor practice in reading them."""
+    cooper, images, latents = scenes
     found = {}
     for name, settings in TINY.unified.items():
         answered = None if settings.scenes else request.param  # traces are of such scenes alone
