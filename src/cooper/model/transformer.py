@@ -91,8 +91,10 @@ class Gated(torch.autograd.Function):
 
 
 def embedding(number: int, width: int) -> nn.Embedding:
-    """A table that is not filled yet. To fill one without data ("meta") PyTorch would import its compiler, for a second
-    and a half whenever a model is loaded."""
+    """A table of so many rows. Without data ("meta") it is not filled: for that PyTorch would import its compiler, for
+    a second and a half whenever a model is loaded."""
+    if torch.get_default_device().type != "meta":
+        return nn.Embedding(number, width)
     return nn.Embedding.from_pretrained(torch.empty(number, width), freeze=False)
 
 
