@@ -14,7 +14,10 @@ PICTURE ?= src/cooper/assets/examples/room.png
 QUESTION ?= How far is the red ball from the blue box?
 
 BIN := $(VENV)/bin
-PIP := $(BIN)/python -m pip install --disable-pip-version-check $(PIP_ARGS)
+# Not compiled as it is installed: that takes longer than unpacking, and most of PyTorch is never imported. Python compiles
+# what it imports, once.
+PIP := $(BIN)/python -m pip install --disable-pip-version-check --no-compile $(PIP_ARGS)
+unexport PYTHONDONTWRITEBYTECODE
 PAGE := demo/chain.html
 GL_PACKAGES := libegl1 libgl1-mesa-dri
 

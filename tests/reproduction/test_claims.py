@@ -113,7 +113,7 @@ def test_claims_that_hold_and_that_do_not() -> None:
         "AMG direct - base, distances and sizes",
     ]
     assert found["COOPER - base, spatial tasks"].found.startswith("+30.0 (")
-    assert "RE from base - base +5.0 (" in (told := found["RE from base - base, spatial tasks"].found)
+    assert "RE from base - base +5.0 (" in (told := found["COOPER - RE from base, spatial tasks"].found)
     assert "COOPER - RE from base +25.0 (" in told
     told = found["adaptivity"].found
     assert told.startswith("100% (95 to 100) depth for distances") and "any map for 0% (0 to 3) of general" in told

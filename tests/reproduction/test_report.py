@@ -57,7 +57,9 @@ def test_every_score_by_task_has_its_interval(tmp_path: Path) -> None:
     results = [seed(0, {**answers, "RE from base": rows(9)})]
     text = write_report(results, FULL, tmp_path, "cooper reproduce").read_text()
     assert text == report(*results)
-    for under, scores in (("Variants", (12, 15)), ("Controls", (15, 4)), ("Sampled", (15, 10)), ("Ablations", (15, 9))):
+    for under, scores in (
+        ("Variants", (12, 15)), ("Controls", (15, 4)), ("Sampled", (15, 10)), ("Ablations", (12, 15, 9))
+    ):  # fmt: skip
         for task in TASKS:
             found = cells(text, f"{under}, by task", task.replace("_", " "))
             for cell, right in zip(found, scores, strict=True):
@@ -128,6 +130,18 @@ def test_an_ablation_is_compared_over_the_seeds_that_have_it() -> None:
     text = report(seed(0, {"COOPER": rows(15), "no exploration reward": rows(15)}), late)
     assert "240 of its 240 answers" in text and "1 of 12 steps" in text
     assert "Is \"no exploration" not in report(late)
+
+
+def test_an_ablation_stands_beside_the_same_seed_of_the_others() -> None:
+    """A mean over other seeds beside it would show how seeds differ."""
+    one = seed(0, {"COOPER": rows(15), "SFT only": rows(12), "no exploration reward": rows(15)})
+    text = report(one, seed(1, {"COOPER": rows(5), "SFT only": rows(6)}))
+    for under in ("Ablations, by task", "Ablations, what is drawn"):
+        head = cells(text, under, "task")
+        assert head == ["SFT only, seed 0", "COOPER, seed 0", "no exploration reward"]
+    assert [cell.split(" (")[0] for cell in cells(text, "Ablations, by task", "counting")] == ["60.0", "75.0", "75.0"]
+    assert cells(text, "Ablations", "COOPER, seed 0")[1].startswith("75.0 (")
+    assert cells(text, "Variants", "COOPER")[1].startswith("50.0 (")
 
 
 def test_plots_are_of_the_seeds_that_all_have() -> None:

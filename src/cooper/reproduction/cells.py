@@ -20,7 +20,6 @@ from cooper.reproduction.claims import (
 )
 from cooper.reproduction.logs import Mean
 from cooper.reproduction.results import SeedResults
-from cooper.reproduction.variants import Variant
 from cooper.scenes.question import TASKS
 
 
@@ -60,18 +59,16 @@ def mean(of: Mean, sign: str = "") -> str:
     return f"{told} ({of.low:{sign}.3f}{between}{of.high:{sign}.3f})"
 
 
-def tasks(
-    variants: Sequence[Variant], answers: Mapping[str, Answers], cell: Callable[[Answers, str], str]
-) -> list[str]:
-    """A table with a row for each task and a column for each variant."""
+def tasks(columns: Mapping[str, Answers], cell: Callable[[Answers, str], str]) -> list[str]:
+    """A table with a row for each task, and columns by their titles."""
 
     def told(of: Answers, task: str) -> str:
         asked = {seed: rows for seed, rows in of.items() if any(row["task"] == task for row in rows)}
         return cell(asked, task) if asked else "-"  # a few scenes may offer none of a kind
 
     return table(
-        ("task", *(v.name for v in variants)),
-        [(task.replace("_", " "), *(told(answers[v.name], task) for v in variants)) for task in TASKS],
+        ("task", *columns),
+        [(task.replace("_", " "), *(told(of, task) for of in columns.values())) for task in TASKS],
     )
 
 

@@ -176,16 +176,18 @@ def _general(a: Mapping[str, Answers]) -> Finding:
 
 def _against_re(a: Mapping[str, Answers]) -> Finding:
     d, own = difference(a["COOPER"], a["RE"], SPATIAL), _told(_over_bases(a, "RE", SPATIAL))
-    found = f"RE - base {own}; COOPER - RE {shown(d)}"
-    return Finding("RE - base, spatial tasks", "+0.8", "COOPER at least 3 points above RE", found, d.points >= 3)
+    found = f"COOPER - RE {shown(d)}; RE - base {own}"
+    return Finding(
+        "COOPER - RE, spatial tasks", "+6.1 (RE - base +0.8)", "COOPER at least 3 points above RE", found, d.points >= 3
+    )
 
 
 def _against_re_from_base(a: Mapping[str, Answers]) -> Finding:
     """As the paper compares them: stage 1 is more training, which its RE does not have."""
     d, own = difference(a["COOPER"], a["RE from base"], SPATIAL), difference(a["RE from base"], a["base"], SPATIAL)
     return Finding(
-        "RE from base - base, spatial tasks", "+0.8", "COOPER at least 3 points above it",
-        f"RE from base - base {shown(own)}; COOPER - RE from base {shown(d)}", d.points >= 3,
+        "COOPER - RE from base, spatial tasks", "+6.1 (RE - base +0.8)", "COOPER at least 3 points above it",
+        f"COOPER - RE from base {shown(d)}; RE from base - base {shown(own)}", d.points >= 3,
     )  # fmt: skip
 
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from cooper.reproduction import cells
-from cooper.reproduction.claims import Answers
+from cooper.reproduction.claims import Answers, numbered
 from cooper.reproduction.logs import Log
 from cooper.reproduction.results import SeedResults
 from cooper.reproduction.variants import VARIANTS, Plan, Variant
@@ -21,6 +22,16 @@ class Group:
     plot: str
     """Name of the picture."""
     variants: Sequence[Variant]
+    beside: Sequence[str] = ("COOPER",)
+    """Variants of other groups that these are to be compared with."""
+
+
+class Column(NamedTuple):
+    """A variant's place in a group's tables."""
+
+    title: str
+    variant: Variant
+    answers: Answers
 
 
 @dataclass(frozen=True)
@@ -73,14 +84,27 @@ class Known:
                 """), "sampled", [v for v in controls if v.temperature],
             ),
             Group(
-                "Ablations", "Models trained otherwise.", "ablations", [v for v in asked if v in self.plan.ablations]
+                "Ablations", cells.prose("""
+                    Models trained otherwise, beside those that they differ from in one thing, of the same seeds.
+                    "RE from base" begins where the paper's RE does, but is supervised before it is reinforced, which
+                    the paper's is not.
+                """), "ablations", [v for v in asked if v in self.plan.ablations], ("SFT only", "COOPER", "RE"),
             ),
         )  # fmt: skip
         return [group for group in groups if group.variants]
 
-    def compared(self, group: Group) -> list[Variant]:
-        """The group's variants, after COOPER, which they are to be compared with."""
-        return [*(v for v in self.variants if v.name == "COOPER" and v not in group.variants), *group.variants]
+    def compared(self, group: Group) -> list[Column]:
+        """The group's variants, after those that they are to be compared with in the seeds that any of them has: seeds
+        differ more than variants do."""
+        answers = self.answers
+        seeds = {seed for v in group.variants for seed in answers[v.name]}
+        columns = [Column(v.name, v, answers[v.name]) for v in group.variants]
+        for v in reversed([v for v in self.variants if v.name in group.beside and v not in group.variants]):
+            own = answers[v.name]
+            if shared := {seed: own[seed] for seed in own if seed in seeds}:
+                title = v.name if len(shared) == len(own) else f"{v.name}, {numbered(shared)}"
+                columns.insert(0, Column(title, v, shared))
+        return columns
 
     def of(self, stage: str) -> str:
         """What the model after a stage is called."""

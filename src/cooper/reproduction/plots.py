@@ -22,8 +22,9 @@ from matplotlib.axes import Axes  # noqa: E402
 from matplotlib.figure import Figure  # noqa: E402
 
 
-def scores(answers: Mapping[str, Answers], names: Sequence[str], path: Path) -> None:
+def scores(answers: Mapping[str, Answers], path: Path) -> None:
     """Score by task, a bar for each variant, with intervals."""
+    names = list(answers)
     answers, seeds = comparable(answers, names)
     figure, axis = plt.subplots(figsize=(13, 4.5), layout="constrained")
     asked = [task for task in TASKS if all(_has(answers[name], task) for name in names)]

@@ -53,7 +53,7 @@ def write_report(seeds: Sequence[SeedResults], plan: Plan, out: Path, command: s
     folder = out / "results"
     folder.mkdir(parents=True, exist_ok=True)
     for group in known.groups:
-        plots.scores(answers, [v.name for v in known.compared(group)], folder / f"{group.plot}.png")
+        plots.scores({of.title: of.answers for of in known.compared(group)}, folder / f"{group.plot}.png")
     deciding: dict[str, Answers] = {name: answers[name] for name in ("SFT only", "COOPER") if name in answers}
     if deciding:
         plots.calls(deciding, folder / "calls.png")
@@ -132,9 +132,10 @@ def _claims(known: Known) -> list[str]:
         cells.prose("""
             Differences are in points of score. "base, longer" is base trained on with as many rows of answers as
             stage 1 has, and without maps: what is gained over base may be gained by those rows alone, what is gained
-            over "base, longer" is not. "holds" compares the figure itself with what was wanted before, and the
-            interval only where "wanted" names it; gains over base are also judged over "base, longer". The paper's
-            figures are of a model of 7 billion parameters, on benchmarks of photographs, and come without intervals.
+            over "base, longer" is not. "holds" is whether the figure is what "wanted" says, which was fixed before; its
+            interval counts only where "wanted" names it. Gains over base are judged a second time, over "base,
+            longer". The paper's figures are of a model of 7 billion parameters, on benchmarks of photographs, and come
+            without intervals.
         """), "",
         *cells.table(
             ("claim", "paper", "wanted", "here", "holds"),
@@ -145,7 +146,7 @@ def _claims(known: Known) -> list[str]:
 
 
 def _variants(known: Known) -> list[str]:
-    answers, cooper = known.answers, known.answers.get("COOPER", {})
+    cooper = known.answers.get("COOPER", {})
     lines = [
         "## Variants and controls", "",
         cells.prose("""
@@ -159,11 +160,11 @@ def _variants(known: Known) -> list[str]:
             *cells.table(
                 ("variant", "what it is", "spatial", "general", "all", "spatial, minus COOPER", "without an answer"),
                 [
-                    (v.name, f"{v.about} (stage {v.stage}, mode {v.mode}{cells.fewer(answers[v.name], known.seeds)})",
-                     *(cells.brackets(score(answers[v.name], tasks)) for tasks in (SPATIAL, GENERAL, TASKS)),
-                     cells.minus(answers[v.name], cooper, SPATIAL) if v.name != "COOPER" else "-",
-                     in_percent(share(answers[v.name], lambda row: row.get("answer") is None), 1))
-                    for v in group.variants
+                    (title, f"{v.about} (stage {v.stage}, mode {v.mode}{cells.fewer(of, known.seeds)})",
+                     *(cells.brackets(score(of, tasks)) for tasks in (SPATIAL, GENERAL, TASKS)),
+                     cells.minus(of, cooper, SPATIAL) if v.name != "COOPER" else "-",
+                     in_percent(share(of, lambda row: row.get("answer") is None), 1))
+                    for title, v, of in known.compared(group)
                 ],
             ), "",
         ]  # fmt: skip
@@ -217,7 +218,7 @@ def _by_task(known: Known) -> list[str]:
     for group in known.groups:
         lines += [
             f"### {group.title}, by task", "",
-            *cells.tasks(known.compared(group), known.answers, cells.of_task), "",
+            *cells.tasks({of.title: of.answers for of in known.compared(group)}, cells.of_task), "",
             f"![{group.title.lower()}: score by task, with intervals](results/{group.plot}.png)", "",
         ]  # fmt: skip
     return lines
@@ -243,9 +244,9 @@ def _calls(known: Known) -> list[str]:
         """), "",
     ]  # fmt: skip
     for group in known.groups:
-        deciding = [v for v in known.compared(group) if v in drawing]
+        deciding = {of.title: of.answers for of in known.compared(group) if of.variant in drawing}
         if any(v in drawing for v in group.variants):
-            lines += [f"### {group.title}, what is drawn", "", *cells.tasks(deciding, known.answers, cells.drawn), ""]
+            lines += [f"### {group.title}, what is drawn", "", *cells.tasks(deciding, cells.drawn), ""]
     return [*lines, "![calls by task](results/calls.png)", ""]
 
 
@@ -322,8 +323,9 @@ def _time(known: Known) -> list[str]:
         cells.prose("""
             Hours of training, by stage. The machines did other work at the same time, so these are no benchmark. A
             stage that no variant above comes from was begun and is not done. "by the clock" is the whole seed, with
-            rendering, drawing maps for traces, measuring which questions maps help with, and asking. What all seeds
-            share (scenes, autoencoder, decoder, vision) counts for the seed that made it.
+            rendering, drawing maps for traces, measuring which questions maps help with, and asking; a part that was
+            killed is not in it, so it may be less than the sum. What all seeds share (scenes, autoencoder, decoder,
+            vision) counts for the seed that made it.
         """), "",
         *(f"- Seed {s.seed}: {_machine(s)}" for s in known.seeds), "",
         *_hours(known), "",
@@ -342,9 +344,9 @@ def _told(plan: Plan) -> str:
         return ""
     each = "all spatial questions" if asked is None else f"{asked} spatial questions"
     return f"""
-        All of these have pictures and true maps, but answers and worked traces are known for {each} about each of the
-        first {answered} alone; reinforcement asks about the last {plan.recipe.reinforced_on.scenes}, and the vision
-        transformer has learned no depth before.
+        All of these have pictures and true maps. Supervised stages see answers and worked traces for {each} about each
+        of the first {answered} only; reinforcement asks about the last {plan.recipe.reinforced_on.scenes} of all, and
+        is rewarded by their true answers. The vision transformer has learned no depth before.
     """
 
 
