@@ -25,7 +25,8 @@ from cooper.data.kitti import OUTDOORS
 from cooper.evaluation.map_scores import DepthScoring
 from cooper.evaluation.maps import decoded, evaluate_maps
 from cooper.inference.engine import Engine
-from cooper.modalities import Depth, modality
+from cooper.lora import Lora, add_adapters, save_adapters
+from cooper.modalities import Depth, MapCodes, modality
 from cooper.modalities.base import at_size
 from cooper.modalities.codes import RELEASED
 from cooper.modalities.metrics import DEPTH_RANGE, depth_metrics
@@ -249,6 +250,16 @@ def test_a_published_model_draws_over_a_range_of_its_own(cooper: Run) -> None:
     for compat, how in (("consistent", "12 .* guidance 1 and 1"), ("released", "50 .* guidance 3 and 1.5")):
         settings = json.loads(cooper(*argv, "--compat", compat, "--json").out)["settings"]
         assert re.search(f"maps of {how};", settings), settings
+
+
+def test_what_adapters_draw_is_read_by_their_codes(model: str, place: Path) -> None:
+    pytest.importorskip("peft")
+    loaded, lora = Cooper.load(model).model, Lora(2)
+    loaded.config = replace(loaded.config, codes=MapCodes((1e-3, 10.0), linear=True))
+    add_adapters(loaded, lora)
+    save_adapters(loaded, lora, place / "adapters")
+    scoring = EvalDepth(data="maps.jsonl", model=model, adapter=place / "adapters").scoring([])
+    assert isinstance(scoring, DepthScoring) and scoring.code == Depth(1e-3, 10.0, "linear")
 
 
 @needs_mujoco

@@ -18,8 +18,6 @@ from cooper.data.nyu import INDOORS, Nyu, NyuDepths, NyuLabels
 from cooper.data.palette import label_colours, numbered
 from cooper.data.tables import BadRow
 from cooper.data.virtual_kitti import VirtualKitti
-from cooper.modalities import modality
-from cooper.trace import Drawing, Picture, Text
 
 h5py = pytest.importorskip("h5py")
 
@@ -229,14 +227,10 @@ def test_without_the_extra_sets_are_not_opened(tmp_path: Path, monkeypatch: pyte
             reader(tmp_path)
 
 
-def test_an_example_as_a_trace_and_a_reader_as_a_sequence(tmp_path: Path) -> None:
+def test_a_reader_is_a_sequence(tmp_path: Path) -> None:
     nyu(tmp_path)
     reader = Nyu(tmp_path)
     example = reader[-1]
-    picture, call, drawing = example.trace().segments
-    assert isinstance(picture, Picture) and picture.image is example.picture
-    assert call == Text(modality("depth").call) and isinstance(drawing, Drawing)
-    assert drawing.image is example.target and drawing.modality == "depth" and drawing.target and not drawing.shown
     assert [e.name for e in reader] == [e.name for e in reader[:5]] == [example.name]
     for i in (1, -2):
         with pytest.raises(IndexError):

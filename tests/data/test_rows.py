@@ -17,6 +17,8 @@ from cooper.data.question_rows import Fields, QuestionRows
 from cooper.data.sets import named, open_set, set_in
 from cooper.data.tables import BadRow
 from cooper.data.trace_rows import SavedTraces, TraceRows
+from cooper.evaluation.benchmarks.tsv import TSV
+from cooper.evaluation.questions import Questions
 from cooper.modalities import Depth
 from cooper.trace import Drawing, Picture, Text, Trace
 
@@ -178,6 +180,29 @@ def test_sat_offers_choices_that_do_not_tell_which_is_right(folder: Path) -> Non
     assert reader[0].answer == "right" and np.array_equal(reader[0].picture, PHOTO)
     with pytest.raises(BadRow, match="row 2: the row has 2 pictures"):
         reader[1]
+
+
+@pytest.mark.parametrize("options", [{"options": ["ball", "red box"]}, {"A": "ball", "B": "red box", "C": ""}])
+def test_options_are_asked_as_they_are_evaluated(folder: Path, options: dict[str, Any]) -> None:
+    """A letter of options that nobody has seen could only be learned by heart."""
+    row = {"image": "a.png", "question": "What is it?", "type": "MCQ", **options}
+    answers = ("B", "(b)", "B. red box", "red box", "<answer>B</answer>")
+    path = table(folder, *({**row, "answer": a} for a in answers), {**row, "answer": "C"}, {**row, "answer": "cone"})
+    reader = QuestionRows(path)
+    assert [e.answer for e in reader[:5]] == ["B"] * 5
+    assert {e.question for e in reader[:5]} == {"What is it?\nA. ball\nB. red box"}
+    (asked, *_) = Questions(TSV, path).items
+    assert (asked.prompt, asked.truth) == (reader[0].question, reader[0].answer)
+    for i in (5, 6):
+        with pytest.raises(BadRow, match=f"row {i + 1}: its answer '(C|cone)' is no"):
+            reader[i]
+    listed = {**row, "question": "What is it? A. ball B. red box", "answer": "B"}
+    assert QuestionRows(table(folder, listed))[0].question == listed["question"], "it lists them itself"
+
+
+def test_whether_is_written_in_many_ways(folder: Path) -> None:
+    rows = [{"image": "a.png", "question": "Is it?", "type": "YN", "answer": a} for a in ("true", "False", "yes", "0")]
+    assert [e.answer for e in QuestionRows(table(folder, *rows))] == ["yes", "no", "yes", "no"]
 
 
 def test_broken_rows_of_questions(folder: Path) -> None:

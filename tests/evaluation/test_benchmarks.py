@@ -10,9 +10,10 @@ import numpy as np
 import pytest
 from tests.evaluation.tables import answered, coded, png, write_table
 
+from cooper.data.options import letter_of, options_in
 from cooper.data.tables import BadRow
 from cooper.evaluation.benchmarks import BENCHMARKS
-from cooper.evaluation.items import Item, letter_of, options_in
+from cooper.evaluation.items import Item
 from cooper.evaluation.predictions import Row
 from cooper.evaluation.questions import Questions
 from cooper.evaluation.summary import summarise
@@ -135,6 +136,15 @@ def test_mmvp_as_a_table_of_choices(tmp_path: Path, first: int) -> None:
     found = questions("mmvp", write_table(tmp_path / "MMVP.tsv", table))
     assert [item.group for item in found.items] == ["pair 1"] * 2 + ["pair 2"] * 2
     assert found.items[0].options == ("Open", "Closed") and shows(found, str(first), first)
+
+
+@pytest.mark.parametrize("first", [0, 1])
+def test_a_broken_row_moves_no_pair_of_mmvp(tmp_path: Path, first: int) -> None:
+    row = {"question": "Is the door open?", "A": "Open", "B": "Closed"}
+    answers = "?BABAB"
+    table = [{**row, "index": k + first, "image": coded(k), "answer": answers[k]} for k in range(6)]
+    found = questions("mmvp", write_table(tmp_path / "MMVP.tsv", table))
+    assert [item.group for item in found.items] == ["pair 1"] + ["pair 2"] * 2 + ["pair 3"] * 2
 
 
 def mmbench_row(index: int, image: str, answer: str = "A", **fields: str) -> dict[str, Any]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -10,13 +12,14 @@ from cooper.evaluation.controls import Control
 from cooper.evaluation.form import well_formed
 from cooper.evaluation.scenes import evaluate_scenes
 from cooper.inference.engine import Engine, Rollout, Settings
-from cooper.modalities import modality
+from cooper.modalities import MapCodes, modality
+from cooper.modalities.codes import RELEASED
 from cooper.policy import POLICIES
 from cooper.scenes.render import View
 from cooper.scenes.scene_set import SceneSet
 from cooper.scenes.targets import class_map
 from cooper.scenes.world import Scene
-from cooper.trace import Picture, Text, Trace
+from cooper.trace import Drawing, Picture, Text, Trace
 from cooper.turns import calls_of
 
 pytest.importorskip("mujoco")
@@ -38,7 +41,7 @@ def run(cooper: Cooper, scenes: list[tuple[Scene, View]], question: str, control
     way = POLICIES["interleaved"]
     engine = Engine(cooper.model, cooper.sequencer, control.settings(cooper.sequencer, way, Settings()))
     prompts = [Trace((Picture(view.rgb), Text(question))) for _, view in scenes]
-    return engine.run(prompts, way, shown=control.shown(scenes, [0, 1]))
+    return engine.run(prompts, way, shown=control.shown(cooper.model.config.codes, scenes, [0, 1]))
 
 
 def test_a_map_is_replaced_before_it_is_looked_at(cooper: Cooper, scenes: list[tuple[Scene, View]]) -> None:
@@ -55,6 +58,23 @@ def test_a_map_is_replaced_before_it_is_looked_at(cooper: Cooper, scenes: list[t
     if first == second:
         assert np.array_equal(one, images["truth"][1][1]) and np.array_equal(two, images["truth"][0][1])
     assert not np.array_equal(images["drawn"][0][1], images["truth"][0][1])
+
+
+@pytest.mark.parametrize("codes", [MapCodes(), MapCodes((0.1, 10.0), linear=True), replace(RELEASED, depth=(0.5, 9.0))])
+def test_true_maps_are_shown_as_the_model_looks_at_its_own(codes: MapCodes, scenes: list[tuple[Scene, View]]) -> None:
+    view = scenes[1][1]
+    for name in ("depth", "segmentation"):
+        mine = Drawing(name, np.full((64, 64, 3), 90, np.uint8))
+        show = Control("other").shown(codes, scenes, [0, 1])
+        assert show is not None
+        (shown,) = [show(0, codes.looked_at(mine))]
+        grey = (shown.image == shown.image[..., :1]).all()
+        assert grey == (name == "depth" and not codes.coloured)
+        if name == "depth":
+            read = codes.modality(name).to_values(shown.as_drawn)
+            assert np.abs(read - np.clip(view.depth, *codes.depth)).max() < 0.05  # type: ignore[misc]
+    with pytest.raises(ValueError, match="can be shown no true depth"):
+        Control("truth").shown(RELEASED, scenes, [0])(0, Drawing("depth", mine.image))  # type: ignore[misc]
 
 
 def test_the_turns_after_another_map_are_others(cooper: Cooper, scenes: list[tuple[Scene, View]]) -> None:

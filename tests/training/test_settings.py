@@ -66,6 +66,7 @@ def test_settings_of_the_last_stage_are_changed() -> None:
     ("change", "why"),
     [
         ("rows=0", "rows must be from 1"), ("mix.caption=1.2", "caption must be from 0 to 1"),
+        ("mix.told=0.95", "told and sums are shares of the same rows"),
         ("mix.modes=direct,0", "one with a share above 0"), ("mix.modes=text,-1,direct,2", "share of text"),
         ("mix.modes=guess,1", "choose from direct"), ("mix.tokens=0", "tokens must be"),
     ],

@@ -307,6 +307,9 @@ def test_checkpointing_changes_nothing_but_memory() -> None:
         (["--scenes", "x", "--strict"], "with --data alone"),
         (["--data", "traces", "--experts", "und"], "--experts says which experts --lora adapts"),
         (["--data", "traces", "--n-train", "5"], "--n-train and --n-validation are for scenes"),
+        (["--data", "traces", "--set", "seed=3", "mix.noises=4"], "mix.noises is about scenes, and changes nothing"),
+        (["--data", "traces", "--lora", "2", "--set", "optimisation.scale_lr=0.1"], "scale_lr is for whole"),
+        (["--scenes", "x", "--set", "after=interleaved"], "where a stage stands among the others is not changed"),
         ([], "give --scenes"),
     ],
 )  # fmt: skip

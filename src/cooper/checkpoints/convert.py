@@ -15,7 +15,7 @@ from torch import Tensor
 from cooper.checkpoints.adapters import Adapters
 from cooper.checkpoints.checkpoint import Checkpoint
 from cooper.checkpoints.keys import AUTOENCODER, TABLES, released_names, rows_of_parts
-from cooper.checkpoints.native import write_config
+from cooper.checkpoints.native import write_config, write_tokenizer
 from cooper.checkpoints.released import CONFIG_FILES, config_files
 from cooper.checkpoints.stored import Header
 from cooper.checkpoints.writing import SIDECARS, replaced_in, write_tensors
@@ -64,7 +64,7 @@ def convert(
             if (path := found.file(name)) is not None:
                 shutil.copy(path, made / name)
         if tokenizer is not None:
-            tokenizer.save(str(made / "tokenizer.json"))
+            write_tokenizer(tokenizer, made / "tokenizer.json")
             write_config(found.config if adapters is None else adapters.adapted(found.config), made)
         elif found.family == "released":  # they may say more than is known here
             for name in CONFIG_FILES:

@@ -13,7 +13,7 @@ from torch import Tensor
 from cooper.checkpoints.keys import AUTOENCODER
 from cooper.checkpoints.stored import Header
 from cooper.checkpoints.writing import replaced_in, write_tensors
-from cooper.files import new_folder
+from cooper.files import new_file, new_folder
 from cooper.model.config import ModelConfig
 from cooper.model.unified import UnifiedModel
 from cooper.prompts import FILE as PROMPTS_FILE
@@ -44,10 +44,16 @@ def save_native(
     }
     with new_folder(folder, replaced_in(folder)) as made:
         write_tensors(made, "model", headers, value, shard_bytes)
-        tokenizer.save(str(made / "tokenizer.json"))
+        write_tokenizer(tokenizer, made / "tokenizer.json")
         write_config(config or model.config, made)
         if prompts is not None and prompts != Prompts():
             prompts.save(made / PROMPTS_FILE)
+
+
+def write_tokenizer(tokenizer: Tokenizer, path: Path) -> None:
+    """As its own `save` does, whose errors are no OSError."""
+    with new_file(path) as file:
+        file.write_text(tokenizer.to_str(pretty=True), encoding="utf-8")
 
 
 def write_config(config: ModelConfig, folder: Path) -> None:

@@ -121,6 +121,8 @@ class BenchPrecision:
         from cooper.benchmark.precision import bench_precision
 
         check_counts(self, "n")
+        if not self.precisions:
+            raise ValueError(f"--precisions takes at least one of {', '.join(PRECISIONS)}")
         with Console(stderr=True).status("measuring") as status:
             result = bench_precision(self.model, self.precisions, self.n, on_progress=status.update)
         _print(result, self.json, _precision_tables)

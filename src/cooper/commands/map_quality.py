@@ -125,6 +125,7 @@ class EvalDepth(_EvalMaps):
     """Metres that the model draws black and white, linear between them: 0 1 if nobody knows them."""
 
     def scoring(self, examples: Sequence[MapExample]) -> MapScoring:
+        from cooper.checkpoints.adapters import Adapters
         from cooper.checkpoints.checkpoint import find
         from cooper.evaluation.map_scores import DepthScoring
         from cooper.modalities import Depth
@@ -133,7 +134,8 @@ class EvalDepth(_EvalMaps):
             raise ValueError(f"--clamp takes two lengths above 0, the lower first, not {_two(self.clamp)}")
         if self.linear is not None and not 0 <= self.linear[0] < self.linear[1] < inf:
             raise ValueError(f"--linear takes two lengths, the lower first, not {_two(self.linear)}")
-        codes = find(self.model, self.base).config.codes
+        config = find(self.model, self.base).config
+        codes = (config if self.adapter is None else Adapters(self.adapter).adapted(config)).codes
         if self.linear is None and codes.depth is None:
             raise ValueError(
                 f"{self.model} draws depth over a range that its files do not tell; give it with --linear, or "

@@ -19,6 +19,8 @@ from cooper.training.settings import with_changes
 from cooper.training.unified import StageSettings
 
 STAGES = ("tiny", *TINY.stages)
+#: Settings of stages that rows of a user's own do not follow.
+ABOUT_SCENES = ("mix", "scenes", "drawn", "balanced", "point_weight", "tolerance")
 
 
 @dataclass(frozen=True)
@@ -77,9 +79,9 @@ class Train:
     lr: Annotated[float | None, arg(metavar="RATE", help_behavior_hint="(default: the preset's)")] = None
     """With --data: peak learning rate of AdamW; the preset's other rates change in proportion."""
     changes: Annotated[tuple[str, ...], arg(name="set", metavar="NAME=VALUE ...", help_behavior_hint="")] = ()
-    """Other settings of the last stage, such as objective.kl=0.01 view_dropout=0.5 optimisation.ema=0.99. A name that
-    is not there is answered by those that are."""
-    lora: Annotated[int | None, arg(metavar="RANK", help_behavior_hint="(default: train all weights)")] = None
+    """Other settings of the last stage: optimisation.ema=0.99 of any, objective.kl=0.01 view_dropout=0.5 of
+    reinforcement, mix.view_dropout=0.5 of a supervised one. A name that is not there is answered by those that are."""
+    lora: Annotated[int | None, arg(metavar="RANK", help_behavior_hint="(default: train weights themselves)")] = None
     """Train LoRA adapters of this rank. They are saved separately, and merged into the saved model."""
     experts: Annotated[
         tuple[Literal["und", "gen"], ...] | None, arg(help_behavior_hint="(default: both)")
@@ -104,11 +106,23 @@ class Train:
         writing = self.stage in ("tiny", *RECIPES[self.preset].reinforced)
         if self.experts is not None and writing and "und" not in self.experts:
             raise ValueError("reinforcement trains what writes; --experts must have und among them")
-        if any(change.startswith("lora") for change in self.changes):
-            raise ValueError("adapters are asked for with --lora and --experts, not with --set")
+        self.check_changes()
         check_folder(self.run_folder, "--run")
         check_installed("tensorboard", extras="train")
         return self._on_data() if self.data else self._on_scenes()
+
+    def check_changes(self) -> None:
+        """Raises ValueError for changes of what is not used, which would be noted as if it had been."""
+        for name in (change.partition("=")[0] for change in self.changes):
+            group = name.partition(".")[0]
+            if group == "lora":
+                raise ValueError("adapters are asked for with --lora and --experts, not with --set")
+            if group == "after":
+                raise ValueError("where a stage stands among the others is not changed with --set")
+            if self.data and group in ABOUT_SCENES:
+                raise ValueError(f"{name} is about scenes, and changes nothing with --data")
+            if self.lora is not None and name in ("optimisation.matrix_lr", "optimisation.scale_lr"):
+                raise ValueError(f"{name} is for whole matrices and the scale of logits, which --lora does not train")
 
     def _on_data(self) -> int:
         from cooper.training.tuning import BROKEN, Part, Tuning, broken_in, tune

@@ -7,8 +7,7 @@ from typing import Literal, TypeAlias
 
 import numpy as np
 
-from cooper.modalities import modality
-from cooper.trace import Drawing, Picture, Text, Trace
+from cooper.trace import Trace
 
 #: Whether maps help with a question, hurt, or make no difference (docs/method.md, section 4).
 Flag: TypeAlias = Literal["positive", "negative", "boundary"]
@@ -38,11 +37,6 @@ class MapExample:
         assert self.valid.shape == size and self.valid.dtype == np.bool_, (self.valid.shape, self.valid.dtype)
         for image in (self.picture, self.target):
             assert image.shape == (*size, 3) and image.dtype == np.uint8, (image.shape, image.dtype)
-
-    def trace(self) -> Trace:
-        """The picture, the call, and the map that is to be drawn and never looked at."""
-        call = Text(modality(self.modality).call)
-        return Trace((Picture(self.picture), call, Drawing(self.modality, self.target, target=True, shown=False)))
 
 
 @dataclass(frozen=True, eq=False)

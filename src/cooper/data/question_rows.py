@@ -7,6 +7,7 @@ from pathlib import Path
 
 from cooper.data.examples import Flag, QuestionExample
 from cooper.data.fields import PICTURE, field, picture_in
+from cooper.data.options import LETTERS, letter_of, lettered, options_in, options_of
 from cooper.data.tables import BadRow, Row, TableReader, open_table
 from cooper.trace import asked
 from cooper.turns import answer_of, boxed_in
@@ -29,6 +30,8 @@ class QuestionRows(TableReader[QuestionExample]):
     Paths of pictures are relative to `pictures`, or the table's own folder. Two forms mean more than their fields say:
     - `caption` and `label` (VSR): whether the caption is true of the picture, "yes" or "no";
     - `answers` beside `correct_answer` (SAT): the answers are choices, which the question then ends with.
+    Options, as a list in `options` or `choices` or in fields A, B .., are put behind the question, and the answer is
+    the letter of one, as the evaluation of a table asks for it (`cooper.evaluation.benchmarks.tsv`).
     """
 
     def __init__(self, path: str | Path, pictures: str | Path | None = None, fields: Fields = Fields()):
@@ -47,6 +50,7 @@ class QuestionRows(TableReader[QuestionExample]):
         answer = next(text for text in (answer_of(answer), boxed_in(answer), answer) if text is not None).strip()
         if not answer or answer in ("inf", "-inf"):
             raise BadRow(where, "its answer is empty, or no number; leave the row out")
+        question, answer = _with_options(row, question, answer, where)
         picture = picture_in(row, self.fields.picture, self.pictures, where)
         return QuestionExample(picture, question, answer, _flag(row), where)
 
@@ -65,10 +69,25 @@ class QuestionRows(TableReader[QuestionExample]):
         if isinstance(choices, list) and "correct_answer" in row:
             # sorted: there the right one tends to come first
             question = f"{question} Choose one: {', '.join(sorted(map(str, choices)))}."
-        if isinstance(answer, bool):
-            answer = "yes" if answer else "no"
+        if isinstance(answer, bool) or str(row.get("type")).lower() == "yn":
+            answer = _YES_NO.get(str(answer).lower(), answer)
         # where the picture stands among the words: it comes first here
         return str(question).replace("<image>", ""), str(answer)
+
+
+def _with_options(row: Row, question: str, answer: str, where: str) -> tuple[str, str]:
+    """The question with its options below it, and the letter of the right one; both as they are if the row has none."""
+    try:
+        options = options_of(row, "options", "choices")
+        if not options:
+            return question, answer
+        letter = LETTERS[options.index(answer)] if answer in options else letter_of(answer)
+        if letter not in LETTERS[: len(options)]:
+            raise ValueError(f"its answer {answer!r} is none of its {len(options)} options")
+    except ValueError as error:
+        raise BadRow(where, error) from None
+    # some questions list them already
+    return question if options_in(question) else "\n".join((question, *lettered(options))), letter
 
 
 def _flag(row: Row) -> Flag | None:

@@ -14,7 +14,7 @@ import numpy as np
 
 from cooper.inference.engine import Settings, Shown
 from cooper.inference.sampler import Demand
-from cooper.modalities import modality
+from cooper.modalities import MapCodes, modality
 from cooper.policy import Policy
 from cooper.scenes.render import View
 from cooper.scenes.targets import true_map
@@ -59,22 +59,17 @@ class Control:
         calls = tuple(tuple(sequencer.ids(sequencer.prompts.call(modality(m)))) for m in policy.calls)
         return replace(settings, demand=Demand(calls, (answer, sequencer.config.special.end)))
 
-    def shown(self, scenes: Sequence[tuple[Scene, View]], index: Sequence[int]) -> Shown | None:
-        """What is shown for a map (`Engine.run`), rollout k being about scene `index[k]`."""
+    def shown(self, codes: MapCodes, scenes: Sequence[tuple[Scene, View]], index: Sequence[int]) -> Shown | None:
+        """What is shown for a map (`Engine.run`) to a model with these codes, rollout k being about scene `index[k]`.
+        """
         if self.maps == "drawn":
             return None
 
         def show(row: int, drawing: Drawing) -> Drawing:
             if self.maps == "blank":
-                image = np.full_like(drawing.image, 128)
-            else:
-                other = (index[row] + 1) % len(scenes) if self.maps == "other" else index[row]
-                image = _true(*scenes[other], drawing.modality)
-            return replace(drawing, image=image, latent=None)
+                return replace(drawing, image=np.full_like(drawing.image, 128), latent=None, drawn=None)
+            other = (index[row] + 1) % len(scenes) if self.maps == "other" else index[row]
+            name = drawing.modality
+            return codes.true(name, true_map(*scenes[other], name))
 
         return show
-
-
-def _true(scene: Scene, view: View, name: str) -> np.ndarray:
-    """The true map, as an image."""
-    return modality(name).to_rgb(true_map(scene, view, name))

@@ -8,7 +8,8 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-from cooper.evaluation.items import LETTERS, NUMBERS, Kind
+from cooper.data.options import LETTERS
+from cooper.evaluation.items import NUMBERS, Kind
 from cooper.quantities import (
     FORMATTING,
     area_given,

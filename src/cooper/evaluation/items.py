@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import itertools
-import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from string import ascii_uppercase
 from typing import Any, Literal, TypeAlias
 
 from cooper.data.fields import given
+from cooper.data.options import LETTERS, lettered
 from cooper.data.tables import Row
 
 #: What answers are, and so how they are scored (`cooper.evaluation.grading`). A "number" may miss a little, a "count"
@@ -20,7 +18,6 @@ Kind: TypeAlias = Literal["choice", "yes_no", "number", "count", "length", "word
 
 #: The kinds whose answers are numbers.
 NUMBERS: tuple[Kind, ...] = ("number", "count", "length")
-LETTERS = "ABCDEFGH"
 #: What is added to questions so that their answers can be read.
 INSTRUCTIONS: dict[Kind, str] = {
     "choice": "Answer with the letter of the right option.",
@@ -75,8 +72,7 @@ class Item:
     @property
     def prompt(self) -> str:
         options = self.options if self.listed else ()
-        listed = [f"{letter}. {option}" for letter, option in zip(LETTERS, options, strict=False)]
-        return "\n".join(part for part in (self.question, *listed, self.instruction) if part)
+        return "\n".join(part for part in (self.question, *lettered(options), self.instruction) if part)
 
 
 def text_of(row: Row, *names: str, default: str | None = None) -> str:
@@ -90,43 +86,6 @@ def text_of(row: Row, *names: str, default: str | None = None) -> str:
     if default is None:
         raise ValueError(f"it has no {names[0]}")
     return default
-
-
-def options_of(row: Row, *names: str) -> tuple[str, ...]:
-    """The options in the first of these fields that is a list, or in the fields A, B, C ... up to an empty one.
-
-    Raises ValueError if there are more than `LETTERS`, beyond which nothing could be answered.
-    """
-    listed = next((row[name] for name in names if isinstance(row.get(name), (list, tuple))), None)
-    if listed is None:
-        fields = itertools.takewhile(lambda letter: given(row.get(letter)), ascii_uppercase)
-        listed = [row[letter] for letter in fields]
-    if len(listed) > len(LETTERS):
-        raise ValueError(f"it has {len(listed)} options; up to {len(LETTERS)} can be told apart")
-    return tuple(str(option).strip() for option in listed)
-
-
-def letter_of(answer: str) -> str:
-    """ "B" of an answer's field: "B", "b", "(B)" or "B. box". Raises ValueError for anything else."""
-    found = re.fullmatch(r"\(?([A-Ha-h])(?:\)|[.:)].*)?", answer, re.DOTALL)
-    if not found:
-        raise ValueError(f"its answer {answer!r} is no letter of an option")
-    return found[1].upper()
-
-
-_MARK = re.compile(r"(?:^|(?<=\s))\(?([A-H])[.):]\)?\s*(?=\S)")
-
-
-def options_in(question: str) -> tuple[str, ...]:
-    """The options that a question's text ends with, "A. chair B. table", each up to the end of its line; () if none."""
-    marks = list(_MARK.finditer(question))
-    last = max((k for k, mark in enumerate(marks) if mark[1] == "A"), default=len(marks))
-    run = [mark for letter, mark in zip(LETTERS, marks[last:], strict=False) if mark[1] == letter]
-    if len(run) < 2 or len(run) != len(marks) - last:
-        return ()
-    ends = [*(mark.start() for mark in run[1:]), len(question)]
-    texts = [question[mark.end() : end].strip().partition("\n")[0] for mark, end in zip(run, ends, strict=True)]
-    return tuple(text.strip(" ,;") for text in texts)
 
 
 def one_picture(row: Row) -> Any:

@@ -65,7 +65,7 @@ class DepthScoring(MapScoring):
     clamp: tuple[float, float] | None = None
     """Metres that drawings are limited to; by default only aligned ones are, to `DEPTH_RANGE`, or to `far`."""
     far: float = DEPTH_RANGE[1]
-    """How far away what is compared may be, outdoors."""
+    """Metres that aligned drawings are limited to, unless `clamp` says so."""
     crop: Literal["eigen"] | None = None
 
     def usable(self, example: MapExample) -> MapExample:

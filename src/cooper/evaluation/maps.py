@@ -12,7 +12,7 @@ from torch import Tensor
 
 from cooper.evaluation.scores import bootstrap_interval, mra
 from cooper.inference.engine import Engine
-from cooper.modalities import modality
+from cooper.modalities import Modality, modality
 from cooper.modalities.base import at_size
 from cooper.model.autoencoder import patchify
 from cooper.model.unified import UnifiedModel
@@ -33,9 +33,12 @@ def evaluate_maps(
     There "distances" is the mean relative accuracy of the distances of objects, read off the map without a mistake (the
     median over their true pixels): what answers can hope for that rest on the map. "segmentation" is the mean IoU of
     objects by best assignment; "autoencoder" is the true depth encoded and decoded. "map_seconds" is the time per map.
-    Of what else the model draws, scenes do not hold the truth.
+    Of what else the model draws, scenes do not hold the truth, and depth in a range that its config does not tell is in
+    no metres.
     """
+    codes = engine.model.config.codes
     drawn = [name for name in engine.model.config.modalities if name in TRUE_MAPS]
+    drawn = [name for name in drawn if name != "depth" or codes.depth is not None]
     figures: dict[str, list[dict[str, float]]] = {name: [] for name in (*drawn, "objects", "autoencoder")}
     seconds = 0.0
     step = engine.settings.batch
@@ -45,8 +48,9 @@ def evaluate_maps(
             began = time.perf_counter()
             drawings = engine.draw([view.rgb for _, view in part], name, seeds=[scene.seed for scene, _ in part])
             seconds += time.perf_counter() - began
-            _score(name, decoded(engine.model, drawings), part, figures)
-        _score("autoencoder", _reconstructed(engine, [view.depth for _, view in part]), part, figures)
+            _score(name, codes.modality(name), decoded(engine.model, drawings), part, figures)
+        reconstructed = _reconstructed(engine, [view.depth for _, view in part])
+        _score("autoencoder", modality("depth"), reconstructed, part, figures)
         on_progress("maps", min(first + step, len(scenes)), len(scenes))
     result: dict[str, Any] = {name: _summary(figures[name]) for name in (*drawn, "autoencoder")}
     if "depth" in result:
@@ -68,7 +72,7 @@ def decoded(model: UnifiedModel, drawings: Sequence[Drawing]) -> np.ndarray:
 
 
 def _reconstructed(engine: Engine, depths: Sequence[np.ndarray]) -> np.ndarray:
-    """Depth maps, encoded and decoded, as `decoded` gives them."""
+    """Depth maps in the world's own code, encoded and decoded, as `decoded` gives them."""
     images = [modality("depth").to_rgb(depth) for depth in depths]
     pixels = torch.stack([engine.sequencer.for_latent(image) for image in images]).to(engine.model.device)
     with torch.no_grad():
@@ -80,13 +84,12 @@ def _to_rgb(images: Tensor) -> np.ndarray:
 
 
 def _score(
-    name: str, images: np.ndarray, scenes: Sequence[tuple[Scene, View]], figures: dict[str, list[dict[str, float]]]
-) -> None:
-    of = "depth" if name == "autoencoder" else name
-    kind = modality(of)
+    name: str, kind: Modality, images: np.ndarray, scenes: Sequence[tuple[Scene, View]],
+    figures: dict[str, list[dict[str, float]]],
+) -> None:  # fmt: skip
     for image, (scene, view) in zip(images, scenes, strict=True):
         values = at_size(kind.to_values(image), *view.depth.shape)
-        figures[name].append(kind.score(values, true_map(scene, view, of)))
+        figures[name].append(kind.score(values, true_map(scene, view, kind.name)))
         if name == "depth" and view.labels.any():
             read = [mra(float(np.median(values[view.labels == o.id])), o.depth) for o in look(scene, view).named]
             objects = kind.score(values, view.depth, view.labels > 0)

@@ -73,7 +73,7 @@ def evaluate_scenes(
         for first in range(0, len(open_questions), batch):
             part = open_questions[first : first + batch]
             prompts = [Trace((Picture(scenes[a.index][1].rgb), Text(a.question.text))) for a in part]
-            shown = control.shown(scenes, [a.index for a in part])
+            shown = control.shown(cooper.model.config.codes, scenes, [a.index for a in part])
             rollouts = engine.run(prompts, asked_by, seeds=[a.seed for a in part], shown=shown)
             answers.add([row_of(a, rollout) for a, rollout in zip(part, rollouts, strict=True)])
             on_progress("questions", done + first + len(part), len(asked))

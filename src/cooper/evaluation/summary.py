@@ -8,10 +8,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, get_args
 
+from cooper.data.options import LETTERS
 from cooper.evaluation.benchmarks import BENCHMARKS, Reading
 from cooper.evaluation.clusters import mean_of_means
 from cooper.evaluation.extraction import answer_in, final_text
-from cooper.evaluation.items import LETTERS, NUMBERS, Kind
+from cooper.evaluation.items import NUMBERS, Kind
 from cooper.evaluation.judge import Claim, Judge
 from cooper.evaluation.predictions import Row, whole_lines
 from cooper.quantities import parse_number

@@ -344,9 +344,10 @@ def _told(plan: Plan) -> str:
         return ""
     each = "all spatial questions" if asked is None else f"{asked} spatial questions"
     return f"""
-        All of these have pictures and true maps. Supervised stages see answers and worked traces for {each} about each
-        of the first {answered} only; reinforcement asks about the last {plan.recipe.reinforced_on.scenes} of all, and
-        is rewarded by their true answers. The vision transformer has learned no depth before.
+        All of these have pictures, true maps, and lists of what is there, from left to right. Supervised stages see
+        answers and worked traces for {each} about each of the first {answered} only; reinforcement asks about the last
+        {plan.recipe.reinforced_on.scenes} of all, and is rewarded by their true answers. The vision transformer has
+        learned no depth before.
     """
 
 

@@ -80,6 +80,7 @@ class ExampleRows:
     def nodes(self, example: Example, rng: np.random.Generator) -> list[Node]:
         """One example, laid out."""
         shared: dict[int, list[Piece]] = {}
+        encoded: dict[int, Tensor] = {}
         valid: np.ndarray | None = None
         if isinstance(example, MapExample):
             picture, target, valid = example.picture, example.target, example.valid
@@ -94,11 +95,16 @@ class ExampleRows:
         else:
             traces = [self._addressed(self._own(example.trace))]
 
+        def encode(image: np.ndarray) -> Tensor:  # a target is drawn at several noise times
+            if id(image) not in encoded:
+                encoded[id(image)] = self.encode(image)
+            return encoded[id(image)]
+
         def target_of(tokens: Tensor, grid: tuple[int, int]) -> Noised:
             weight = None if valid is None else known(valid, grid)
             return noised(tokens, grid, rng, self.shaping.spread, self.sequencer.config.time_shift, weight)
 
-        return merge([self.sequencer.pieces(trace, self.encode, target_of, shared) for trace in traces])
+        return merge([self.sequencer.pieces(trace, encode, target_of, shared) for trace in traces])
 
     def _own(self, trace: Trace) -> Trace:
         """A trace in this model's tokens and latents: another model may have written it. Ids are kept where they say
@@ -131,8 +137,10 @@ class ExampleRows:
         found: list[list[np.ndarray]] = []
         for k in range(8 * n):
             example = self.examples.example(k, self.check)
-            if isinstance(example, MapExample) and len(found) < n:
+            if isinstance(example, MapExample):
                 found.append([example.picture, example.target])
+            if len(found) == n:
+                break
         return found
 
     def asked(self, n: int) -> list[tuple[np.ndarray, str, str]]:

@@ -15,7 +15,7 @@ from rich.progress import Progress
 from tokenizers import Tokenizer
 
 from cooper.api import Cooper
-from cooper.checkpoints.native import save_native
+from cooper.checkpoints.native import save_native, write_tokenizer
 from cooper.data.mixture import Mixture
 from cooper.evaluation.judge import Judge
 from cooper.evaluation.predictions import fingerprint
@@ -96,7 +96,7 @@ def _stages(space: Workspace, recipe: Recipe, last: str, quiet: bool) -> None:
     note_once(space.run / "start.txt", fingerprint(begun.model) if begun else "nothing", _tokenizer(space).exists())
     if begun is not None:
         tokenizer = begun.sequencer.tokenizer
-        once(lambda: tokenizer.save(str(_tokenizer(space))))
+        once(lambda: write_tokenizer(tokenizer, _tokenizer(space)))
         model = begun.model.requires_grad_(True)
         model.config = replace(model.config, codes=MapCodes())  # the maps of scenes, whatever it has drawn before
     else:
@@ -175,7 +175,7 @@ def tokenizer_of(space: Workspace, config: ModelConfig) -> Tokenizer:
     def make() -> None:
         if not path.exists():
             shards = SceneImages(space.train).shards
-            train_tokenizer(shards, config.decoder.vocabulary, config.modalities).save(str(path))
+            write_tokenizer(train_tokenizer(shards, config.decoder.vocabulary, config.modalities), path)
 
     once(make)
     return Tokenizer.from_file(str(path))

@@ -58,14 +58,14 @@ class Mix:
     questions: bool = True
     """Whether the tasks' questions are asked at all."""
     answered: int | None = None
-    """So many scenes, the first ones, come with spatial answers. With pictures of the others nothing spatial is told:
-    they have maps, names and places in the picture. (Rows without a picture are the same for all.) None: all come with
-    everything."""
+    """So many scenes, the first ones, come with spatial answers. With pictures of the others no length, comparison or
+    hidden thing is told: they have maps, names, places in the picture, and lists of what is there from left to right.
+    (Rows without a picture are the same for all.) None: all come with everything."""
     answered_share: float = 0.5
     """Share of the rows that are about the former, if they are told apart. The other rows are about any."""
     asked: int | None = None
-    """So many spatial questions are known of each scene that has spatial answers, always the same, and nothing spatial
-    besides. None: all questions, lists and captions."""
+    """So many spatial questions are known of each scene that has spatial answers, always the same; besides them it is
+    told what the other scenes are. None: all questions, lists and captions."""
     general: int | None = None
     """Most questions a row that are not spatial. None: as many as find room."""
     caption: float = 0.0
@@ -103,6 +103,9 @@ class Mix:
             self, 0, 1, "told", "sums", "answered_share", "caption", "reconstruct", "maps", "maps_alone", "read",
             "traced_targets", "view_dropout",
         )  # fmt: skip
+        for one, other in (("told", "sums"), ("maps_alone", "read")):
+            if getattr(self, one) + getattr(self, other) > 1:
+                raise ValueError(f"{one} and {other} are shares of the same rows, so at most 1 together")
         within(self, 1, math.inf, "tokens", "noises")
         within(self, 0, math.inf, "answered", "asked", "general", "grounded", "listed", "spread", "object_weight")
         for name, share in self.modes:
@@ -151,7 +154,7 @@ class SceneRows:
         if self._order is None or self._order[0] != (seed, epoch):
             rng = np.random.default_rng((seed, 1, epoch))
             order, answered = rng.permutation(len(self)), self.mix.answered
-            if answered is not None and answered < len(self):
+            if answered and answered < len(self):
                 some = rng.random(len(self)) < self.mix.answered_share
                 order[some] = rng.permutation(np.arange(some.sum()) % answered)
             self._order = (seed, epoch), order

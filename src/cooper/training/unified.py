@@ -85,7 +85,6 @@ class UnifiedStage(Supervised[UnifiedModel]):
 
     def __init__(self, name: str, rows: Rows, held_out: Rows, settings: StageSettings, device: str = "cpu"):
         self.name, self.rows, self.held_out, self.settings, self.device = name, rows, held_out, settings, device
-        self.optimisation = settings.optimisation
 
     def batch(self, step: int, share: Share) -> tuple[Batch, Pointers | None]:
         rng = np.random.default_rng((self.settings.seed, step, share.rank))

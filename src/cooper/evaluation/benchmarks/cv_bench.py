@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
+from cooper.data.fields import given
+from cooper.data.options import letter_of, options_of
 from cooper.data.tables import Row
 from cooper.evaluation.benchmarks.base import Benchmark, Reading
-from cooper.evaluation.items import INSTRUCTIONS, Item, Place, given, letter_of, options_of, text_of
+from cooper.evaluation.items import INSTRUCTIONS, Item, Place, text_of
 
 DIMENSIONS = {"ADE20K": "2D", "COCO": "2D", "Omni3D": "3D"}
 

@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import re
 
+from cooper.data.fields import given
 from cooper.data.tables import Row
 from cooper.evaluation.benchmarks.base import Benchmark, Reading
-from cooper.evaluation.items import Item, Place, given, text_of
+from cooper.evaluation.items import Item, Place, text_of
 
 
 def read(row: Row, place: Place) -> Item:

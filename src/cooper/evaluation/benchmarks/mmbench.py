@@ -8,9 +8,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
+from cooper.data.fields import given
+from cooper.data.options import LETTERS, letter_of, options_of
 from cooper.data.tables import Row
 from cooper.evaluation.benchmarks.base import Benchmark, Reading
-from cooper.evaluation.items import INSTRUCTIONS, LETTERS, Item, Place, given, letter_of, options_of, text_of
+from cooper.evaluation.items import INSTRUCTIONS, Item, Place, text_of
 
 ROUND = 1_000_000
 

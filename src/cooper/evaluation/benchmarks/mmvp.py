@@ -13,9 +13,10 @@ from dataclasses import replace
 from typing import Any
 
 from cooper.data.fields import given
+from cooper.data.options import letter_of, options_of
 from cooper.data.tables import Row
 from cooper.evaluation.benchmarks.base import Benchmark, Reading
-from cooper.evaluation.items import INSTRUCTIONS, Item, Place, letter_of, options_of, text_of
+from cooper.evaluation.items import INSTRUCTIONS, Item, Place, text_of
 
 _OPTION = re.compile(r"\(([a-h])\)\s*(.*?)\s*(?=\([a-h]\)|$)", re.DOTALL)
 
@@ -35,8 +36,10 @@ def read(row: Row, place: Place) -> Item:
 
 
 def paired(items: Sequence[Item]) -> list[Item]:
-    """Two questions in a row are a pair; they are numbered from 1, or from 0 where there is a 0."""
-    first = 0 if any(item.index == "0" for item in items) else 1
+    """Two questions in a row are a pair; they are numbered from 1, or from 0: where there is a 0, or, if that row
+    cannot be read, where rows have their own number."""
+    own = all(int(item.index) == item.row for item in items)
+    first = 0 if own or any(item.index == "0" for item in items) else 1
     return [replace(item, group=f"pair {(int(item.index) - first) // 2 + 1}") for item in items]
 
 

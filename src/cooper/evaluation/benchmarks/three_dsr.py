@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import re
 
+from cooper.data.options import letter_of, options_of
 from cooper.data.tables import Row
 from cooper.evaluation.benchmarks.base import Benchmark, Reading
-from cooper.evaluation.items import INSTRUCTIONS, Item, Place, letter_of, options_of, text_of
+from cooper.evaluation.items import INSTRUCTIONS, Item, Place, text_of
 
 _TYPES = ("height", "location", "orientation", "multi_object")
 

@@ -3,10 +3,11 @@ in `options`) if it has them: such as the scenes that `cooper scenes export` wri
 
 from __future__ import annotations
 
+from cooper.data.options import letter_of, options_in, options_of
 from cooper.data.tables import Row
 from cooper.evaluation.benchmarks.base import Benchmark, Reading
 from cooper.evaluation.grading import check_number, with_unit
-from cooper.evaluation.items import Item, Kind, Place, letter_of, options_in, options_of, text_of
+from cooper.evaluation.items import Item, Kind, Place, text_of
 
 KINDS: dict[str, Kind] = {
     "MCQ": "choice", "YN": "yes_no", "Number": "number", "Number_Int": "count", "Word": "word",

@@ -5,10 +5,11 @@ from __future__ import annotations
 
 import re
 
+from cooper.data.options import letter_of, options_of
 from cooper.data.tables import Row
 from cooper.evaluation.benchmarks.base import Benchmark, Reading
 from cooper.evaluation.grading import check_number, with_unit
-from cooper.evaluation.items import INSTRUCTIONS, Item, Kind, Place, letter_of, options_of, text_of
+from cooper.evaluation.items import INSTRUCTIONS, Item, Kind, Place, text_of
 
 NUMBERS = ("object_counting", "object_abs_distance", "object_size_estimation", "room_size_estimation")
 _LETTER = re.compile(r"^[A-H]\.\s*")

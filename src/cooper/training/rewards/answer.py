@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+from cooper.data.options import options_in
 from cooper.evaluation.extraction import answer_in, final_text
 from cooper.evaluation.grading import grade
-from cooper.evaluation.items import options_in
 from cooper.evaluation.judge import Claim
 from cooper.evaluation.scores import score_answer
 from cooper.quantities import parse_number, to_metres
