@@ -36,6 +36,27 @@ def test_thousands_may_have_an_exponent(text: str, found: Found) -> None:
 @pytest.mark.parametrize(
     ("text", "found"),
     [
+        ("two-and-a-half feet", (2.5, "ft")), ("The gap is one-and-a-half metres wide", (1.5, "m")),
+        ("half-a-metre", (0.5, "m")), ("three and a quarter metres", (3.25, "m")), ("three-quarter metre", (0.75, "m")),
+        ("three eighths of an inch", (0.375, "in")), ("two fifths of a metre", (0.4, "m")),
+        ("quarter of a metre", (0.25, "m")), ("seven-eighths inch", (0.875, "in")), ("a bit of an inch", None),
+        ("nought point five m", (0.5, "m")), ("point five metres", (0.5, "m")),
+        ("1'000 m", (1000.0, "m")), ("2\u2019500 mm", (2500.0, "mm")), ("5'10 tall", (5 + 10 / 12, "ft")),
+        ("one metre eighty", (1.8, "m")), ("1 m 80", (1.8, "m")), ("1m80", (1.8, "m")), ("2m50cm", (2.5, "m")),
+        ("5 m 20 people wide", (5.0, "m")), ("24 m 5", (24.0, "m")),
+        ("one hundred and five m", (105.0, "m")), ("five and ten feet", (10.0, "ft")),
+        ("between two and three metres", (2.5, "m")), ("one to two and a half feet", (1.75, "ft")),
+        ("one and a half to two metres", (1.75, "m")), ("ten-fifteen feet", (12.5, "ft")),
+        ("It is a red one.", None), ("a good one hundred metres", (100.0, "m")),
+    ],
+)  # fmt: skip
+def test_lengths_as_they_are_spoken(text: str, found: Found) -> None:
+    read(text, found)
+
+
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
         ("10^3 mm", (1000.0, "mm")), ("1.5\\times10^{3}\\text{ mm}", (1500.0, "mm")), ("2^3", (8.0, None)),
         ("2.5 \\cdot 10^2 cm", (250.0, "cm")), ("10\u00b3 mm", (1000.0, "mm")), ("10\u00b2", (100.0, None)),
         ("1.5 \u00d7 10\u207b\u00b3 km", (0.0015, "km")), ("10^{-2} m", (0.01, "m")), ("2 m^3", (2.0, "m")),

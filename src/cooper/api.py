@@ -38,7 +38,7 @@ from cooper.page import trace_page
 from cooper.policy import Policy
 from cooper.prompts import FILE as PROMPTS_FILE
 from cooper.prompts import Prompts, WordingWarning, load_prompts
-from cooper.quantities import parse_number
+from cooper.quantities import quantity
 from cooper.sequence import Sequencer
 from cooper.trace import Picture, Text, Trace, asked
 from cooper.turns import calls_of
@@ -359,7 +359,7 @@ class Cooper:
         if len(rollouts) > 1:
             result = vote([rollout.trace.answer for rollout in rollouts])
             best, answer, votes = rollouts[result.chosen], result.answer, result.votes
-        value, unit = parse_number(answer) or (None, None)
+        value, unit = quantity(answer) or (None, None)
         meta = {"model": self.name, "mode": mode, "seed": best.seed, "seconds": round(seconds, 3)}
         return Answer(
             answer, value, unit, replace(best.trace, meta={**best.trace.meta, **meta}), best.reason, mode,

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import re
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from cooper.quantities import parse_number, plain_text, to_metres, whole_quantity
+from cooper.quantities import parse_number, plain_text, to_metres, whole_count
 
 
 @dataclass(frozen=True)
@@ -35,13 +34,14 @@ def vote(answers: Sequence[str | None]) -> Vote:
     return Vote(said[meant.index(meant[chosen])], chosen, votes)
 
 
-def _meant(answer: str) -> tuple[str | float, bool]:
-    """What answers that say the same have in common: "2 m" and "2.0 meters", "Yes" and "yes."."""
-    found = whole_quantity(answer)
-    # what is counted matters, too
-    if found is None or (found[1] is None and re.search(r"\s\w*[^\W\d]", answer)):
-        return answer.casefold().rstrip("."), False
-    return round(to_metres(*found), 9), found[1] is not None
+def _meant(answer: str) -> tuple[str | float, bool, str]:
+    """What answers that say the same have in common: "2 m" and "2.0 meters", "4 chairs" and "four chairs", "Yes" and
+    "yes."."""
+    found = whole_count(answer)
+    if found is None:
+        return answer.casefold().rstrip("."), False, ""
+    value, unit, counted = found
+    return round(to_metres(value, unit), 9), unit is not None, counted
 
 
 def _metres(answer: str) -> float:

@@ -9,7 +9,7 @@ from typing import Literal
 
 import numpy as np
 
-from cooper.quantities import parse_number, plain_text, to_metres
+from cooper.quantities import parse_number, plain_text, quantity, to_metres
 
 _ARTICLES = ("a", "an", "the")
 
@@ -52,7 +52,7 @@ def score_answer(
         if true_number is None:
             raise ValueError(f"the true answer {true_text!r} has no number; give true_value")
         true_value = to_metres(*true_number)
-    predicted = parse_number(predicted_text)
+    predicted = quantity(predicted_text)
     if predicted is None:
         return 0.0
     if question_kind == "metres":

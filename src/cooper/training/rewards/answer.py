@@ -7,7 +7,7 @@ from cooper.evaluation.extraction import answer_in, final_text
 from cooper.evaluation.grading import grade
 from cooper.evaluation.judge import Claim
 from cooper.evaluation.scores import score_answer
-from cooper.quantities import parse_number, to_metres
+from cooper.quantities import parse_number, quantity, to_metres
 from cooper.trace import Drawing, Trace
 from cooper.training.rewards.record import Record
 
@@ -37,7 +37,7 @@ def answer_reward(
         return 0.0
     if record.kind != "metres" or tolerance is None:
         return score_answer(record.kind, given, record.answer, record.value)
-    number, true = parse_number(given), record.value
+    number, true = quantity(given), record.value
     if true is None:
         parsed = parse_number(record.answer)
         if parsed is None:
