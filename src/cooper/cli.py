@@ -129,6 +129,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     for name in ("stdout", "stderr"):
         if getattr(sys, name) is None:  # closed, as some services start programs
             setattr(sys, name, open(os.devnull, "w"))
+    if hasattr(sys.stdout, "reconfigure"):
+        sys.stdout.reconfigure(errors="replace")  # models and paths have any character; not every terminal knows them
     try:
         if argv == ["--version"]:
             from cooper import __version__

@@ -39,7 +39,7 @@ uvicorn = pytest.importorskip("uvicorn")
 from cooper.serving import requests  # noqa: E402
 from cooper.serving.app import make_app  # noqa: E402
 from cooper.serving.replies import _Thoughts  # noqa: E402
-from cooper.serving.together import Busy, Together  # noqa: E402
+from cooper.serving.together import Busy, Together, _NobodyWaits  # noqa: E402
 
 FOLDER = shipped("tiny")
 assert FOLDER is not None
@@ -283,6 +283,8 @@ def test_what_waits_is_answered_together(address: str, cooper: Counting) -> None
         (asking(data_url(ROOM.read_bytes()), seed=-1), 400, "seed must be at least 0, not -1"),
         (asking(data_url(ROOM.read_bytes()), temperature="hot"), 400, "temperature: "),
         ({"messages": [{"role": "assistant", "content": "Yes."}]}, 400, "without earlier turns"),
+        ({"messages": [{"role": "assistant", "content": None}]}, 400, "without earlier turns"),
+        ({"messages": [{"role": "tool", "content": "2"}]}, 400, "without earlier turns"),
         ({"messages": [{"role": "user", "content": [{"type": "video"}]}]}, 400, "0.type: Input should be 'text' or"),
     ],
 )
@@ -343,6 +345,36 @@ def test_one_batchs_error_and_a_caller_that_left_cost_nobody_else(cooper: Counti
     (broken, left, well, same), batches = asyncio.run(ask())
     assert isinstance(broken, ValueError) and isinstance(left, asyncio.CancelledError)
     assert well.answer == same.answer and batches == [1, 2]
+
+
+def test_the_model_does_not_go_on_for_nobody(cooper: Counting, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A client that gives up and tries again would otherwise wait for what it has given up."""
+    prompt = Trace((Picture(load_image(ROOM)), Text(QUESTION)))
+    ends: list[BaseException | None] = []
+    answer_many = cooper.answer_many
+
+    def watched(*args: Any, **changes: Any) -> Any:
+        try:
+            answers = answer_many(*args, **changes)
+        except BaseException as error:
+            ends.append(error)
+            raise
+        ends.append(None)
+        return answers
+
+    monkeypatch.setattr(cooper, "answer_many", watched)
+
+    async def ask() -> Answer:
+        together, events = Together(cooper), asyncio.Queue[Any]()
+        perception, direct = Options(mode="perception"), Options(mode="direct")
+        leaving = [asyncio.create_task(together.answer(prompt, perception, events.put_nowait)) for _ in range(2)]
+        await events.get()
+        for one in leaving:
+            one.cancel()
+        return await together.answer(prompt, direct)
+
+    assert asyncio.run(ask()).mode == "direct"
+    assert isinstance(ends[0], _NobodyWaits) and ends[1:] == [None]
 
 
 def test_so_many_are_answered_together(cooper: Counting) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -81,8 +82,11 @@ class Ask(WithModel):
             if re.match(r"\d\d-", picture_at.name) and picture_at.resolve().parent == self.out.resolve():
                 raise ValueError(f"--out {self.out} would overwrite the picture; give another folder")
         if self.html is not None:
-            if self.html == self.out:
+            page, folder = (Path(os.path.realpath(path)) for path in (self.html, self.out or ""))
+            if self.out is not None and page == folder:
                 raise ValueError(f"--html {self.html} is the folder of --out; give the page a name of its own")
+            if self.out is not None and page.parent == folder and re.match(r"\d\d-|trace\.json$", page.name):
+                raise ValueError(f"--html {self.html} may be what --out writes; give the page another name")
             check_file(self.html, "--html", self.picture)
         if self.picture != "-" and not Path(self.picture).exists() and Path(self.question).is_file():
             raise ValueError(f"{self.picture} does not exist; the picture comes first, then the question")

@@ -8,14 +8,13 @@ from math import inf
 from pathlib import Path
 from typing import Annotated, Literal
 
-from rich.console import Console
 from rich.table import Table
 from tyro.conf import Positional, arg
 
 from cooper.checkpoints.checkpoint import Checkpoint, find
 from cooper.commands.options import Flag, OutFolder
 from cooper.commands.outputs import check_folder
-from cooper.commands.terminal import progress_bars
+from cooper.commands.terminal import open_console, progress_bars
 
 
 @dataclass(frozen=True)
@@ -36,11 +35,10 @@ class Inspect:
         if self.json:
             print(json_.dumps(about))
             return 0
-        console = Console()
-        stored = ", ".join(f"{numbers / 1e6:,.1f} M in {dtype}" for dtype, numbers in about["dtypes"].items())
-        console.print(
-            f"{about['source']}: {about['family']} layout, {len(about['files'])} files, {stored}", markup=False
-        )
+        console = open_console()
+        stored = ", ".join(f"{n / 1e6:,.1f} M parameters in {dtype}" for dtype, n in about["dtypes"].items())
+        files = f"{len(about['files'])} file{'s' if len(about['files']) != 1 else ''}"
+        console.print(f"{about['source']}: {about['family']} layout, {files}, {stored}", markup=False)
         for path in about["files"]:
             console.print(f"  {path}", markup=False)
         parts = Table("part", "parameters", title="parameters")
@@ -49,7 +47,7 @@ class Inspect:
         needs = Table("to", "memory", title="weights, and what training keeps beside them")
         for name, amount in about["bytes"].items():
             needs.add_row(name, f"{amount / 2**30:,.1f} GiB" if amount >= 2**30 else f"{amount / 2**20:,.1f} MiB")
-        console.print(parts, needs)
+        console.print(parts, needs, soft_wrap=False)
         if about["published"]:
             words = "its own" if about["prompts"] else "the tiny model's (see cooper prompts import)"
             console.print(f"addressed in {words} words")

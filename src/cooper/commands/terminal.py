@@ -30,8 +30,6 @@ LEFT_OUT = 5
 
 def open_console() -> Console:
     """Standard output, with colours and movement only if it is a terminal, whatever the environment says."""
-    if hasattr(sys.stdout, "reconfigure"):
-        sys.stdout.reconfigure(errors="replace")  # models write any character; not every terminal knows them all
     return Console(highlight=False, soft_wrap=True, force_terminal=None if sys.stdout.isatty() else False)
 
 

@@ -40,12 +40,12 @@ class Part(BaseModel):
 
 
 class Message(BaseModel):
-    role: Literal["system", "developer", "user", "assistant"]
-    content: str | list[Part]
+    role: Literal["system", "developer", "user", "assistant", "tool"]
+    content: str | list[Part] | None = None
 
     @property
     def parts(self) -> list[Part]:
-        return [Part(type="text", text=self.content)] if isinstance(self.content, str) else self.content
+        return [Part(type="text", text=self.content)] if isinstance(self.content, str) else self.content or []
 
 
 class Chat(BaseModel):
@@ -68,7 +68,7 @@ class Chat(BaseModel):
 
     def prompt(self) -> Trace:
         """The picture and the question. Raises `Refused` unless there is one of each."""
-        if any(message.role == "assistant" for message in self.messages):
+        if any(message.role in ("assistant", "tool") for message in self.messages):
             raise Refused(400, "only single questions can be asked, without earlier turns; send one user message")
         parts = [part for message in self.messages if message.role == "user" for part in message.parts]
         urls = [str((part.image_url or {}).get("url", "")) for part in parts if part.type == "image_url"]

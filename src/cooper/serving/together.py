@@ -22,6 +22,10 @@ class Busy(Exception):
     """More is waiting than can be answered in reasonable time."""
 
 
+class _NobodyWaits(Exception):
+    """All who asked have left: ends what the model is doing for them."""
+
+
 @dataclass
 class _Waiting:
     prompt: Trace
@@ -76,7 +80,7 @@ class Together:
 
     @property
     def busy(self) -> bool:
-        """Whether the model is answering something, which nothing can stop."""
+        """Whether the model is answering something."""
         return self._running is not None and not self._running.done()
 
     def close(self) -> None:
@@ -127,13 +131,13 @@ class Together:
         return batch
 
 
-def _telling(batch: list[_Waiting]) -> OnEvent | None:
-    """Tells each of the events of its first rollout, from the thread of the model. None if nobody wants to know."""
-    if all(one.tell is None for one in batch):
-        return None
+def _telling(batch: list[_Waiting]) -> OnEvent:
+    """Tells each of the events of its first rollout, from the thread of the model, which it ends if all have left."""
     loop, samples = asyncio.get_running_loop(), batch[0].options.samples
 
     def told(event: Event) -> None:
+        if all(one.answer.done() for one in batch):
+            raise _NobodyWaits
         prompt, number = divmod(event.number, samples)
         tell = batch[prompt].tell
         if tell is not None and not number and not batch[prompt].answer.done():
