@@ -74,11 +74,11 @@ COMMANDS = Group(
             },
         ),
         "data": Group(
-            "Prepare what models are trained on.",
+            "Find out which questions maps help with.",
             {"flag": Leaf("data", "Flag", "Find out which questions maps help with.")},
         ),
         "serve": Leaf("serve", "Serve", "Serve a model over HTTP, as OpenAI's chat completions."),
-        "train": Leaf("train", "Train", "Train the tiny model from nothing, up to a stage."),
+        "train": Leaf("train", "Train", "Train a model, from nothing or further, on scenes or your own data."),
         "reproduce": Leaf("reproduce", "Reproduce", "Train all that the paper compares, and test its claims."),
         "eval": Group(
             "Measure a model.",
@@ -99,7 +99,7 @@ COMMANDS = Group(
         ),
         "score": Leaf("score", "Score", "Score the answers that `eval` kept, without a model."),
         "bench": Group(
-            "Measure speed.",
+            "Measure speed, memory, and what precision costs.",
             {
                 "engine": Leaf("bench", "BenchEngine", "Speed of reading, writing and drawing."),
                 "answer": Leaf("bench", "BenchAnswer", "Seconds for one scripted answer and for a group, by part."),

@@ -319,6 +319,16 @@ def test_tables_as_harnesses_have_them(tmp_path: Path) -> None:
     assert questions("sibench", tmp_path / "Height.jsonl").items[0].prompt.startswith("Which?\nA. ball\nB. box\n")
 
 
+def test_a_table_that_can_be_trained_on_can_be_evaluated(tmp_path: Path) -> None:
+    answers: tuple[Any, ...] = ("2.1 m", 3, "Yes", True, "the box", "(B)")
+    table = [{"image": coded(0), "question": "Which? A. ball B. box", "answer": answer} for answer in answers]
+    found = questions("tsv", write_table(tmp_path / "t.jsonl", table))
+    assert [item.kind for item in found.items] == ["number", "count", "yes_no", "yes_no", "word", "choice"]
+    says = ("210 cm", "three", "yes", "yes", "Box", "box")
+    right = {item.index: text for item, text in zip(found.items, says, strict=True)}
+    assert points(rows_of(found, right))["mean over questions"] == 1
+
+
 def test_options_in_a_question() -> None:
     assert options_in("Which?\nA. ball\nB. the box\nAnswer with a letter.") == ("ball", "the box")
     assert options_in("Which? (A) ball, (B) box; (C) cone") == ("ball", "box", "cone")
@@ -354,6 +364,6 @@ def test_rows_that_cannot_be_used(tmp_path: Path) -> None:
     with pytest.raises(BadRow, match="row 2: it has no question"):
         questions("tsv", path, strict=True)
     with pytest.raises(ValueError, match=r"holds no question that can be asked; .*row 1: it has no type"):
-        questions("tsv", write_table(tmp_path / "u.tsv", [{"index": 0, "question": "Is it?", "answer": "yes"}]))
+        questions("tsv", write_table(tmp_path / "u.tsv", [{"index": 0, "question": "Which?", "answer": "B"}]))
     with pytest.raises(ValueError, match="none of its 1 rows is one of sibench"):
         questions("sibench", write_table(tmp_path / "v.jsonl", [row]))

@@ -53,13 +53,14 @@ class BenchAnswer:
     """One scripted answer with one map, and eight rollouts of one question, on random weights of a fixed size."""
 
     preset: str = "bench"
-    """Size of the model."""
+    """Size of the model: tiny, bench (one for comparisons) or bagel_7b."""
     threads: tuple[int, ...] = (1, 2)
     """Numbers of threads to try."""
     repeats: int = 2
     """Runs of which the median counts."""
     dtype: tuple[Precision, ...] = PRECISIONS
-    """Data types to try; "mixed" draws in bf16 and writes in fp32, "int8" writes with weights of 8 bits."""
+    """Data types to try; "mixed" draws in bf16 and writes in fp32, "int8" and "int4" keep the decoder's weights in so
+    many bits and are as "mixed" otherwise."""
     json: bool = False
     """Print one JSON object."""
 

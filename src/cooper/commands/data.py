@@ -25,8 +25,8 @@ if TYPE_CHECKING:
 @dataclass(frozen=True)
 class Flag(WithModel):
     """Find out by trying which questions maps help a model with: questions about scenes, or your own. What is written
-    is a table of questions for `cooper train reinforcement --data`, and for looking at. (Without --data, that command
-    flags questions about scenes by itself.)"""
+    is a table of questions to look at and, without the rows whose flag is null (docs/tuning.md), for `cooper train
+    reinforcement --data`. (Without --data, that command flags questions about scenes by itself.)"""
 
     out: Annotated[Path, arg(metavar="FILE")]
     """JSON Lines file to write, with its pictures in a folder beside it; run again, the command goes on where it was

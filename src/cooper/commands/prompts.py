@@ -31,9 +31,9 @@ class Import:
     reflection: _Name = None
     """The name of the text after each map."""
     depth: _Name = None
-    """The name of the order to draw depth."""
+    """The name of the instruction to draw depth."""
     segmentation: _Name = None
-    """The name of the order to draw the segmentation."""
+    """The name of the instruction to draw the segmentation."""
     text: Annotated[str | None, arg(metavar="NAME", help_behavior_hint="(default: none)")] = None
     """The name of the system prompt of answers that are thought about without maps (--mode text)."""
     perception: Annotated[str | None, arg(metavar="NAME", help_behavior_hint="(default: none)")] = None

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import re
+from typing import Literal
 
 from cooper.evaluation.items import Kind
 from cooper.evaluation.scores import mra, score_answer
-from cooper.quantities import METRES, parse_number, to_metres
+from cooper.quantities import METRES, parse_number, to_metres, whole_quantity
 
 
 def grade(kind: Kind, answer: str | None, truth: str) -> float:
@@ -26,6 +27,22 @@ def grade(kind: Kind, answer: str | None, truth: str) -> float:
     if kind in ("count", "word"):
         return score_answer("count" if kind == "count" else "word", answer, truth)
     raise ValueError("an open answer needs a judge")
+
+
+def kind_of(answer: str) -> tuple[Literal["choice", "yes_no", "count", "number", "word"], str]:
+    """What a true answer of which nothing else is known is, and itself as it can be compared."""
+    bare = answer.strip().rstrip(".")
+    if bare.lower() in ("yes", "no"):
+        return "yes_no", bare.lower()
+    if re.fullmatch(r"\(?[A-H]\)?", bare):
+        return "choice", bare.strip("()")
+    found = whole_quantity(bare)
+    if found is None:
+        return "word", answer
+    value, unit = found
+    # 2.0 stands among 1.9 and 2.1
+    counted = unit is None and value == int(value) and not re.search(r"\.\d", bare)
+    return ("count" if counted else "number"), bare
 
 
 def within(factor: float, answer: str | None, truth: str) -> float:

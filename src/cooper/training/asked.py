@@ -3,15 +3,14 @@ wrong."""
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Literal, TypeAlias
+from typing import TypeAlias
 
 from cooper.data.examples import Example, Flag, QuestionExample
 from cooper.data.mixture import Unbroken
 from cooper.data.tables import BadRow
-from cooper.quantities import whole_quantity
+from cooper.evaluation.grading import kind_of
 from cooper.scenes.chosen import Asked
 from cooper.scenes.render import View
 from cooper.scenes.world import Scene
@@ -65,22 +64,6 @@ def pictured_rows(examples: Sequence[Example], n: int, on_bad: Callable[[BadRow]
 def record_of(question: str, answer: str, flag: Flag | None = None, judged: bool = False) -> Record:
     """A question and its true answer, which tells how answers are compared: a letter, yes or no, a count, a number with
     or without a unit, or words. Without a flag, nothing is said about maps."""
-    kind, truth = _kind_of(answer)
-    if kind == "word" and judged:
-        kind = "judged"
-    return Record(question, truth, kind, None, flag or "boundary", task=kind)
-
-
-def _kind_of(answer: str) -> tuple[Literal["choice", "yes_no", "count", "number", "word", "judged"], str]:
-    bare = answer.strip().rstrip(".")
-    if bare.lower() in ("yes", "no"):
-        return "yes_no", bare.lower()
-    if re.fullmatch(r"\(?[A-H]\)?", bare):
-        return "choice", bare.strip("()")
-    found = whole_quantity(bare)
-    if found is None:
-        return "word", answer
-    value, unit = found
-    # 2.0 stands among 1.9 and 2.1
-    counted = unit is None and value == int(value) and not re.search(r"\.\d", bare)
-    return ("count" if counted else "number"), bare
+    kind, truth = kind_of(answer)
+    named = "judged" if kind == "word" and judged else kind
+    return Record(question, truth, named, None, flag or "boundary", task=named)

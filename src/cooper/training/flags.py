@@ -52,7 +52,8 @@ class Flagging:
     without: str = "text"
     """The mode that does not."""
     drop: bool = True
-    """Leave out what is always right or always wrong; with --no-drop it counts among what maps make no difference with.
+    """Give no flag (null) to what is always right or always wrong; with --no-drop it counts among what maps make no
+    difference with.
     """
 
     def __post_init__(self) -> None:

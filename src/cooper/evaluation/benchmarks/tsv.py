@@ -1,12 +1,14 @@
-"""Any table with the columns `index, image, question, answer, type`, and `category` and options (`A, B ..`, or a list
-in `options`) if it has them: such as the scenes that `cooper scenes export` writes. Each row is scored by its type."""
+"""Any table with the columns `image, question, answer`, and `index`, `category`, `type` and options (`A, B ..`, or a
+list in `options`) if it has them: such as the scenes that `cooper scenes export` writes. Each row is scored by its
+type, or, without one, by what its answer is, as it is in training."""
 
 from __future__ import annotations
 
+from cooper.data.fields import given
 from cooper.data.options import letter_of, options_in, options_of
 from cooper.data.tables import Row
 from cooper.evaluation.benchmarks.base import Benchmark, Reading
-from cooper.evaluation.grading import check_number, with_unit
+from cooper.evaluation.grading import check_number, kind_of, with_unit
 from cooper.evaluation.items import Item, Kind, Place, text_of
 
 KINDS: dict[str, Kind] = {
@@ -39,8 +41,17 @@ def listed_options(row: Row) -> tuple[str, ...]:
     return options_of(row, "options", "choices")
 
 
+def _untyped(row: Row) -> tuple[Kind, str, tuple[str, ...]]:
+    answer = row.get("answer")
+    kind, truth = kind_of(("no", "yes")[answer] if isinstance(answer, bool) else text_of(row, "answer"))
+    if kind != "choice":
+        return kind, truth, ()
+    options = options_in(text_of(row, "question"))
+    return (kind, truth, options) if options else typed(row)  # a letter of nothing is refused there
+
+
 def read(row: Row, place: Place) -> Item:
-    kind, truth, options = typed(row)
+    kind, truth, options = typed(row) if given(row.get("type")) or listed_options(row) else _untyped(row)
     return Item(
         text_of(row, "index", default=str(place.number)), text_of(row, "question"), truth, kind,
         (text_of(row, "category", "type", default="MCQ"),), options, listed=bool(listed_options(row)),
