@@ -196,13 +196,18 @@ def test_sixteen_bits_are_scaled_not_clipped() -> None:
 
 
 def png_of_16_bits(pixels: np.ndarray, colour: int, transparency: bytes | None = None) -> bytes:
-    """A PNG written by hand, since Pillow does not write all of these. `colour` is 0 for grey and 2 for RGB."""
+    rows = [row.astype(">u2").tobytes() for row in pixels]
+    return png_by_hand(rows, pixels.shape[1], 16, colour, transparency)
+
+
+def png_by_hand(lines: list[bytes], width: int, bits: int, colour: int, transparency: bytes | None = None) -> bytes:
+    """Since Pillow does not write all of these. `colour` is 0 for grey and 2 for RGB."""
 
     def chunk(kind: bytes, data: bytes) -> bytes:
         return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
 
-    rows = b"".join(b"\0" + row.astype(">u2").tobytes() for row in pixels)
-    size = struct.pack(">IIBBBBB", pixels.shape[1], pixels.shape[0], 16, colour, 0, 0, 0)
+    rows = b"".join(b"\0" + line for line in lines)
+    size = struct.pack(">IIBBBBB", width, len(lines), bits, colour, 0, 0, 0)
     extra = chunk(b"tRNS", transparency) if transparency else b""
     body = chunk(b"IHDR", size) + extra + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b"")
     return b"\x89PNG\r\n\x1a\n" + body
@@ -215,6 +220,15 @@ def test_sixteen_bit_png_of_all_kinds() -> None:
     assert transparent[..., 1].tolist() == [[0, 1], [255, 255]]
     colours = np.array([[[0, 32768, 65535], [257, 1000, 65278]]], np.uint16)
     assert np.abs(load_image(png_of_16_bits(colours, 2))[0].astype(int) - [[0, 128, 255], [1, 4, 254]]).max() <= 1
+
+
+def test_transparent_colours_of_few_and_of_many_bits() -> None:
+    for bits, line, colour, other in ((4, 0x83, 8, 51), (2, 0b01_10_0000, 1, 170), (1, 0b01_000000, 0, 255)):
+        image = load_image(png_by_hand([bytes([line])], 2, bits, 0, struct.pack(">H", colour)))
+        assert image[0].tolist() == [[255] * 3, [other] * 3]
+    colours = np.array([[[0x1234, 0x5678, 0x9ABC], [0x1111, 0x2222, 0x3333]]], np.uint16)
+    deep = load_image(png_of_16_bits(colours, 2, colours[0, 0].astype(">u2").tobytes()))
+    assert deep[0].tolist() == [[255] * 3, [0x11, 0x22, 0x33]]
 
 
 def test_arrays_of_other_bytes_and_kinds() -> None:

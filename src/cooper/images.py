@@ -108,6 +108,7 @@ def _from_file(file: BinaryIO, name: str) -> np.ndarray:
 def _from_pil(image: Image.Image, name: str) -> np.ndarray:
     _check_size(image.height, image.width, name)
     try:
+        _scale_transparency(image)
         image.load()
         orientation = _orientation(image)  # after loading: of some files it is only known then
         rgb = np.asarray(_to_rgb(image, name))
@@ -141,6 +142,19 @@ def _check_size(height: int, width: int, name: str) -> None:
 
 def _too_large(name: str, size: str = "a huge number of pixels") -> str:
     return f"{name} has {size}, more than the {MAX_PIXELS // 1_000_000} million allowed; make it smaller first"
+
+
+#: How PNGs of few or many bits are stored, and by what 8 bits are more.
+_BITS = {"L;2": 85.0, "L;4": 17.0, "RGB;16B": 1 / 256}
+
+
+def _scale_transparency(image: Image.Image) -> None:
+    """Pillow makes 8 bits of a PNG's pixels, but not of the colour that is transparent in it."""
+    tiles, colour = getattr(image, "tile", None), image.info.get("transparency")  # none of what is no file
+    stored = tiles[0][3] if tiles else None
+    if image.format == "PNG" and stored in _BITS and isinstance(colour, int | tuple):
+        scaled = [int(one * _BITS[stored]) for one in (colour if isinstance(colour, tuple) else (colour,))]
+        image.info["transparency"] = tuple(scaled) if isinstance(colour, tuple) else scaled[0]
 
 
 def _to_rgb(image: Image.Image, name: str) -> Image.Image:
