@@ -42,6 +42,9 @@ class Sequencer:
     def __post_init__(self) -> None:
         # the layout sets the frame's tokens; in a text, which may be anybody's, they are letters
         self.tokenizer.encode_special_tokens = True
+        # whole, though the file may keep how somebody once cut and padded texts
+        self.tokenizer.no_truncation()
+        self.tokenizer.no_padding()
 
     def ids(self, text: str) -> tuple[int, ...]:
         return tuple(self.tokenizer.encode(text, add_special_tokens=False).ids)

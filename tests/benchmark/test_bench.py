@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from functools import partial
 
 import pytest
@@ -23,6 +24,9 @@ from cooper.commands.bench import (
 )
 from cooper.hardware import describe, threads
 from cooper.inference.flow import FlowSettings
+from cooper.model.presets import dummy
+from cooper.model.quantised import Int4Linear, Int8Linear
+from cooper.model.unified import UnifiedModel
 
 LENGTHS = {"system": 5, "question": 4, "turn": 6, "call": 2, "reflection": 3}
 SHORT = Script(FlowSettings(3), 64, **LENGTHS)
@@ -36,6 +40,14 @@ def test_a_script_has_the_same_course_alone_and_in_a_group() -> None:
     assert [len(row) for row in together.tokens] == [12, 12, 12]
     assert together.tokens == [play(model, SHORT, [seed]).tokens[0] for seed in range(3)]
     assert together.tokens[0] != together.tokens[1]
+
+
+def test_pictures_have_whole_patches_and_positions() -> None:
+    """The published model's patches have 14 pixels, its pictures 1024."""
+    small = dummy()
+    model = UnifiedModel(replace(small, vision=replace(small.vision, patch=14, max_side=3)))
+    randomised(model)
+    assert [len(row) for row in play(model.for_inference(), SHORT, range(2)).tokens] == [12, 12]
 
 
 def test_a_turn_without_end() -> None:
@@ -116,5 +128,10 @@ def test_the_machine() -> None:
         assert matmul_peak("fp32", 0.01) > 0
     a = torch.randn(10, 20)
     assert gflop(lambda: a @ a.T) == pytest.approx(2 * 10 * 20 * 10 / 1e9)
+    x = torch.randn(256, 512)
+    linear = torch.nn.Linear(512, 512, bias=False)
+    for quantised in (Int8Linear(linear), Int4Linear(linear)):
+        for tokens in (4, 256):  # few and many are multiplied in other ways
+            assert gflop(partial(quantised, x[:tokens])) == pytest.approx(2 * tokens * 512 * 512 / 1e9)
     with pytest.raises(ValueError, match="at least 1 thread"), threads(0):
         pass

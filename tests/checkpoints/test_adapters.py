@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -15,6 +16,8 @@ from cooper.checkpoints.adapters import Adapters
 from cooper.checkpoints.checkpoint import find
 from cooper.checkpoints.convert import Layout, convert
 from cooper.cli import main
+from cooper.lora import CODES
+from cooper.modalities import MapCodes
 
 ADAPTED = "base_model.model.decoder.layers.0.und.out."
 PAIR = {ADAPTED + "lora_A.weight": torch.ones(2, 32), ADAPTED + "lora_B.weight": torch.ones(32, 2)}
@@ -59,6 +62,8 @@ def test_adapters_are_applied_whole_or_not_at_all(tmp_path: Path, native: Path) 
     [
         ({"r": 0}, None, "r is 0, which is no rank"), ({"r": "2"}, None, "r is '2'"), ({"r": None}, None, "r is None"),
         ({"lora_alpha": "x"}, None, "is no LoRA's"), ({"lora_alpha": float("nan")}, None, "lora_alpha is nan"),
+        ({"init_lora_weights": "pissa"}, None, "adapters of the kind LORA init_lora_weights=pissa are not understood"),
+        ({"use_qalora": True}, None, "LORA use_qalora are not understood"),
         ({"r": 16}, None, "matrices beside .*out are .*, and r is 16"),
         ({}, [(32,), (32, 2)], r"are \[32, 2\] and \[32\]"), ({}, [(2, 32), (32, 3)], r"are \[32, 3\] and \[2, 32\]"),
     ],
@@ -91,6 +96,12 @@ def test_adapters_become_part_of_what_is_written(tmp_path: Path, released: Path,
         written = dict(find(out, special=SPECIAL).load().named_parameters())
         assert {name for name in before if not torch.equal(written[name], before[name])} == changed
         assert same(written, dict(found.load(adapters=Adapters(own)).named_parameters()))
+        (own / CODES).write_text(json.dumps({"depth": [0.5, 65.0], "linear": True}))
+        convert(found, tmp_path / f"coded-{source.name}", to, adapters=Adapters(own))
+        coded = find(tmp_path / f"coded-{source.name}", special=SPECIAL).config
+        assert coded.codes == MapCodes((0.5, 65.0), linear=True), "what its maps stand for"
+        assert replace(coded, codes=found.config.codes) == found.config
+        (own / CODES).unlink()
     convert(find(native), tmp_path / "half", "native", torch.bfloat16)
     convert(find(tmp_path / "half"), tmp_path / "mixed", to, adapters=Adapters(own))
     parts = {f"language_model.model.layers.1.self_attn.{x}_proj_moe_gen.weight" for x in "qkv"}

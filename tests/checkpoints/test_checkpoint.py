@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import warnings
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from PIL import Image
 from safetensors.torch import load_file, save_file
 from tests.checkpoints.folders import SPECIAL, same, tensors, weights_in
 from tests.helpers import demand_call, picture, random_model, run_command, tokenizer
+from tokenizers import Tokenizer
 
 from cooper import Answer, Cooper
 from cooper.checkpoints.checkpoint import UnusedWarning, find
@@ -30,6 +32,7 @@ from cooper.model.unified import UnifiedModel
 from cooper.policy import POLICIES, Policy
 from cooper.prompts import FILE as PROMPTS_FILE
 from cooper.prompts import Prompts
+from cooper.sequence import Sequencer
 
 
 def theirs(model: UnifiedModel, folder: Path) -> Path:
@@ -266,3 +269,17 @@ def test_a_prompt_and_a_picture_go_through_every_precision(native: Path) -> None
     picture = np.full((64, 64, 3), 99, np.uint8)
     for precision in ("int8", "int4"):
         assert Cooper.load(native, precision).ask(picture, "How many?", max_turns=1).tokens  # type: ignore[arg-type]
+
+
+def test_texts_are_whole_whatever_was_once_done_with_the_tokenizer(tmp_path: Path, native: Path) -> None:
+    """Transformers keeps in the file how a text was cut and padded last."""
+    whole = Tokenizer.from_file(str(native / "tokenizer.json"))
+    cut = Tokenizer.from_file(str(native / "tokenizer.json"))
+    cut.enable_truncation(3)
+    cut.enable_padding(length=12, pad_id=1)
+    shutil.copytree(native, tmp_path / "cut")
+    cut.save(str(tmp_path / "cut/tokenizer.json"))
+    text = "How far is the red ball from the blue box?"
+    assert len(cut.encode(text).ids) == 12 and cut.encode(text).ids[3:] == [1] * 9
+    assert find(tmp_path / "cut").tokenizer().encode(text).ids == whole.encode(text).ids
+    assert Sequencer(cut, find(native).config).ids(text) == tuple(whole.encode(text).ids)

@@ -102,6 +102,14 @@ def test_settings_that_are_read_in_the_place_of_others_agree_with_them(tmp_path:
     del args["cooper"]
     (tmp_path / "theirs/model_args.json").write_text(json.dumps(args))
     assert find(tmp_path / "theirs").config.decoder.rope_theta == 5e5
+    # as transformers 5 writes it
+    settings = json.loads(path.read_text())
+    rope = {"rope_type": "default", "rope_theta": settings.pop("rope_theta")}
+    path.write_text(json.dumps(settings | {"rope_parameters": rope}))
+    assert find(tmp_path / "theirs").config.decoder.rope_theta == 5e5
+    path.write_text(json.dumps(settings | {"rope_parameters": rope | {"rope_type": "yarn"}}))
+    with pytest.raises(ValueError, match="llm_config.json: rotary positions of the kind 'yarn' are not understood"):
+        find(tmp_path / "theirs")
 
 
 def test_a_tokenizer_of_another_model_is_told(tmp_path: Path, released: Path) -> None:

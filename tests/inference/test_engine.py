@@ -315,6 +315,8 @@ def test_memory_is_for_what_may_be_written() -> None:
     assert engine.turn_tokens == 50
     between = engine._capacity(POLICY, [PROMPTS[13]], 1) - 50
     assert 0 < between < 200
+    once = engine._capacity(replace(POLICY, max_turns=1), [PROMPTS[13]], 1)
+    assert once == 50 + 2, "after the last turn nothing is drawn"
     assert engine._capacity(POLICY, [PROMPTS[13]], 2) - between == 2 * 50
     assert engine._capacity(POLICY, [PROMPTS[13]], 9) - between == POLICY.max_turns * 50
 

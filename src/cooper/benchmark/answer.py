@@ -30,8 +30,7 @@ def bench_answer(
 
     A first run counts the operations, and warms up.
 
-    "peak_share" is the share of the GFLOP/s that large matrix products of that dtype reach on that many threads (of
-    "int8", products with few tokens are not counted).
+    "peak_share" is the share of the GFLOP/s that large matrix products of that dtype reach on that many threads.
     """
     if repeats < 1 or not thread_counts or not dtypes:
         raise ValueError("a benchmark needs at least one repeat, one number of threads and one dtype")

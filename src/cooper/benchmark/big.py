@@ -21,11 +21,10 @@ from tempfile import TemporaryDirectory, gettempdir
 from typing import Any, TypeAlias
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from cooper.benchmark.machine import peak_gib, timed
-from cooper.benchmark.script import Endless, RunStats, grid_of, picture, words, write
+from cooper.benchmark.script import Endless, RunStats, grid_of, picture, seen, words, write
 from cooper.checkpoints.checkpoint import find
 from cooper.checkpoints.keys import to_released
 from cooper.checkpoints.released import config_files
@@ -35,7 +34,7 @@ from cooper.hardware import describe
 from cooper.inference.flow import FlowSettings
 from cooper.inference.sampler import generator
 from cooper.inference.session import Session
-from cooper.layout import Clean, Piece, Seen, tokens_of
+from cooper.layout import Clean, Piece, tokens_of
 from cooper.model.config import ImageSizes, ModelConfig, Precision
 from cooper.model.unified import UnifiedModel
 
@@ -182,7 +181,7 @@ def take_turn(folder: str, precision: Precision, on_progress: OnProgress) -> dic
     image = picture(config.latent_sizes.longest, 0)
     with part("encode the picture"), torch.no_grad():
         latents = model.encode(image[None])
-    looked = _both_branches(config, image, latents[0], grid)
+    looked: list[Piece] = [Clean(latents[0], grid), seen(config, image)]
     with part("prefill"):
         opened = Session.open(model, [[*looked, words(model, QUESTION)]])
     # the turn, the map and a second turn, each with its frame
@@ -196,7 +195,7 @@ def take_turn(folder: str, precision: Precision, on_progress: OnProgress) -> dic
     with part("decode the map"), torch.no_grad():
         image = model.decode(latents, grid)[0].clamp(-1, 1)
     with part("look at it"):
-        session.read([_both_branches(config, image, latents[0], grid)])
+        session.read([[Clean(latents[0], grid), seen(config, image)]])
     with part("write on"):
         write(session, 1, [0], sampling, 1)
     seconds = stats.seconds
@@ -213,12 +212,6 @@ def take_turn(folder: str, precision: Precision, on_progress: OnProgress) -> dic
         # the logits of each token, and the velocities of each step
         "finite": finite == [True] * (WRITTEN + 1 + FLOW.time_points - 1),
     }  # fmt: skip
-
-
-def _both_branches(config: ModelConfig, image: Tensor, latents: Tensor, grid: tuple[int, int]) -> list[Piece]:
-    """The pieces of an image (3, height, width) that has been encoded, or was drawn."""
-    side = config.vision_sizes.longest
-    return [Clean(latents, grid), Seen(F.interpolate(image[None], (side, side), mode="bilinear")[0])]
 
 
 def _watch(model: UnifiedModel) -> list[bool]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import resource
 import sys
 import time
 from collections.abc import Callable
@@ -44,12 +43,27 @@ def peak_gib() -> float:
     if status.exists():  # `getrusage` counts what the process had that started this one, too
         peak = next(line for line in status.read_text().splitlines() if line.startswith("VmHWM"))
         return int(peak.split()[1]) / 2**20
+    import resource  # not there on Windows
+
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (2**30 if sys.platform == "darwin" else 2**20)
+
+
+def _product(x: torch.Size, w: object, *_: object, out_shape: torch.Size, **__: object) -> int:
+    """Operations of x (n, inputs) by quantised weights."""
+    return 2 * x[0] * x[1] * out_shape[-1]
+
+
+#: What PyTorch's counter does not know; not every release has them.
+_QUANTISED = {
+    getattr(torch.ops.aten, name): _product
+    for name in ("_weight_int8pack_mm", "_weight_int4pack_mm_for_cpu") if hasattr(torch.ops.aten, name)
+}  # fmt: skip
 
 
 def gflop(run: Callable[[], object]) -> float:
     """GFLOP of the matrix products and convolutions of a call (two per multiplication with addition)."""
-    with threads(1), FlopCounterMode(display=False) as counter:  # it counts in its own thread only
+    counter = FlopCounterMode(display=False, custom_mapping=_QUANTISED)
+    with threads(1), counter:  # it counts in its own thread only
         run()
     return counter.get_total_flops() / 1e9
 

@@ -9,12 +9,14 @@ from dataclasses import dataclass, field
 from typing import TypeVar
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from cooper.inference.flow import FlowSettings
 from cooper.inference.sampler import Sampling, generator
 from cooper.inference.session import Session
 from cooper.layout import Clean, Piece, Seen, Words, tokens_of
+from cooper.model.config import ModelConfig
 from cooper.model.presets import PRESETS
 from cooper.model.unified import UnifiedModel
 
@@ -92,13 +94,22 @@ def grid_of(model: UnifiedModel, side: int) -> tuple[int, int]:
     return cells, cells
 
 
+def seen(config: ModelConfig, image: Tensor) -> Seen:
+    """A square image (3, side, side) for the vision transformer, at the nearest size below that has whole patches and
+    positions."""
+    patch = config.vision.patch
+    side = min(image.shape[-1] // patch, config.vision.max_side) * patch
+    resized = image if side == image.shape[-1] else F.interpolate(image[None], (side, side), mode="bilinear")[0]
+    return Seen(resized)
+
+
 def prompt(model: UnifiedModel, script: Script, seed: int = 0) -> list[Piece]:
     """System text, a picture through both branches, and a question. Encoding the picture is part of it."""
     image = picture(script.picture, seed)
     with torch.no_grad():
         latents = model.encode(image[None].to(model.device))[0]
     return [
-        words(model, script.system), Clean(latents, grid_of(model, script.picture)), Seen(image),
+        words(model, script.system), Clean(latents, grid_of(model, script.picture)), seen(model.config, image),
         words(model, script.question, seed),
     ]  # fmt: skip
 
@@ -108,7 +119,7 @@ def play(model: UnifiedModel, script: Script, seeds: Sequence[int]) -> RunStats:
     stats, rows = RunStats(), len(seeds)
     sampling = Endless(1.0, end=model.config.special.end)
     grid = grid_of(model, script.picture)
-    looked_at = tokens_of(Seen(picture(script.picture, 0)), model.config)
+    looked_at = tokens_of(seen(model.config, picture(script.picture, 0)), model.config)
     with stats.part(PARTS[0]):
         pieces = prompt(model, script)
         # both turns, the map and the reflection, each with its frame
@@ -127,7 +138,7 @@ def play(model: UnifiedModel, script: Script, seeds: Sequence[int]) -> RunStats:
         images = model.decode(latents, grid).clamp(-1, 1)
     with stats.part(PARTS[4]):
         reflection = words(model, script.reflection)
-        session.read([[Seen(image), reflection] for image in images])
+        session.read([[seen(model.config, image), reflection] for image in images])
     with stats.part(PARTS[5]):
         again = write(session, script.turn, seeds, sampling, 1)
     stats.tokens = [a + b for a, b in zip(stats.tokens, again, strict=True)]

@@ -17,6 +17,13 @@ from cooper.model.config import ModelConfig, tuples
 from cooper.model.typed import check_fields
 from cooper.model.unified import UnifiedModel
 
+#: Settings of peft that make something else of adapters than a product beside a matrix.
+_OTHER_KINDS = (
+    "use_dora", "use_rslora", "rank_pattern", "alpha_pattern", "alora_invocation_tokens", "kasa_config", "use_qalora",
+    "use_bdlora",
+)  # fmt: skip
+#: Ways of beginning that leave the matrix as it is. Of others (PiSSA, OLoRA, LoftQ) the adapters belong beside another.
+_BESIDE_THE_BASE = (True, False, "gaussian", "orthogonal", "eva")
 _A, _B = ".lora_A.weight", ".lora_B.weight"
 
 
@@ -35,7 +42,9 @@ class Adapters:
         try:
             config = json.loads(path.read_text(encoding="utf-8"))
             rank, alpha = config["r"], config["lora_alpha"]
-            kinds = [name for name in ("use_dora", "use_rslora", "rank_pattern", "alpha_pattern") if config.get(name)]
+            kinds = [name for name in _OTHER_KINDS if config.get(name)]
+            if (begun := config.get("init_lora_weights", True)) not in _BESIDE_THE_BASE:
+                kinds.append(f"init_lora_weights={begun}")
             if config["peft_type"] != "LORA" or kinds:
                 raise ValueError(f"adapters of the kind {' '.join([config['peft_type'], *kinds])} are not understood")
             if isinstance(rank, bool) or not isinstance(rank, int) or rank < 1 or not math.isfinite(alpha):

@@ -41,6 +41,7 @@ def convert(
     found.check()
     found.tell_unused()
     tokenizer = found.tokenizer() if to == "native" else None
+    config = found.config if adapters is None else adapters.adapted(found.config)
     main, ae = _native(found) if to == "native" else _released(found)
     if adapters is not None:
         main |= _adapted(found, adapters, to)
@@ -65,13 +66,13 @@ def convert(
                 shutil.copy(path, made / name)
         if tokenizer is not None:
             write_tokenizer(tokenizer, made / "tokenizer.json")
-            write_config(found.config if adapters is None else adapters.adapted(found.config), made)
-        elif found.family == "released":  # they may say more than is known here
+            write_config(config, made)
+        elif found.family == "released" and config == found.config:  # they may say more than is known here
             for name in CONFIG_FILES:
                 if (path := found.file(name)) is not None:
                     shutil.copy(path, made / name)
         else:
-            for name, content in config_files(found.config).items():
+            for name, content in config_files(config).items():
                 (made / name).write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
 
 

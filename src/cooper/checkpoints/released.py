@@ -64,7 +64,7 @@ def released_config(folders: Sequence[Path], special: SpecialTokens = BAGEL_SPEC
     return ModelConfig(
         DecoderConfig(
             llm.size("hidden_size"), llm.size("num_hidden_layers"), heads, kv_heads, llm.size("intermediate_size"),
-            llm.size("vocab_size"), llm.number("rope_theta"), llm.number("rms_norm_eps"),
+            llm.size("vocab_size"), _rope_theta(llm), llm.number("rms_norm_eps"),
         ),
         VisionConfig(
             vit.size("hidden_size"), used, vit.size("num_attention_heads"), vit.size("intermediate_size"),
@@ -83,6 +83,16 @@ def released_config(folders: Sequence[Path], special: SpecialTokens = BAGEL_SPEC
         turn_tokens=BAGEL_TOKENS[0],
         trace_tokens=BAGEL_TOKENS[1],
     )  # fmt: skip
+
+
+def _rope_theta(llm: _Settings) -> float:
+    """Of rotary positions, by itself or, as transformers 5 writes it, among their parameters. Raises ValueError for
+    other positions."""
+    rope = llm.values.get("rope_parameters") or llm.values.get("rope_scaling") or {}
+    kind = rope.get("rope_type", rope.get("type", "default")) if isinstance(rope, dict) else rope
+    if kind != "default":
+        raise ValueError(f"{llm.path}: rotary positions of the kind {kind!r} are not understood")
+    return llm.number("rope_theta", rope.get("rope_theta") if isinstance(rope, dict) else None)
 
 
 def lacking(folders: Sequence[Path]) -> list[str]:

@@ -39,7 +39,7 @@ class BenchEngine:
     """Print one JSON object."""
 
     def run(self) -> int:
-        model = random_model(self.preset) if self.model is None else find(self.model).load()
+        model = random_model(self.preset) if self.model is None else find(self.model).load().for_inference()
         name = self.preset if self.model is None else str(self.model)
         with Console(stderr=True).status("measuring") as status:
             threads = torch.get_num_threads() if self.threads is None else self.threads

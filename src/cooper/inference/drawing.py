@@ -30,7 +30,7 @@ class GatheredCache:
         rows = [_seen(context, row) for context in contexts for row in range(context.rows)]
         counts = [sum(k.shape[2] for k, _ in row) for row in rows]
         columns = max(counts)
-        layers, heads, _, width = rows[0][0][0].shape if rows[0] else contexts[0].links[0].block.k[:, 0].shape
+        layers, heads, _, width = rows[0][0][0].shape
         device = contexts[0].positions.device
         self.k = torch.zeros(layers, len(rows), heads, columns + room, width, dtype=dtype, device=device)
         self.v = torch.zeros_like(self.k)

@@ -325,7 +325,7 @@ class Engine:
                 between += max((sum(tokens_of(p, self.model.config) + 2 for p in s) for s in streams), default=0)
             between += len(self.sequencer.ids(policy.reflection)) + 2
         written = min(turns * self.turn_tokens, rows * self.trace_tokens)  # each turn is as long as its longest row
-        return written + turns * (2 + between)
+        return written + turns * 2 + (turns - 1) * between  # after the last turn nothing is drawn
 
     def _demand(self, policy: Policy, turn: int) -> Demand | None:
         """What a turn must have before it may end."""

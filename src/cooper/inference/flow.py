@@ -73,12 +73,11 @@ def integrate(velocity: Velocity, noise: Tensor, s: FlowSettings) -> Iterator[Te
     Where guidance is off, only the conditional branch is asked for.
     """
     wanted = s.text_scale != 1 or s.image_scale != 1
-    plain = FlowSettings(s.time_points, s.shift)
     x = noise
     for t, step in schedule(s.time_points, s.shift):
         guided = wanted and s.guided_at(t)
         v, without_text, without_image = velocity(x, t, guided)
-        x = x - step * guide(v, without_text, without_image, s if guided else plain)
+        x = x - step * (guide(v, without_text, without_image, s) if guided else v)
         if not x.isfinite().all():
             why = "lower the guidance" if wanted else "the model's weights are damaged, or out of range"
             raise ValueError(f"the velocity of a map is NaN or infinite: {why}")
