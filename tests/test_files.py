@@ -65,3 +65,20 @@ def test_one_holds_what_others_must_not_touch(tmp_path: Path) -> None:
     with held(lock, "somebody is here"):
         pass
     assert not lock.exists() and lock.parent.exists()
+
+
+def test_weights_are_replaced_before_what_tells_of_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever reads meanwhile, or finds what a kill left, must not take old weights for new ones."""
+    replaced: list[str] = []
+    replace = Path.replace
+
+    def noting(self: Path, target: Path) -> Path:
+        replaced.append(Path(target).name)
+        return replace(self, target)
+
+    (tmp_path / "model").mkdir()
+    monkeypatch.setattr(Path, "replace", noting)
+    with new_folder(tmp_path / "model") as folder:
+        for name in ("a.json", "m.safetensors", "z.json"):
+            (folder / name).write_text("")
+    assert replaced == ["m.safetensors", "a.json", "z.json"]

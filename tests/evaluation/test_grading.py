@@ -56,6 +56,8 @@ def test_means_of_means() -> None:
 
 def test_what_belongs_together_is_resampled_together() -> None:
     scores = [1.0, 1.0, 0.0, 0.0] * 25
+    _, low, high = mean_of_means([k % 2 for k in range(400)], [()] * 400, range(400))
+    assert (low, high) == pytest.approx((0.451, 0.549), abs=0.006), "95 %, by the binomial; 90 % would be 0.459"
     alone = mean_of_means(scores, [()] * 100, range(100))
     pairs = mean_of_means(scores, [()] * 100, [k // 2 for k in range(100)])
     assert alone[0] == pairs[0] == 0.5

@@ -97,6 +97,11 @@ def sampled(before: float, after: float) -> dict[str, Answers]:
     return {name: answers(lambda _, k, s=s: k < s) for name, s in of.items()}  # type: ignore[misc]
 
 
+def test_intervals_are_of_95_percent() -> None:
+    figure = score({0: [{"task": "closer", "score": k % 2} for k in range(400)]}, ("closer",))
+    assert (figure.low, figure.high) == pytest.approx((45.1, 54.9), abs=0.6), "by the binomial; 90 % would be 45.9"
+
+
 def test_claims_that_hold_and_that_do_not() -> None:
     good = variants(
         base=8, AMG_direct=10, PE=12, RE=11, RE_from_base=9, SFT_only=12, COOPER=14, other_maps=8, asked_to_think=10,

@@ -123,6 +123,8 @@ def test_relative_position(asked: Asked) -> None:
             truth, other = "left", "right"
             if column_of(view, a) > column_of(view, b):
                 truth, other = other, truth
+            across = [scene.camera_coordinates(t.position)[0] for t in (a, b)]
+            assert (truth == "left") == (across[0] < across[1]), "in the room as in the picture"
         if q.answer in ("yes", "no"):
             assert (truth in q.text) != (other in q.text)
             assert q.answer == ("yes" if truth in q.text else "no"), q
@@ -154,6 +156,12 @@ def test_general(asked: Asked) -> None:
     for scene, _, q in of(asked, "existence"):
         match = re.search(r"\ban? ([a-z]+ [a-z]+)", q.text)
         assert match and q.answer == ("yes" if match[1] in {t.name for t in scene.things} else "no")
+    tempting = []
+    for scene, _, q in of(asked, "existence"):
+        if q.answer == "no":
+            color, shape = re.findall(r"\ban? ([a-z]+) ([a-z]+)", q.text)[0]
+            tempting.append(color in {t.color for t in scene.things} and shape in {t.shape for t in scene.things})
+    assert np.mean(tempting) > 0.6, "what is not there is mostly of a colour and a shape that are"
     for scene, _, q in of(asked, "color"):
         assert [t.color for t in named(scene, q.text)] == [q.answer]
     for scene, _, q in of(asked, "shape"):

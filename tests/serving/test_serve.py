@@ -37,7 +37,7 @@ pytest.importorskip("fastapi")
 uvicorn = pytest.importorskip("uvicorn")
 
 from cooper.serving import requests  # noqa: E402
-from cooper.serving.app import make_app  # noqa: E402
+from cooper.serving.app import READING, make_app  # noqa: E402
 from cooper.serving.replies import _Thoughts  # noqa: E402
 from cooper.serving.together import Busy, Together, _NobodyWaits  # noqa: E402
 
@@ -315,6 +315,27 @@ def test_all_that_is_sent_at_once_has_so_much_room(address: str, monkeypatch: py
         assert post(address, asked | {"user": "a" * 10_000})[0] == 503
     time.sleep(1)
     assert post(address, asked | {"user": "a" * 10_000})[0] == 200
+
+
+def test_so_many_pictures_are_read_at_once(address: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A picture of few bytes may be one of many pixels."""
+    inside, most, lock = 0, 0, threading.Lock()
+    read = requests.load_image
+
+    def slowly(content: Any) -> Any:
+        nonlocal inside, most
+        with lock:
+            inside += 1
+            most = max(most, inside)
+        time.sleep(0.2)
+        with lock:
+            inside -= 1
+        return read(content)
+
+    monkeypatch.setattr(requests, "load_image", slowly)
+    with ThreadPoolExecutor(6) as pool:
+        codes = [code for code, _ in pool.map(lambda _: post(address, asking(data_url(ROOM.read_bytes()))), range(6))]
+    assert codes == [200] * 6 and most == READING
 
 
 def test_what_a_page_in_a_browser_may_send_unasked_is_refused(address: str, cooper: Counting) -> None:

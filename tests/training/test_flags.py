@@ -36,7 +36,7 @@ SETTINGS = Flagging(samples=2)
         ([0.7], [0.55], "boundary"),
         ([1, 1], [1, 0.9], "boundary"),
         # a half, and as much again would be chance
-        ([1, 1, 1, 0], [1, 0, 0, 0], "boundary"),
+        ([1, 1, 1, 0], [1, 0, 0, 0], "boundary"), ([1, 1, 1, 1], [1, 1, 0, 0], "boundary"),
         ([1, 1, 1, 1, 1, 1, 0, 1], [1, 0, 0, 0, 0, 1, 0, 0], "positive"),
     ],
 )

@@ -232,6 +232,36 @@ def test_the_rate_warms_up_and_falls() -> None:
     o = Optimisation(100, warmup=10, decay=0.5)
     assert o.rate(0) == pytest.approx(0.1) and o.rate(9) == o.rate(49) == 1.0
     assert o.rate(99) == pytest.approx(0.01, abs=2e-3) and replace(o, decay=0.0).rate(99) == 1.0
+    assert o.rate(62) == pytest.approx(0.866, abs=0.01), "a cosine"
+
+
+def test_an_update_by_hand(tmp_path: Path) -> None:
+    """The rate of the schedule, gradients no longer than they may be, and an average that follows closely at first."""
+    o = Optimisation(40, lr=0.05, warmup=4, clip=0.1, ema=0.8)
+    trainer = Trainer(blank(), Filtering(), o, tmp_path, workers=0)
+    for step in range(12):
+        loss = trainer.stage.loss(trainer.model, trainer.stage.batch(step, Share()))
+        _, norm = trainer.gradients(iter([loss]))
+        (weight, grad), average = (trainer.model.weight, trainer.model.weight.grad), trainer.average["weight"].clone()
+        (group,) = trainer.optimisers[0].param_groups
+        assert group["lr"] == pytest.approx(0.05 * o.rate(step)) and o.rate(0) == 0.25
+        both = torch.stack([p.grad.norm() for p in trainer.model.parameters() if p.grad is not None]).norm()
+        assert grad is not None and norm > 0.2 and float(both) == pytest.approx(0.1, rel=1e-3)
+        trainer.descend(norm)
+        decay = min(0.8, (1 + step) / (10 + step))
+        assert torch.allclose(trainer.average["weight"], decay * average + (1 - decay) * weight)
+        trainer.step += 1
+
+
+def test_adapters_are_no_matrices_for_muon() -> None:
+    """They are halves of one."""
+    parameters = {
+        f"x.layers.0.a{name}.weight": torch.nn.Parameter(torch.ones(4, 2)) for name in ("", ".lora_A", ".lora_B")
+    }
+    of = {type(one).__name__: one for one in Optimisation(1, matrix_lr=1.0).optimisers(parameters)}
+    (group,) = of["Muon"].param_groups
+    assert [id(p) for p in group["params"]] == [id(parameters["x.layers.0.a.weight"])]
+    assert len(of["AdamW"].param_groups[0]["params"]) == 2
 
 
 class Numbers(DiskCache):

@@ -14,7 +14,7 @@ from tests.helpers import random_model, sequencer
 from torch import Tensor
 
 from cooper.inference.engine import Engine
-from cooper.layout import NO_LABEL, Noised, Seen, Words, chain, collate, lay_out
+from cooper.layout import NO_LABEL, Clean, Noised, Piece, Seen, Words, chain, collate, lay_out
 from cooper.modalities import Depth, modality
 from cooper.model.config import ImageSizes
 from cooper.model.packed import losses
@@ -32,6 +32,7 @@ from cooper.training.optimisation import Optimisation
 from cooper.training.recipe import BAGEL_7B
 from cooper.training.rows import Mix, SceneRows
 from cooper.training.unified import StageSettings, UnifiedStage
+from cooper.view_dropout import hidden_view
 
 
 def rows_of(images: SceneImages, latents: Latents, **mix: Any) -> SceneRows:
@@ -329,6 +330,15 @@ def test_questions_of_tasks_that_weigh_more_come_earlier(
         assert set(tasks[:counted]) == {"counting"} and set(tasks[-colours:]) == {"color"}
         next_ones.add(tasks[counted])
     assert len(next_ones) > 3, "the others are shuffled"
+
+
+def test_so_much_of_the_picture_is_hidden() -> None:
+    config = random_model().config
+    picture: list[Piece] = [Clean(torch.zeros(256, config.latent_dim), (16, 16)), Seen(torch.zeros(3, 256, 256))]
+    for share, low, high in ((0.0, 0.0, 0.0), (0.1, 0.05, 0.17), (0.5, 0.4, 0.6), (1.0, 1.0, 1.0)):
+        for piece in hidden_view(picture, share, config, np.random.default_rng(0)):
+            assert isinstance(piece, Clean | Seen) and piece.hidden is not None
+            assert low <= piece.hidden.mean() <= high
 
 
 def test_view_dropout_hides_the_picture_from_what_follows_a_map(images: SceneImages, latents: Latents) -> None:

@@ -35,7 +35,7 @@ def stage(images: SceneImages, latents: Latents) -> Iterator[UnifiedStage]:
 def test_the_model_learns_text_and_maps(stage: UnifiedStage, tmp_path: Path) -> None:
     model = random_model()
     frozen = {k: p.detach().clone() for k, p in model.named_parameters() if k.startswith("autoencoder.")}
-    Trainer(model, stage, stage.optimisation, tmp_path, workers=0, sheet_every=1000).run(quiet=True)
+    Trainer(model, stage, stage.settings.optimisation, tmp_path, workers=0, sheet_every=1000).run(quiet=True)
     log = [json.loads(row) for row in (tmp_path / "log.jsonl").read_text().splitlines()]
     for figure in ("text", "flow", "point"):
         values = [row[figure] for row in log if figure in row]

@@ -39,7 +39,8 @@ def ask_all(scene: Scene, view: View, rng: np.random.Generator) -> list[Question
     """Questions of every task that this picture allows, at most `PER_TASK` of each, in order of task.
 
     A pure function of its arguments. Over many scenes the answers are balanced: "yes" as often as "no", "left" as
-    often as "right", and the first-named of two as often as the second.
+    often as "right", and the first-named of two as often as the second. Shapes tell something, though: cylinders and
+    cones are mostly taller than boxes and balls.
     """
     looked = look(scene, view)
     return [question for ask in ASK.values() for question in ask(looked, rng)]
