@@ -69,6 +69,7 @@ $(VENV)/.python-stamp:
 $(VENV)/.setup-stamp: pyproject.toml $(VENV)/.python-stamp
 	$(PIP) "$(TORCH)"
 	$(PIP) --quiet --editable .
+	@$(BIN)/python -c "import cooper.api"  # compiled, also for those who have Python write nothing later
 	@ls -d $(VENV)/lib*/python*/site-packages/nvidia >/dev/null 2>&1 && \
 	    echo "Note: this is PyTorch's CUDA build. For the small CPU build see TORCH and PIP_ARGS in the Makefile." || true
 	@touch $@

@@ -62,7 +62,7 @@ class Options:
                 raise OptionError(name, f"must be a whole number, not {value!r}")
             if value < least:
                 raise OptionError(name, f"must be at least {least}, not {value}")
-            if name != "seed" and int(value) > _AT_MOST:
+            if name in ("samples", "flow_steps") and int(value) > _AT_MOST:
                 raise OptionError(name, f"must be at most {_AT_MOST}, not {value}")
             object.__setattr__(self, name, int(value))  # NumPy's are no JSON
         for name in ("temperature", "top_p"):
@@ -81,7 +81,7 @@ class Options:
             raise OptionError("guidance", f"takes two scales of 0 or more (1 is none), not {pair[0]:g} {pair[1]:g}")
 
 
-#: More of anything is a slip, and takes longer than anyone waits.
+#: More samples or steps are a slip: each is prepared before the first.
 _AT_MOST = 1_000_000
 _MAY_BE_LEFT_OUT = ("max_turns", "flow_steps", "max_tokens")
 _AT_LEAST_ONE = tuple((name, 1) for name in (*_MAY_BE_LEFT_OUT, "samples", "batch"))

@@ -42,7 +42,7 @@ class Sequencer:
     def __post_init__(self) -> None:
         # the layout sets the frame's tokens; in a text, which may be anybody's, they are letters
         self.tokenizer.encode_special_tokens = True
-        # whole, though the file may keep how somebody once cut and padded texts
+        # whole, too: transformers keeps in the file how somebody once cut and padded texts
         self.tokenizer.no_truncation()
         self.tokenizer.no_padding()
 

@@ -146,8 +146,6 @@ class Checkpoint:
     def tokenizer(self) -> Tokenizer:
         """Raises ValueError if it is not there, or is another one."""
         tokenizer = self._tokenizer()
-        tokenizer.no_truncation()  # as somebody once cut and padded texts: transformers keeps that in the file
-        tokenizer.no_padding()
         known, has = tokenizer.get_vocab_size(), self.config.decoder.vocabulary
         if known > has:
             raise ValueError(f"{self.source} has {has} tokens, and its tokenizer knows {known}; it is another model's")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -81,12 +80,13 @@ class Ask(WithModel):
             picture_at = Path(self.picture)  # which may be part of a chain that was kept there
             if re.match(r"\d\d-", picture_at.name) and picture_at.resolve().parent == self.out.resolve():
                 raise ValueError(f"--out {self.out} would overwrite the picture; give another folder")
-        if self.html is not None:
-            page, folder = (Path(os.path.realpath(path)) for path in (self.html, self.out or ""))
-            if self.out is not None and page == folder:
+        if self.html is not None and self.out is not None:
+            page, folder = self.html.resolve(), self.out.resolve()
+            if page == folder:
                 raise ValueError(f"--html {self.html} is the folder of --out; give the page a name of its own")
-            if self.out is not None and page.parent == folder and re.match(r"\d\d-|trace\.json$", page.name):
+            if page.parent == folder and re.match(r"\d\d-|trace\.json$", page.name):
                 raise ValueError(f"--html {self.html} may be what --out writes; give the page another name")
+        if self.html is not None:
             check_file(self.html, "--html", self.picture)
         if self.picture != "-" and not Path(self.picture).exists() and Path(self.question).is_file():
             raise ValueError(f"{self.picture} does not exist; the picture comes first, then the question")

@@ -80,7 +80,8 @@ class Train:
     """With --data: peak learning rate of AdamW; the preset's other rates change in proportion."""
     changes: Annotated[tuple[str, ...], arg(name="set", metavar="NAME=VALUE ...", help_behavior_hint="")] = ()
     """Other settings of the last stage: optimisation.ema=0.99 of any, objective.kl=0.01 view_dropout=0.5 of
-    reinforcement, mix.view_dropout=0.5 of a supervised one. A name that is not there is answered by those that are."""
+    reinforcement, mix.view_dropout=0.5 of a supervised one on scenes. A name that is not there is answered by those
+    that are."""
     lora: Annotated[int | None, arg(metavar="RANK", help_behavior_hint="(default: train weights themselves)")] = None
     """Train LoRA adapters of this rank. They are saved separately, and merged into the saved model."""
     experts: Annotated[
@@ -106,12 +107,12 @@ class Train:
         writing = self.stage in ("tiny", *RECIPES[self.preset].reinforced)
         if self.experts is not None and writing and "und" not in self.experts:
             raise ValueError("reinforcement trains what writes; --experts must have und among them")
-        self.check_changes()
+        self._check_changes()
         check_folder(self.run_folder, "--run")
         check_installed("tensorboard", extras="train")
         return self._on_data() if self.data else self._on_scenes()
 
-    def check_changes(self) -> None:
+    def _check_changes(self) -> None:
         """Raises ValueError for changes of what is not used, which would be noted as if it had been."""
         for name in (change.partition("=")[0] for change in self.changes):
             group = name.partition(".")[0]

@@ -43,7 +43,7 @@ _ONE_HALF = re.compile(r"\bone[\s-]half\b")
 _PARTS = {"third": 3, "quarter": 4, "fifth": 5, "sixth": 6, "eighth": 8, "tenth": 10}
 # "a third" and "three quarters", but neither "a fifth chair" nor "two third places"
 _PARTS_OF_ONE = re.compile(
-    rf"\b(?:(?P<a>an?|one)[\s-](?P<large>third|quarter)|(?P<one>one)[\s-](?P<small>{'|'.join(_PARTS)})"
+    rf"\b(?:(?:an?|one)[\s-](?P<large>third|quarter)|one[\s-](?P<small>{'|'.join(_PARTS)})"
     rf"|(?P<several>{'|'.join(list(SMALL)[2:10])})[\s-](?:(?P<parts>{'|'.join(_PARTS)})s|(?P<quarter>quarter)))\b"
 )
 # "2½ m", "three quarters of a metre", "2 and a half m", "1.5 ± 0.2 m", "distance: 30; unit: inches", 5’10”

@@ -98,13 +98,13 @@ class Known:
         differ more than variants do."""
         answers = self.answers
         seeds = {seed for v in group.variants for seed in answers[v.name]}
-        columns = [Column(v.name, v, answers[v.name]) for v in group.variants]
-        for v in reversed([v for v in self.variants if v.name in group.beside and v not in group.variants]):
+        columns = []
+        for v in (v for v in self.variants if v.name in group.beside and v not in group.variants):
             own = answers[v.name]
             if shared := {seed: own[seed] for seed in own if seed in seeds}:
                 title = v.name if len(shared) == len(own) else f"{v.name}, {numbered(shared)}"
-                columns.insert(0, Column(title, v, shared))
-        return columns
+                columns.append(Column(title, v, shared))
+        return columns + [Column(v.name, v, answers[v.name]) for v in group.variants]
 
     def of(self, stage: str) -> str:
         """What the model after a stage is called."""

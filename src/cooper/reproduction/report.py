@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +24,7 @@ from cooper.reproduction.claims import (
     share,
     shown,
 )
-from cooper.reproduction.known import Known
+from cooper.reproduction.known import Column, Known
 from cooper.reproduction.logs import Log, accuracy, alike, gain
 from cooper.reproduction.results import SeedResults
 from cooper.reproduction.variants import Plan
@@ -53,7 +53,7 @@ def write_report(seeds: Sequence[SeedResults], plan: Plan, out: Path, command: s
     folder = out / "results"
     folder.mkdir(parents=True, exist_ok=True)
     for group in known.groups:
-        plots.scores({of.title: of.answers for of in known.compared(group)}, folder / f"{group.plot}.png")
+        plots.scores(_titled(known.compared(group)), folder / f"{group.plot}.png")
     deciding: dict[str, Answers] = {name: answers[name] for name in ("SFT only", "COOPER") if name in answers}
     if deciding:
         plots.calls(deciding, folder / "calls.png")
@@ -218,7 +218,7 @@ def _by_task(known: Known) -> list[str]:
     for group in known.groups:
         lines += [
             f"### {group.title}, by task", "",
-            *cells.tasks({of.title: of.answers for of in known.compared(group)}, cells.of_task), "",
+            *cells.tasks(_titled(known.compared(group)), cells.of_task), "",
             f"![{group.title.lower()}: score by task, with intervals](results/{group.plot}.png)", "",
         ]  # fmt: skip
     return lines
@@ -244,10 +244,14 @@ def _calls(known: Known) -> list[str]:
         """), "",
     ]  # fmt: skip
     for group in known.groups:
-        deciding = {of.title: of.answers for of in known.compared(group) if of.variant in drawing}
+        deciding = _titled(of for of in known.compared(group) if of.variant in drawing)
         if any(v in drawing for v in group.variants):
             lines += [f"### {group.title}, what is drawn", "", *cells.tasks(deciding, cells.drawn), ""]
     return [*lines, "![calls by task](results/calls.png)", ""]
+
+
+def _titled(columns: Iterable[Column]) -> dict[str, Answers]:
+    return {of.title: of.answers for of in columns}
 
 
 def _drawn(known: Known) -> dict[str, dict[int, Mapping[str, Any]]]:
