@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from cooper import hardware
-from cooper.hardware import fast_dtype, lanes, side_by_side, threads
+from cooper.hardware import SMALL, fast_dtype, lanes, side_by_side, threads
 
 
 def test_tasks_share_the_threads() -> None:
@@ -19,6 +19,14 @@ def test_tasks_share_the_threads() -> None:
         assert side_by_side([torch.get_num_threads] * 2) == [2, 2]
         assert side_by_side([torch.get_num_threads] * 4) == [1] * 4
         assert side_by_side([torch.get_num_threads]) == [4]
+
+
+def test_small_products_take_a_thread_each() -> None:
+    """However many there are: waking the others takes as long as the work."""
+    with threads(4):
+        for tasks in (1, 2, 3):
+            assert side_by_side([torch.get_num_threads] * tasks, SMALL - 1) == [1] * tasks
+            assert torch.get_num_threads() == 4
 
 
 def test_there_are_few_numbers_of_threads() -> None:

@@ -128,13 +128,16 @@ def lanes(most: int) -> int:
     return there if most >= there else 1 << (max(most, 1).bit_length() - 1)
 
 
-def side_by_side(tasks: Sequence[Callable[[], T]]) -> list[T]:
-    """Run tasks, each in a thread of its own whose operations have an equal share of the threads."""
-    if len(tasks) == 1:
-        return [tasks[0]()]
+def side_by_side(tasks: Sequence[Callable[[], T]], multiplications: int = SMALL) -> list[T]:
+    """Run tasks, each in a thread of its own whose operations have an equal share of the threads, or one thread if each
+    of their products has few `multiplications`."""
     before = torch.get_num_threads()
+    each = 1 if multiplications < SMALL else max(1, before // len(tasks))
+    if len(tasks) == 1:
+        with threads(each):
+            return [tasks[0]()]
     with _making:
-        pool = _pool(len(tasks), max(1, before // len(tasks)))
+        pool = _pool(len(tasks), each)
     try:
         return list(pool.map(lambda task: task(), tasks))
     finally:

@@ -39,7 +39,7 @@ class Reproduce:
     autoencoder: Annotated[str | None, arg(metavar="MODEL", help_behavior_hint="(default: one is trained)")] = None
     """A model, such as tiny, whose autoencoder all variants have, as the paper's have FLUX's."""
     quick: bool = False
-    """A few steps of each stage, under half an hour in all: shows that everything runs, and no claim."""
+    """A few steps of each stage, a quarter of an hour in all: shows that everything runs, and no claim."""
     processes: int = field(default_factory=lambda: min(2, os.cpu_count() or 1))
     """Processes that render and train together."""
 

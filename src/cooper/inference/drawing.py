@@ -8,7 +8,6 @@ threads that each run their own operations: threads that share one small operati
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from contextlib import nullcontext
 from dataclasses import replace
 from functools import partial
 
@@ -16,7 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from cooper.hardware import lanes, side_by_side, threads_for
+from cooper.hardware import lanes, side_by_side
 from cooper.inference.cache import SCORES, Context
 from cooper.layout import Noised, chain, collate, lay_out
 from cooper.model.packed import embed
@@ -105,8 +104,8 @@ class Velocities:
         x = x.repeat(branches, 1, 1)
         tasks = [partial(run, x[rows], t) for rows, run in self._lanes(len(x))]
         decoder = self.model.config.decoder
-        with threads_for(x.shape[1] * decoder.hidden * 2 * decoder.ffn) if len(tasks) == 1 else nullcontext():
-            return torch.cat(side_by_side(tasks)).chunk(branches)
+        tokens = -(-len(x) // len(tasks)) * x.shape[1]  # of the largest task
+        return torch.cat(side_by_side(tasks, tokens * decoder.hidden * 2 * decoder.ffn)).chunk(branches)
 
     def _lanes(self, rows: int) -> list[tuple[slice, Callable[[Tensor, float], Tensor]]]:
         if rows not in self._passes:
