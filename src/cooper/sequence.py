@@ -18,6 +18,7 @@ from cooper.layout import Clean, Noised, Piece, Seen, Words, tokens_of
 from cooper.model.autoencoder import patchify
 from cooper.model.config import ModelConfig
 from cooper.model.unified import UnifiedModel
+from cooper.policy import Policy
 from cooper.prompts import Prompts
 from cooper.trace import Drawing, Picture, Text, Trace
 
@@ -53,6 +54,10 @@ class Sequencer:
         """The tokens that open these tags, if each is one."""
         ids = [self.ids(f"<{tag}>") for tag in tags]
         return tuple(one[0] for one in ids) if all(len(one) == 1 for one in ids) else None
+
+    def callable_in(self, policy: Policy) -> tuple[str, ...]:
+        """The maps that this model may call for under a policy: others it does not draw, and may have no tags for."""
+        return tuple(name for name in policy.calls if name in self.config.modalities)
 
     def text(self, ids: list[int]) -> str:
         return self.tokenizer.decode(ids, skip_special_tokens=False)

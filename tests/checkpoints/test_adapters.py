@@ -32,6 +32,8 @@ def adapters(folder: Path, held: dict[str, torch.Tensor]) -> Path:
 
 def test_adapters_are_applied_whole_or_not_at_all(tmp_path: Path, native: Path) -> None:
     name, whole = "decoder.layers.0.und.out.weight", adapters(tmp_path / "whole", PAIR)
+    with pytest.raises(ValueError, match="whole holds LoRA adapters; name the model they are for, and them with --ad"):
+        find(whole)
     held, before = (dict(Cooper.load(native, adapter=a).model.named_parameters()) for a in (whole, None))
     assert torch.allclose(held[name], before[name] + 4, atol=1e-5)
     # a small change, as learned at the paper's rate, beside weights in bf16: it is not rounded away

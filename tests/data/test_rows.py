@@ -191,8 +191,10 @@ def test_options_are_asked_as_they_are_evaluated(folder: Path, options: dict[str
     reader = QuestionRows(path)
     assert [e.answer for e in reader[:5]] == ["B"] * 5
     assert {e.question for e in reader[:5]} == {"What is it?\nA. ball\nB. red box"}
-    (asked, *_) = Questions(TSV, path).items
-    assert (asked.prompt, asked.truth) == (reader[0].question, reader[0].answer)
+    evaluated = Questions(TSV, path).items
+    assert [(one.row, one.prompt, one.truth) for one in evaluated] == [
+        (i, reader[i].question, reader[i].answer) for i in range(4)
+    ]
     for i in (5, 6):
         with pytest.raises(BadRow, match=f"row {i + 1}: its answer '(C|cone)' is no"):
             reader[i]

@@ -13,6 +13,7 @@ from tests.evaluation.tables import answered, coded, png, write_table
 from cooper.data.options import letter_of, options_in
 from cooper.data.tables import BadRow
 from cooper.evaluation.benchmarks import BENCHMARKS
+from cooper.evaluation.benchmarks.sibench import SETTINGS
 from cooper.evaluation.items import Item
 from cooper.evaluation.predictions import Row
 from cooper.evaluation.questions import Questions
@@ -46,6 +47,7 @@ def shows(found: Questions, index: str, seed: int) -> bool:
 
 
 def test_sibench(tmp_path: Path) -> None:
+    assert len(set(SETTINGS)) == 13, "docs/method.md, section 7"
     (tmp_path / "Set").mkdir()
     for seed in range(2):
         (tmp_path / f"Set/{seed}.png").write_bytes(png(seed))
@@ -319,11 +321,22 @@ def test_tables_as_harnesses_have_them(tmp_path: Path) -> None:
     assert questions("sibench", tmp_path / "Height.jsonl").items[0].prompt.startswith("Which?\nA. ball\nB. box\n")
 
 
+def test_questions_of_a_table_may_belong_together(tmp_path: Path) -> None:
+    rows = [{"image": coded(0), "question": "How many?", "answer": k, "group": "ab"[k // 2]} for k in range(4)]
+    path = write_table(tmp_path / "t.jsonl", rows)
+    assert [item.group for item in questions("tsv", path).items] == ["a", "a", "b", "b"]
+    alone = write_table(tmp_path / "u.jsonl", [{k: v for k, v in row.items() if k != "group"} for row in rows])
+    assert len({item.group for item in questions("tsv", alone).items}) == 4
+
+
 def test_a_table_that_can_be_trained_on_can_be_evaluated(tmp_path: Path) -> None:
     answers: tuple[Any, ...] = ("2.1 m", 3, "Yes", True, "the box", "(B)")
     table = [{"image": coded(0), "question": "Which? A. ball B. box", "answer": answer} for answer in answers]
     found = questions("tsv", write_table(tmp_path / "t.jsonl", table))
     assert [item.kind for item in found.items] == ["number", "count", "yes_no", "yes_no", "word", "choice"]
+    assert [item.category for item in found.items] == [
+        ("Number",), ("Number_Int",), ("YN",), ("YN",), ("Word",), ("MCQ",)
+    ]  # fmt: skip
     says = ("210 cm", "three", "yes", "yes", "Box", "box")
     right = {item.index: text for item, text in zip(found.items, says, strict=True)}
     assert points(rows_of(found, right))["mean over questions"] == 1

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import fields
 
 import pytest
 import torch
@@ -74,6 +75,22 @@ def test_guidance_by_hand() -> None:
     torch.testing.assert_close(guided(renorm="channel", renorm_min=0.5), torch.tensor([7.5, 10.0]))
     # back to norm 5 after the text step; the image step then adds nothing, being no other than v
     torch.testing.assert_close(guided(renorm="text_channel"), torch.tensor([3.0, 4.0]))
+    image = torch.tensor([[[1.5, 2.0]]])  # from 3, 4 away from half of that
+    torch.testing.assert_close(guided(renorm="text_channel"), torch.tensor([4.5, 6.0]))
+    torch.testing.assert_close(guided(renorm="channel"), torch.tensor([3.0, 4.0]))
+
+
+def test_other_settings_are_told_in_other_words() -> None:
+    others = {"time_points": 9, "shift": 2.0, "text_scale": 2.0, "image_scale": 3.0, "interval": (0.1, 0.9),
+              "renorm": "channel", "renorm_min": 0.5, "noise": 0.3}  # fmt: skip
+    assert others.keys() == {field.name for field in fields(FlowSettings)}
+    told = {FlowSettings(**{name: value}).told for name, value in others.items()}  # type: ignore[arg-type]
+    assert len(told | {FlowSettings().told}) == len(others) + 1
+
+
+def test_noise_is_drawn_on_the_processor() -> None:
+    """The same wherever the model is."""
+    assert generator(1, "map", 0).device.type == "cpu"
 
 
 def test_renormalisation_never_enlarges_and_knows_tokens() -> None:

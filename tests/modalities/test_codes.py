@@ -9,7 +9,7 @@ import pytest
 from tests.helpers import picture
 
 from cooper.checkpoints.released import released_config
-from cooper.data.codes import codes_after
+from cooper.data.codes import codes_after, told_change
 from cooper.data.hypersim import Hypersim
 from cooper.data.nyu import INDOORS, NyuLabels
 from cooper.modalities import Depth, MapCodes, modality
@@ -21,6 +21,14 @@ from cooper.model.presets import bagel_7b, tiny
 from cooper.trace import Drawing, Trace
 
 GREY = np.repeat(np.arange(256, dtype=np.uint8).reshape(16, 16, 1), 3, axis=2)
+
+
+def test_colours_are_those_of_matplotlib() -> None:
+    """docs/method.md, section 3."""
+    colours = pytest.importorskip("matplotlib").colormaps["Spectral"]
+    numbers = np.arange(256) / 255
+    off = np.abs(spectral(numbers).astype(int) - colours(numbers, bytes=True)[:, :3])
+    assert off.max() <= 1
 
 
 def test_depth_is_read_as_it_was_learned() -> None:
@@ -87,4 +95,7 @@ def test_maps_of_a_users_own_change_what_they_mean() -> None:
     assert codes_after([indoors, Of(None)], own) == MapCodes((1e-3, 10.0), linear=True)
     assert codes_after([indoors, far, labels], own) == MapCodes(None, linear=True, named=False), "of several ranges"
     assert codes_after([labels], own) == MapCodes(named=False)
+    assert told_change(own, MapCodes(named=False)) == "", "of colours nobody reads lengths"
+    for after, depth in ((codes_after([indoors], own), "0.001 to 10 m, linear"), (RELEASED, "no range that is known")):
+        assert f"depth will stand for {depth}" in told_change(own, after)
     assert codes_after([Of(Depth())], RELEASED) == MapCodes((0.5, 12.0), named=False, coloured=True)

@@ -9,7 +9,8 @@ import socket
 import threading
 import urllib.request
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -18,7 +19,9 @@ from tests.helpers import demand_call, picture, random_model, sequencer
 
 from cooper import Cooper
 from cooper.api import Answer
+from cooper.evaluation.controls import Control
 from cooper.evaluation.scenes import summarise
+from cooper.inference.engine import Engine, Settings
 from cooper.modalities import MapCodes, MapView, Modality, by_tag, names, register
 from cooper.modalities import base as registry
 from cooper.modalities.base import as_float
@@ -27,6 +30,8 @@ from cooper.model.config import ModelConfig
 from cooper.options import Options
 from cooper.page import trace_page
 from cooper.policy import POLICIES, Policy
+from cooper.scenes import targets
+from cooper.scenes.shards import make_shards
 from cooper.trace import Drawing
 
 ROOM = picture(3)
@@ -117,10 +122,38 @@ def test_calls_for_it_are_counted(normals: Modality) -> None:
 
 
 def test_scenes_do_not_hold_its_truth(normals: Modality) -> None:
-    from cooper.scenes.targets import true_map
-
     with pytest.raises(ValueError, match="nobody knows the true normals of scenes; known: depth, segmentation"):
-        true_map(None, None, "normals")  # type: ignore[arg-type]
+        targets.true_map(None, None, "normals")  # type: ignore[arg-type]
+
+
+def test_scenes_that_hold_its_truth_are_trained_on_it(
+    normals: Modality, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """What is trained on, as what is scored, is what `true_map` says."""
+    pytest.importorskip("mujoco")
+    make_shards(tmp_path, 0, 1, size=32, workers=1, quiet=True)
+    truth = targets.true_map
+    monkeypatch.setattr(targets, "TRUE_MAPS", (*targets.TRUE_MAPS, "normals"))
+    monkeypatch.setattr(
+        targets, "true_map", lambda of, view, name: 10 * view.depth if name == "normals" else truth(of, view, name)
+    )
+    images = targets.SceneImages(tmp_path)
+    assert np.array_equal(images.image(0, "normals"), normals.to_rgb(10 * images.shards[0][1].depth))
+
+
+def test_models_that_do_not_draw_it_are_asked_as_ever(normals: Modality, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its tag, of which they know nothing, takes nothing away from the others'."""
+    both = sequencer(random_model())
+    for mode in ("perception", "interleaved"):
+        before, after = POLICIES[mode], replace(POLICIES[mode], calls=(*POLICIES[mode].calls, "normals"))
+        assert both.callable_in(after) == before.calls
+        engine = Engine(random_model(), both)
+        last = before.max_turns - 1
+        assert engine._demand(after, last) == engine._demand(before, last)
+        assert (engine._demand(after, last) is None) == (mode == "interleaved")
+        for calls in ("never", "always"):
+            free, control = Settings(), Control(calls=calls)
+            assert control.settings(both, after, free) == control.settings(both, before, free) != free
 
 
 def test_a_server_sends_it(cooper: Cooper) -> None:

@@ -6,8 +6,9 @@ from typing import Any
 
 import pytest
 
-from cooper.model.config import ModelConfig
-from cooper.model.presets import PRESETS, tiny
+from cooper.model.config import ImageSizes, ModelConfig
+from cooper.model.presets import PRESETS, bagel_7b, dummy, tiny
+from cooper.model.unified import UnifiedModel
 
 
 @pytest.mark.parametrize(
@@ -40,6 +41,37 @@ def test_fields_that_hold_what_they_cannot(where: str, value: Any, why: str) -> 
     inside[name] = value
     with pytest.raises((ValueError, TypeError), match=why):
         ModelConfig.from_dict(data)
+
+
+@pytest.mark.parametrize(
+    ("changes", "why"),
+    [({"max_latent_side": 7}, r"latent_sizes allow 8 tokens a side \(128 pixels by 16\), .* positions for 7"),
+     ({"vision_sizes": {"longest": 144, "shortest": 16}}, "vision_sizes allow 9 tokens a side .* positions for 8")],
+)  # fmt: skip
+def test_tables_of_positions_hold_the_largest_picture(changes: dict[str, Any], why: str) -> None:
+    """Or else it would be the first large picture that tells."""
+    with pytest.raises(ValueError, match=why):
+        ModelConfig.from_dict(tiny().to_dict() | changes)
+
+
+def test_the_published_size() -> None:
+    """docs/method.md, section 2."""
+    model = bagel_7b()
+    decoder, vision, autoencoder = model.decoder, model.vision, model.autoencoder
+    assert (decoder.layers, decoder.hidden, decoder.heads, decoder.kv_heads) == (28, 3584, 28, 4)
+    assert (decoder.ffn, decoder.vocabulary, decoder.rope_theta) == (18944, 152064, 1e6)
+    assert (vision.layers, vision.hidden, vision.heads, vision.patch, vision.max_side) == (26, 1152, 16, 14, 70)
+    assert (autoencoder.latent, autoencoder.downsample) == (16, 8)
+    assert (autoencoder.scale, autoencoder.shift) == (0.3611, 0.1159)
+    assert (model.latent_patch, model.latent_dim, model.latent_stride, model.max_latent_side) == (2, 64, 16, 64)
+    assert (model.latent_sizes, model.vision_sizes) == (ImageSizes(1024, 512), ImageSizes(518, 224))
+    assert (model.time_shift, model.modalities, model.maps_through) == (1.0, ("depth", "segmentation"), "both")
+
+
+def test_what_is_drawn_begins_with_nothing() -> None:
+    """The linear layer out (docs/method.md, section 2), whose first velocities are zero."""
+    out = UnifiedModel(dummy()).initialise(0).latent_out
+    assert not any(p.any() for p in out.parameters())
 
 
 def test_what_every_preset_holds_is_taken() -> None:

@@ -22,7 +22,7 @@ from cooper.reproduction.known import Known
 from cooper.reproduction.report import text_of, write_report
 from cooper.reproduction.results import SeedFigures, SeedResults, load_results
 from cooper.reproduction.run import reproduce
-from cooper.reproduction.variants import ABLATIONS, CONTROLS, FULL, QUICK, VARIANTS, Plan, with_autoencoder
+from cooper.reproduction.variants import ABLATIONS, CONTROLS, FULL, QUICK, VARIANTS, Plan, shortened, with_autoencoder
 from cooper.training import pipeline
 from cooper.training.optimisation import Optimisation
 from cooper.training.recipe import TINY, Scratch
@@ -164,6 +164,14 @@ def test_results_that_cannot_be_read(tmp_path: Path) -> None:
         packed.write_bytes(broken)
         with pytest.raises(ValueError, match="seed-0 does not hold what came of a seed; move it away"):
             load_results(tmp_path)
+
+
+def test_a_stage_without_steps_is_named() -> None:
+    more = replace(TINY, unified={**TINY.unified, "heavy": TINY.unified["direct"]})
+    steps = dict.fromkeys((*TINY.stages, "decoder"), 1)
+    with pytest.raises(ValueError, match="each stage needs a number of steps, and nothing else does: heavy"):
+        shortened(more, steps)
+    assert shortened(more, {**steps, "heavy": 3}).unified["heavy"].optimisation.steps == 3
 
 
 def test_plans_train_all_that_they_ask() -> None:

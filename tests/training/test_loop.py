@@ -239,6 +239,7 @@ def test_an_update_by_hand(tmp_path: Path) -> None:
     """The rate of the schedule, gradients no longer than they may be, and an average that follows closely at first."""
     o = Optimisation(40, lr=0.05, warmup=4, clip=0.1, ema=0.8)
     trainer = Trainer(blank(), Filtering(), o, tmp_path, workers=0)
+    assert trainer.optimisers[0].param_groups[0]["betas"] == o.betas == (0.9, 0.95)
     for step in range(12):
         loss = trainer.stage.loss(trainer.model, trainer.stage.batch(step, Share()))
         _, norm = trainer.gradients(iter([loss]))

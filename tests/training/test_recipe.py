@@ -8,15 +8,19 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from cooper import Cooper
 from cooper.layout import Words
 from cooper.model.presets import bagel_7b
+from cooper.policy import POLICIES
 from cooper.scenes.shards import make_shards
 from cooper.scenes.targets import SceneImages
 from cooper.training.latents import Latents
+from cooper.training.noise import noised
 from cooper.training.recipe import BAGEL_7B, TINY
 from cooper.training.reinforcement import Reinforcement
+from cooper.training.rewards import Weights
 from cooper.training.rows import SceneRows
 from cooper.training.unified import StageSettings
 
@@ -99,3 +103,18 @@ def test_the_published_preset_has_the_papers_numbers() -> None:
     flow = third.flow
     assert flow is not None and (flow.time_points, flow.shift, flow.text_scale, flow.image_scale) == (30, 3.0, 4.0, 2.0)
     assert (flow.interval, flow.renorm) == ((0.4, 1.0), "global")
+    assert POLICIES["interleaved"].max_turns == 3, "section 5"
+
+
+def test_thinking_alone_is_rewarded_as_in_the_paper() -> None:
+    """docs/method.md, section 6."""
+    weights = {s.weights for s in TINY.reinforced.values() if s.mode == "text"}
+    assert weights == {Weights(answer=1.0, form=0.1, exploration=0.0)}
+
+
+def test_times_of_noise() -> None:
+    """docs/method.md, section 2: t = sigmoid(n), n from N(0, 1), then s t / (1 + (s - 1) t)."""
+    rng = np.random.default_rng(0)
+    for shift, quartiles in ((1.0, (0.337, 0.5, 0.663)), (3.0, (0.604, 0.75, 0.855))):
+        drawn = [noised(torch.zeros(1, 1), (1, 1), rng, 1.0, shift, None).time for _ in range(4000)]
+        assert np.quantile(drawn, (0.25, 0.5, 0.75)) == pytest.approx(quartiles, abs=0.02)

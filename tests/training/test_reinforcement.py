@@ -258,7 +258,8 @@ def test_what_is_rewarded_is_said_more(updates: int, tmp_path: Path) -> None:
     if updates == 1:
         assert all(row["clip_share"] == 0 and row["log_p_difference"] < 1e-4 for row in log)
     assert [p.name for p in sorted((tmp_path / "pages").iterdir())] == ["000010.html", "000020.html"]
-    assert "reward" in (tmp_path / "pages" / "000010.html").read_text()
+    page = (tmp_path / "pages" / "000010.html").read_text()
+    assert all(f"reward, {part}" in page for part in ("total", "answer", "form", "exploration", "even"))
 
 
 def test_how_sure_a_model_is_is_learned_as_one_number(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -310,7 +311,9 @@ def test_how_sure_a_model_is_is_learned_as_one_number(tmp_path: Path, monkeypatc
 @pytest.mark.parametrize(
     ("name", "function", "why"),
     [("form", lambda traces, record: [0.0] * len(traces), "there is a reward called form already; give yours another"),
-     ("short", lambda traces, record: [1.0], "the reward short is of 1 rollouts, and there are 4")],
+     ("short", lambda traces, record: [1.0], "the reward short is of 1 rollouts, and there are 4"),
+     ("none", lambda traces, record: [0.0, float("nan"), 0.0, 0.0], "the reward none of a rollout is nan"),
+     ("endless", lambda traces, record: [float("inf")] * 4, "the reward endless of a rollout is inf")],
 )  # fmt: skip
 def test_rewards_of_ones_own_have_a_name_and_a_number_for_each(name: str, function: RewardFunction, why: str) -> None:
     with pytest.raises(ValueError, match=why):

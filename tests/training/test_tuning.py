@@ -25,7 +25,7 @@ from cooper.commands.train import Train
 from cooper.data.examples import MapExample, QuestionExample, TraceExample
 from cooper.data.mixture import Mixture, Unbroken
 from cooper.data.sets import named, open_set
-from cooper.layout import Clean, Noised, Words
+from cooper.layout import Clean, Noised, Seen, Words
 from cooper.lora import Lora, add_adapters
 from cooper.trace import Drawing, Picture, Text, Trace
 from cooper.training.asked import record_of
@@ -76,6 +76,25 @@ def test_what_is_not_known_counts_nothing() -> None:
     mirrored = rows_of(example, flip=1.0, noises=1).nodes(example, rng())
     (flipped,) = (node.piece for node in mirrored if isinstance(node.piece, Noised))
     assert torch.equal(flipped.weight.view(4, 4), weights.flip(1))  # type: ignore[union-attr]
+
+
+def test_pictures_and_their_maps_are_mirrored_together() -> None:
+    example = a_map()
+    turned = replace(
+        example, picture=example.picture[:, ::-1].copy(), target=example.target[:, ::-1].copy(),
+        valid=example.valid[:, ::-1].copy(),
+    )  # fmt: skip
+    made, same = (
+        [node.piece for node in rows_of(one, flip=flip, noises=1).nodes(one, rng())]
+        for one, flip in ((example, 1.0), (turned, 0.0))
+    )
+    for a, b in zip(made, same, strict=True):
+        assert type(a) is type(b)
+        if isinstance(a, Clean | Noised):
+            assert torch.equal(a.tokens, b.tokens)  # type: ignore[union-attr]
+        elif isinstance(a, Seen):
+            assert torch.equal(a.image, b.image)  # type: ignore[union-attr]
+    assert Shaping().flip == 0.5, "docs/method.md, section 3"
 
 
 def test_questions_and_traces_are_learned_where_the_model_writes() -> None:
@@ -221,11 +240,12 @@ def test_adapters_are_tuned_and_merged(sets: Path) -> None:
 
 
 @pytest.mark.parametrize("experts", [("gen",), ("und", "gen")])
-def test_adapters_learn_to_draw(sets: Path, experts: tuple[str, ...]) -> None:
+def test_adapters_learn_to_draw(sets: Path, experts: tuple[str, ...], capsys: pytest.CaptureFixture[str]) -> None:
     pytest.importorskip("peft")
     argv = ["train", "perception", "--start", "start", "--run", "run", "--steps", "2", "--rows", "2", "--lora", "2",
             "--experts", *experts, "--lr", "0.01", "--processes", "1", "--data", "maps.jsonl"]  # fmt: skip
     assert main(argv) == 0
+    assert "depth will stand for 0.001 to 10 m, linear" in capsys.readouterr().err
     log = [json.loads(line) for line in Path("run/perception/log.jsonl").read_text().splitlines()]
     assert len(log) == 2 and all(row["flow"] > 0 for row in log)
     before, after = load_file("start/model.safetensors"), load_file("run/perception/model/model.safetensors")
@@ -320,6 +340,14 @@ def test_mistakes_get_one_line(sets: Path, capsys: pytest.CaptureFixture[str], a
     told = capsys.readouterr().err
     assert why in told and told.strip().splitlines()[-1].startswith("cooper: "), told
     assert "Traceback" not in told
+
+
+def test_maps_that_a_model_does_not_draw_are_refused(sets: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    config = json.loads(Path("start/config.json").read_text())
+    Path("start/config.json").write_text(json.dumps(config | {"modalities": ["segmentation"]}))
+    argv = ["train", "perception", "--start", "start", "--run", "run", "--steps", "1", "--data", "maps.jsonl"]
+    assert main(argv) == 2
+    assert "maps.jsonl has maps of depth, and all that start draws is segmentation" in capsys.readouterr().err
 
 
 def test_a_model_that_is_not_there_is_told_at_once(sets: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -27,6 +27,10 @@ _BESIDE_THE_BASE = (True, False, "gaussian", "orthogonal", "eva")
 _A, _B = ".lora_A.weight", ".lora_B.weight"
 
 
+#: The file by which adapters are known.
+ADAPTER_CONFIG = "adapter_config.json"
+
+
 class Adapters:
     """Adapters that peft (or `save_adapters`) wrote, to be made part of weights as these are read.
 
@@ -36,7 +40,7 @@ class Adapters:
 
     def __init__(self, folder: str | Path):
         self.folder = Path(folder)
-        path, weights = self.folder / "adapter_config.json", self.folder / "adapter_model.safetensors"
+        path, weights = self.folder / ADAPTER_CONFIG, self.folder / "adapter_model.safetensors"
         if not (path.is_file() and weights.is_file()):
             raise ValueError(f"{folder} holds no adapters; looked for {path.name} and {weights.name}")
         try:

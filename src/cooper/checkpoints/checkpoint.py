@@ -20,7 +20,7 @@ import torch
 from tokenizers import Tokenizer
 from torch import Tensor
 
-from cooper.checkpoints.adapters import Adapters
+from cooper.checkpoints.adapters import ADAPTER_CONFIG, Adapters
 from cooper.checkpoints.hub import HUB_WEIGHT_PATTERNS, fetched, is_hub_id
 from cooper.checkpoints.keys import AUTOENCODER, TABLES, released_names, to_released
 from cooper.checkpoints.native import FORMAT
@@ -228,6 +228,8 @@ def find(source: str | Path, base: str | Path | None = None, special: SpecialTok
                 f"the base {base} is a model of ours, and a base is in BAGEL's layout: cooper convert {base} FOLDER "
                 "--to released"
             )
+    if (folders[0] / ADAPTER_CONFIG).is_file():
+        raise ValueError(f"{folders[0]} holds LoRA adapters; name the model they are for, and them with --adapter")
     if not any((folder / CONFIGS[0]).is_file() for folder in folders):
         looked = f"config.json with model.safetensors (a model of ours), or {', '.join(CONFIGS)} (BAGEL's family)"
         where = " and ".join(map(str, folders))

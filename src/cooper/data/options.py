@@ -40,6 +40,15 @@ def letter_of(answer: str) -> str:
     return found[1].upper()
 
 
+def letter_among(options: Sequence[str], answer: str) -> str:
+    """The letter of the option that an answer's field names, by its letter or by itself. Raises ValueError for anything
+    else, also for letters of none of the options, if there are any."""
+    letter = LETTERS[options.index(answer)] if answer in options else letter_of(answer)
+    if letter not in LETTERS[: len(options) or None]:
+        raise ValueError(f"its answer {answer!r} is none of its {len(options)} options")
+    return letter
+
+
 _MARK = re.compile(r"(?:^|(?<=\s))\(?([A-H])[.):]\)?\s*(?=\S)")
 
 

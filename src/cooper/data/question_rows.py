@@ -7,7 +7,7 @@ from pathlib import Path
 
 from cooper.data.examples import Flag, QuestionExample
 from cooper.data.fields import PICTURE, field, picture_in
-from cooper.data.options import LETTERS, letter_of, lettered, options_in, options_of
+from cooper.data.options import letter_among, lettered, options_in, options_of
 from cooper.data.tables import BadRow, Row, TableReader, open_table
 from cooper.trace import asked
 from cooper.turns import answer_of, boxed_in
@@ -81,9 +81,7 @@ def _with_options(row: Row, question: str, answer: str, where: str) -> tuple[str
         options = options_of(row, "options", "choices")
         if not options:
             return question, answer
-        letter = LETTERS[options.index(answer)] if answer in options else letter_of(answer)
-        if letter not in LETTERS[: len(options)]:
-            raise ValueError(f"its answer {answer!r} is none of its {len(options)} options")
+        letter = letter_among(options, answer)
     except ValueError as error:
         raise BadRow(where, error) from None
     # some questions list them already

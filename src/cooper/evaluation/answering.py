@@ -26,10 +26,9 @@ def run_of(engine: Engine, questions: Questions, mode: str, model: str, precisio
 
 def told(engine: Engine) -> str:
     """What answers depend on beside weights, questions and mode, for people and to tell runs apart."""
-    flow = engine.flow
     return (
         f"at most {engine.turn_tokens} tokens a turn and {engine.trace_tokens} in all, "
-        f"maps of {flow.time_points} time points with guidance {flow.text_scale:g} and {flow.image_scale:g}, "
+        f"maps of {engine.flow.told}, "
         f"looked at through {engine.model.config.maps_through}, asked in words {engine.sequencer.prompts.fingerprint}"
     )
 

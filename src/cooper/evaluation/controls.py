@@ -50,13 +50,14 @@ class Control:
         """
         if self.calls == "free":
             return settings
-        opening = sequencer.opening("answer", *(modality(m).tag for m in policy.calls))
+        maps = [modality(name) for name in sequencer.callable_in(policy)]
+        opening = sequencer.opening("answer", *(m.tag for m in maps))
         if opening is None:
             raise ValueError("calls can only be forbidden or demanded of models whose tags are single tokens")
         answer, *tags = opening
         if self.calls == "never":
             return replace(settings, sampling=replace(settings.sampling, banned=tuple(tags)))
-        calls = tuple(tuple(sequencer.ids(sequencer.prompts.call(modality(m)))) for m in policy.calls)
+        calls = tuple(tuple(sequencer.ids(sequencer.prompts.call(m))) for m in maps)
         return replace(settings, demand=Demand(calls, (answer, sequencer.config.special.end)))
 
     def shown(self, codes: MapCodes, scenes: Sequence[tuple[Scene, View]], index: Sequence[int]) -> Shown | None:

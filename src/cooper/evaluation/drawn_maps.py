@@ -21,11 +21,7 @@ def run_of(
     engine: Engine, examples: MapSet, scoring: MapScoring, model: str, precision: str, seed: int
 ) -> dict[str, str]:
     """What figures come from: a file of them holds those of one run. `model` and `precision` are told."""
-    flow = engine.flow
-    drawing = (
-        f"seed {seed}, {precision}, maps of {flow.time_points} time points with guidance {flow.text_scale:g} and "
-        f"{flow.image_scale:g}"
-    )
+    drawing = f"seed {seed}, {precision}, maps of {engine.flow.told}"
     return {
         "task": scoring.kind, "data": f"{examples.name}={examples.path.name}", "examples": str(len(examples.examples)),
         "model": model, "weights": fingerprint(engine.model), "settings": f"{drawing}; {scoring.settings}",

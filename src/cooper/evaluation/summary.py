@@ -46,6 +46,11 @@ def load_answers(path: Path) -> list[Row]:
             raise ValueError(
                 f"{path} holds answers of `cooper eval scenes`, which scores them itself: run it again with that --out"
             )
+        if isinstance(row, dict) and isinstance(name := row.get("benchmark"), str) and name not in BENCHMARKS:
+            raise ValueError(
+                f"{path} holds answers to the benchmark {name!r}, which is none of {', '.join(BENCHMARKS)}; score it "
+                "where that is"
+            )
         if not known:
             raise ValueError(f"{path}, line {number}, is no answer to a benchmark; give what `cooper eval NAME` wrote")
         different = [name for name in RUN if rows and row[name] != rows[0][name]]

@@ -330,7 +330,8 @@ class Engine:
     def _demand(self, policy: Policy, turn: int) -> Demand | None:
         """What a turn must have before it may end."""
         if policy.answers_last and turn == policy.max_turns - 1:
-            opening = self.sequencer.opening("answer", "think", *(modality(name).tag for name in policy.calls))
+            tags = (modality(name).tag for name in self.sequencer.callable_in(policy))
+            opening = self.sequencer.opening("answer", "think", *tags)
             if opening is not None:
                 return Demand((opening[:1],), (*opening[1:], self.model.config.special.end))
         return None if turn else self.settings.demand
@@ -356,8 +357,7 @@ class Engine:
         if answer_of(text) is not None:
             return "answered", None
         calls = calls_of(text)
-        drawn = [name for name in policy.calls if name in self.model.config.modalities]
-        called = by_tag(calls[0].tag, drawn) if calls else None
+        called = by_tag(calls[0].tag, self.sequencer.callable_in(policy)) if calls else None
         if called is None or not row.trace.pictures:  # without a picture there is nothing to draw a map of
             return "malformed", None
         return ("turns", None) if last else (None, called)

@@ -55,7 +55,7 @@ class Depth(Modality):
         return spectral(as_float(rgb).mean(axis=-1))
 
     def view(self, rgb: np.ndarray) -> MapView:
-        """Coloured from near (red) to far (blue) over the range that occurs, as the paper shows depth."""
+        """Coloured from near (red) to far (blue) over the range that occurs, for people; models see `looked_at`."""
         metres = self.to_values(rgb)
         low, high = float(metres.min()), float(metres.max())
         image = spectral((metres - low) / max(high - low, 1e-6))

@@ -141,6 +141,16 @@ class FlowSettings:
         if self.renorm not in ("global", "channel", "text_channel", "none"):
             raise ValueError(f"no renormalisation is called {self.renorm!r}; use global, channel, text_channel or none")
 
+    @property
+    def told(self) -> str:
+        """All of it in words; other settings are other words."""
+        low, high = self.interval
+        return (
+            f"{self.time_points} time points with guidance {self.text_scale:g} and {self.image_scale:g} "
+            f"(in {low:g} to {high:g}, renorm {self.renorm} from {self.renorm_min:g}), shift {self.shift:g}, "
+            f"noise {self.noise:g}"
+        )
+
     def guided_at(self, t: float) -> bool:
         low, high = map(np.float32, self.interval)  # t is fp32, and may lie on a bound
         return bool(low < np.float32(t) <= high)
@@ -213,7 +223,18 @@ class ModelConfig:
                 raise ValueError(f"special.{name} is {token}, and there are {made.decoder.vocabulary} tokens")
         for name in made.modalities:
             modality(name)
+        made.check_tables()
         return made
+
+    def check_tables(self) -> None:
+        """Raises ValueError if the tables of positions are smaller than pictures may be."""
+        for branch, sizes, stride, side in (
+            ("latent", self.latent_sizes, self.latent_stride, self.max_latent_side),
+            ("vision", self.vision_sizes, self.vision.patch, self.vision.max_side),
+        ):
+            if sizes.longest // stride > side:
+                most = f"{sizes.longest // stride} tokens a side ({sizes.longest} pixels by {stride})"
+                raise ValueError(f"{branch}_sizes allow {most}, and there are positions for {side}")
 
 
 def tuples(values: dict[str, Any]) -> dict[str, Any]:

@@ -90,8 +90,10 @@ class Plan:
 
 
 def shortened(recipe: Recipe, steps: dict[str, int]) -> Recipe:
-    """The recipe with these numbers of steps, by stage; schedules shrink with them."""
-    assert steps.keys() == {*recipe.stages, "decoder"}
+    """The recipe with these numbers of steps, by stage; schedules shrink with them. Raises ValueError if one has none.
+    """
+    if wrong := steps.keys() ^ {*recipe.stages, "decoder"}:
+        raise ValueError(f"each stage needs a number of steps, and nothing else does: {', '.join(sorted(wrong))}")
 
     def short(name: str, o: Optimisation) -> Optimisation:
         return o.in_steps(steps[name], warming=0.2)

@@ -49,13 +49,7 @@ class SceneImages:
         """Metres, float32 (size, size)."""
         return decode_depth(self.shards.depth[i])
 
-    def classes(self, i: int) -> np.ndarray:
-        """Segmentation values, int32 (size, size)."""
-        return class_map(self.shards.scene(i), self.shards.labels[i])
-
     def image(self, i: int, kind: str) -> np.ndarray:
         if kind == "picture":
             return self.shards.rgb[i]
-        if kind not in TRUE_MAPS:
-            raise ValueError(f"nobody knows the true {kind} of scenes; known: {', '.join(TRUE_MAPS)}")
-        return modality(kind).to_rgb(self.depth(i) if kind == "depth" else self.classes(i))
+        return modality(kind).to_rgb(true_map(*self.shards[i], kind))

@@ -32,7 +32,8 @@ class Optimisation:
     weight_decay: float = 0.0
     clip: float = 1.0
     ema: float = 0.998
-    """Decay of the averaged weights, which are what a stage ends with."""
+    """Decay of the averaged weights, which are what a stage ends with. At step k it is at most (1 + k) / (10 + k), so
+    that little is left of what a stage began with."""
 
     def __post_init__(self) -> None:
         within(self, 0, math.inf, "steps", "lr", "matrix_lr", "scale_lr", "warmup", "eps", "weight_decay", "clip")

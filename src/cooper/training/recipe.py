@@ -184,8 +184,9 @@ TINY = Recipe(
 
 # the paper's AdamW, at a constant rate (docs/method.md, sections 3 and 4)
 _PUBLISHED = Optimisation(steps=6000, lr=5e-6, warmup=500, decay=0.0, eps=1e-15, ema=0.995)
-#: The published model's size: what the paper states of its stages. It begins with BAGEL's weights. The data here are
-#: scenes of the synthetic world, and rows are packed by questions, not to a number of tokens.
+#: The published model's size: what the paper states of its stages. It begins with BAGEL's weights. What differs: the
+#: data are scenes of the synthetic world; a step has 12 rows of at most 10 240 tokens, not 8 GPUs that are packed to so
+#: many; and the averages' decay rises to 0.995 (`Optimisation.ema`), which the 300 steps of SFT end before.
 BAGEL_7B = Recipe(
     unified={
         # flow loss alone

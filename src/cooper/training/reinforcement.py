@@ -352,7 +352,9 @@ class ReinforcementStage(Stage[UnifiedModel]):
         traces = []
         for group in self._shown[:1]:
             for r, reward in zip(group.rollouts, group.rewards, strict=True):
-                meta = {"truth": group.asked.record.answer, "reward": round(reward.total, 3), "seed": r.seed}
+                parts = {**{part: getattr(reward, part) for part in _PARTS}, **reward.more}
+                meta = {f"reward, {part}": round(number, 3) for part, number in parts.items()}
+                meta |= {"truth": group.asked.record.answer, "seed": r.seed}
                 traces.append(Trace(r.trace.segments, {**r.trace.meta, **meta}))
         html = traces_page(((t, self.sequencer.config.codes.view) for t in traces), f"step {step}")
         (pages / f"{step:06d}.html").write_text(html, encoding="utf-8")

@@ -17,7 +17,7 @@ import torch
 from cooper.api import Cooper
 from cooper.checkpoints.checkpoint import find
 from cooper.checkpoints.native import save_native
-from cooper.data.codes import codes_after
+from cooper.data.codes import codes_after, maps_in, told_change
 from cooper.data.examples import Example
 from cooper.data.mixture import Mixture, Unbroken
 from cooper.data.sets import named, open_set
@@ -101,12 +101,20 @@ def tune(
     Raises ValueError for sets that cannot be opened, and for what cannot be learned from them.
     """
     check_device(tuning.device)
-    find(tuning.start, tuning.base).check()
-    for part in tuning.data:
-        examples, _ = part.open()  # what is wrong is told before anything slow begins
+    found = find(tuning.start, tuning.base)
+    found.check()
+    sets = [part.open()[0] for part in tuning.data]  # what is wrong is told before anything slow begins
+    for part, examples in zip(tuning.data, sets, strict=True):
+        name, path = named(part.where)
+        for kind in maps_in(examples):
+            if kind.name not in found.config.modalities:
+                drawn = ", ".join(found.config.modalities)
+                raise ValueError(f"{path} has maps of {kind.name}, and all that {tuning.start} draws is {drawn}")
         if not quiet:
-            name, path = named(part.where)
             print(f"cooper: {path}: {len(examples)} examples of the set {name}", file=sys.stderr)
+    before = found.config.codes
+    if not quiet and (change := told_change(before, codes_after(sets, before))):
+        print(f"cooper: {change}", file=sys.stderr)
     run_in(processes, tuning.run, _train, tuning, more, quiet=quiet)
     return tuning.run / tuning.name / "model"
 

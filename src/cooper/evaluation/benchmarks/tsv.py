@@ -1,11 +1,11 @@
-"""Any table with the columns `image, question, answer`, and `index`, `category`, `type` and options (`A, B ..`, or a
-list in `options`) if it has them: such as the scenes that `cooper scenes export` writes. Each row is scored by its
+"""Any table with the columns `image, question, answer`, and `index`, `category`, `group`, `type` and options (`A, B` ..
+or a list in `options`) if it has them: such as the scenes that `cooper scenes export` writes. Each row is scored by its
 type, or, without one, by what its answer is, as it is in training."""
 
 from __future__ import annotations
 
 from cooper.data.fields import given
-from cooper.data.options import letter_of, options_in, options_of
+from cooper.data.options import letter_among, options_in, options_of
 from cooper.data.tables import Row
 from cooper.evaluation.benchmarks.base import Benchmark, Reading
 from cooper.evaluation.grading import check_number, kind_of, with_unit
@@ -14,6 +14,7 @@ from cooper.evaluation.items import Item, Kind, Place, text_of
 KINDS: dict[str, Kind] = {
     "MCQ": "choice", "YN": "yes_no", "Number": "number", "Number_Int": "count", "Word": "word",
 }  # fmt: skip
+_NAMES = {kind: name for name, kind in KINDS.items()}
 _BY_LOWER = {name.lower(): name for name in KINDS}
 _YES_NO = {"yes": "yes", "true": "yes", "no": "no", "false": "no"}
 
@@ -28,7 +29,8 @@ def typed(row: Row) -> tuple[Kind, str, tuple[str, ...]]:
         raise ValueError(f"its type {named!r} is none of {known}" if named else f"it has no type: one of {known}")
     kind = KINDS[_BY_LOWER[named.lower()]]
     if kind == "choice":
-        return kind, letter_of(answer), options or options_in(text_of(row, "question"))
+        options = options or options_in(text_of(row, "question"))
+        return kind, letter_among(options, answer), options
     if kind == "yes_no":
         return kind, _YES_NO.get(answer.lower().rstrip("."), answer), ()
     if kind == "number":
@@ -54,8 +56,14 @@ def read(row: Row, place: Place) -> Item:
     kind, truth, options = typed(row) if given(row.get("type")) or listed_options(row) else _untyped(row)
     return Item(
         text_of(row, "index", default=str(place.number)), text_of(row, "question"), truth, kind,
-        (text_of(row, "category", "type", default="MCQ"),), options, listed=bool(listed_options(row)),
+        (text_of(row, "category", "type", default=_NAMES[kind]),), options, listed=bool(listed_options(row)),
     )  # fmt: skip
 
 
-TSV = Benchmark("tsv", read, (Reading("mean over categories", levels=1), Reading("mean over questions")))
+def group_of(row: Row) -> str:
+    return text_of(row, "group", default="")
+
+
+TSV = Benchmark(
+    "tsv", read, (Reading("mean over categories", levels=1), Reading("mean over questions")), group=group_of
+)

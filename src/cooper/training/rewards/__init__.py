@@ -45,7 +45,7 @@ class Reward:
     """Of a user's own rewards, by name. They are part of the sum as they are."""
 
 
-#: what each rollout of a question earns
+#: what each rollout of a question earns: finite numbers
 RewardFunction: TypeAlias = Callable[[Sequence[Trace], Record], Sequence[float]]
 
 
@@ -69,6 +69,8 @@ def rewards(
         earned = [float(number) for number in function(traces, record)]
         if len(earned) != len(traces):
             raise ValueError(f"the reward {name} is of {len(earned)} rollouts, and there are {len(traces)}")
+        if not all(map(math.isfinite, earned)):
+            raise ValueError(f"the reward {name} of a rollout is {next(n for n in earned if not math.isfinite(n))}")
         for other, number in zip(others, earned, strict=True):
             other[name] = number
     return [
