@@ -43,17 +43,6 @@ def test_fields_that_hold_what_they_cannot(where: str, value: Any, why: str) -> 
         ModelConfig.from_dict(data)
 
 
-@pytest.mark.parametrize(
-    ("changes", "why"),
-    [({"max_latent_side": 7}, r"latent_sizes allow 8 tokens a side \(128 pixels by 16\), .* positions for 7"),
-     ({"vision_sizes": {"longest": 144, "shortest": 16}}, "vision_sizes allow 9 tokens a side .* positions for 8")],
-)  # fmt: skip
-def test_tables_of_positions_hold_the_largest_picture(changes: dict[str, Any], why: str) -> None:
-    """Or else it would be the first large picture that tells."""
-    with pytest.raises(ValueError, match=why):
-        ModelConfig.from_dict(tiny().to_dict() | changes)
-
-
 def test_the_published_size() -> None:
     """docs/method.md, section 2."""
     model = bagel_7b()

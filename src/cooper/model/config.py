@@ -223,18 +223,7 @@ class ModelConfig:
                 raise ValueError(f"special.{name} is {token}, and there are {made.decoder.vocabulary} tokens")
         for name in made.modalities:
             modality(name)
-        made.check_tables()
         return made
-
-    def check_tables(self) -> None:
-        """Raises ValueError if the tables of positions are smaller than pictures may be."""
-        for branch, sizes, stride, side in (
-            ("latent", self.latent_sizes, self.latent_stride, self.max_latent_side),
-            ("vision", self.vision_sizes, self.vision.patch, self.vision.max_side),
-        ):
-            if sizes.longest // stride > side:
-                most = f"{sizes.longest // stride} tokens a side ({sizes.longest} pixels by {stride})"
-                raise ValueError(f"{branch}_sizes allow {most}, and there are positions for {side}")
 
 
 def tuples(values: dict[str, Any]) -> dict[str, Any]:
