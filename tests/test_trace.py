@@ -212,6 +212,35 @@ def test_newer_traces_are_told_from_broken_ones(tmp_path: Path) -> None:
     assert Trace.load(tmp_path).meta == {"seed": 1}, "one that does not tell is of the first"
 
 
+@pytest.mark.parametrize("name", ["x/../../victim", "*", "a/b", "", "\0", "x" * 99])
+def test_maps_have_plain_names(tmp_path: Path, name: str) -> None:
+    """Files are called by them, and those of an earlier chain are removed by them."""
+    image = np.zeros((8, 8, 3), dtype=np.uint8)
+    Trace((Picture(image), Drawing("depth", image))).save(tmp_path)
+    told = json.loads((tmp_path / "trace.json").read_text())
+    told["segments"][1]["modality"] = name
+    (tmp_path / "trace.json").write_text(json.dumps(told))
+    with pytest.raises(ValueError, match="a drawing has the name of its modality"):
+        Trace.load(tmp_path)
+
+
+def test_half_a_letter_is_no_text(tmp_path: Path) -> None:
+    Trace((Text("a"),)).save(tmp_path)
+    told = (tmp_path / "trace.json").read_text()
+    (tmp_path / "trace.json").write_text(told.replace('"a"', '"\\ud800"'))
+    with pytest.raises(ValueError, match="does not hold a trace"):
+        Trace.load(tmp_path)
+
+
+def test_a_damaged_latent_is_told(tmp_path: Path) -> None:
+    image = np.zeros((8, 8, 3), dtype=np.uint8)
+    Trace((Drawing("depth", image, np.zeros((1, 2, 2), dtype=np.float32)),)).save(tmp_path)
+    (path,) = tmp_path.glob("*.npy")
+    path.write_bytes(path.read_bytes().replace(b"}", b" ", 1))
+    with pytest.raises(ValueError, match="does not hold a trace"):
+        Trace.load(tmp_path)
+
+
 def test_a_file_is_not_a_folder(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("{}")
     with pytest.raises(ValueError, match="does not hold a trace"):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 from pathlib import Path
 
 from PIL import Image
@@ -37,7 +38,7 @@ def _chain_in(folder: Path) -> list[str]:
     except ValueError:
         return []
     stems = [
-        f"{i:02d}-{segment.modality if isinstance(segment, Drawing) else 'picture'}"
+        glob.escape(f"{i:02d}-{segment.modality if isinstance(segment, Drawing) else 'picture'}")
         for i, segment in enumerate(segments) if not isinstance(segment, Text)
     ]  # fmt: skip
     return [stem + end for stem in stems for end in (".png", "-drawn.png", "-view.png", ".npy", ".latent.npy")]

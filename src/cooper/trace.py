@@ -7,9 +7,11 @@ serialises to a folder (`trace.json` plus images), so that what was seen can be 
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from tokenize import TokenError
 from typing import Any, Literal, TypeAlias
 
 import numpy as np
@@ -174,7 +176,7 @@ class Trace:
                     raise ValueError("its meta is no object")
                 return cls(tuple(_segment(folder, row) for row in data["segments"]), data["meta"])
         except (
-            OSError, KeyError, TypeError, ValueError, EOFError, SyntaxError, RecursionError,
+            OSError, KeyError, TypeError, ValueError, EOFError, SyntaxError, RecursionError, TokenError,
             Image.DecompressionBombError,
         ) as error:  # fmt: skip
             why = (str(error).splitlines() or [type(error).__name__])[0]
@@ -190,6 +192,7 @@ def _segment(folder: Path, row: dict[str, Any]) -> Segment:
     if row["type"] == "text":
         if row["role"] not in ROLES or not isinstance(row["text"], str):
             raise ValueError(f"a text has a string and a role of {', '.join(ROLES)}")
+        row["text"].encode()  # JSON may hold half a letter, which no tokenizer takes
         ids = row.get("ids")
         if ids is not None and not (isinstance(ids, list) and all(type(i) is int and i >= 0 for i in ids)):
             raise ValueError("the tokens of a text are a list of whole numbers")
@@ -203,7 +206,8 @@ def _segment(folder: Path, row: dict[str, Any]) -> Segment:
     latent = np.load(_inside(folder, path), allow_pickle=False) if path else None
     if not isinstance(latent, np.ndarray | None):
         raise ValueError(f"{path} holds more than one array")
-    if not isinstance(row["modality"], str) or any(type(row[name]) is not bool for name in ("target", "shown")):
+    plain = isinstance(row["modality"], str) and re.fullmatch(r"[\w-]{1,64}", row["modality"])
+    if not plain or any(type(row[name]) is not bool for name in ("target", "shown")):
         raise ValueError("a drawing has the name of its modality, and is a target or shown, or not")
     drawn = None
     if "drawn" in row:

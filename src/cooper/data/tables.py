@@ -202,7 +202,11 @@ class _Separated(Table):
             lines = [_one_line(line.decode()) for line in _read_lines(self, i, self._starts[i], self._ends[i])]
         except UnicodeDecodeError as error:
             raise BadRow(self.where(i), f"it is not UTF-8 ({error}); save the table as UTF-8") from None
-        fields = next(csv.reader(lines, delimiter=self._delimiter))
+        try:  # a quotation mark that is not closed takes all that follows with it
+            fields = next(csv.reader(lines, delimiter=self._delimiter, strict=self._ends[i] > 1))
+        except csv.Error as error:
+            why = f"it runs over {self._ends[i]} lines, is a quotation mark not closed? ({error})"
+            raise BadRow(self.where(i), why) from None
         if len(fields) != len(self._names):
             why = f"it has {len(fields)} fields, the first line names {len(self._names)}"
             if self._ends[i] > 1:  # and what follows it is no row of its own
