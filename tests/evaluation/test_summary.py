@@ -145,7 +145,7 @@ def test_files_of_predictions(tmp_path: Path) -> None:
         ([*rows, {**rows[0], "mode": "text"}], "holds answers of mode 'direct' and 'text'"),
         ([{"seed": 1, "task": "height", "score": 1.0}], "answers of `cooper eval scenes`, which scores them itself"),
         ([*rows, {"seed": 1, "task": "height"}], "line 3, is no answer to a benchmark"),
-        ([{**rows[0], "benchmark": "imagenet"}], "line 1, is no answer"),
+        ([{**rows[0], "benchmark": "imagenet"}], "answers to the benchmark 'imagenet', which is none of sibench"),
         ([{k: v for k, v in rows[0].items() if k != "turns"}], "line 1, is no answer"),
         ([*rows, {**rows[0], "turns": ["B"]}], "line 3, answers question 0 otherwise than line 1"),
         ([{**rows[0], "turns": [1]}], "line 1, is no answer"), ([{**rows[0], "size": "a"}], "line 1, is no answer"),
