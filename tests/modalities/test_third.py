@@ -154,6 +154,8 @@ def test_models_that_do_not_draw_it_are_asked_as_ever(normals: Modality, monkeyp
         for calls in ("never", "always"):
             free, control = Settings(), Control(calls=calls)
             assert control.settings(both, after, free) == control.settings(both, before, free) != free
+            with pytest.raises(ValueError, match="this model draws no map that it may call for in mode"):
+                control.settings(both, replace(before, calls=("normals",)), free)
 
 
 def test_a_server_sends_it(cooper: Cooper) -> None:

@@ -25,8 +25,6 @@ _OTHER_KINDS = (
 #: Ways of beginning that leave the matrix as it is. Of others (PiSSA, OLoRA, LoftQ) the adapters belong beside another.
 _BESIDE_THE_BASE = (True, False, "gaussian", "orthogonal", "eva")
 _A, _B = ".lora_A.weight", ".lora_B.weight"
-
-
 #: The file by which adapters are known.
 ADAPTER_CONFIG = "adapter_config.json"
 

@@ -42,9 +42,9 @@ class Train:
     base, perception, interleaved or reinforcement, whole or by LoRA, from --start to RUN/STAGE/model.
 
     The preset bagel_7b has the paper's numbers for perception, interleaved and reinforcement (`training/recipe.py`
-    tells what differs). It begins with BAGEL's
-    weights (--start) and learns from scenes of the synthetic world as the tiny model does, on CPUs, where that size
-    needs more patience than anyone has; with --data and --device it is trained on a GPU.
+    tells what differs). It begins with BAGEL's weights (--start) and learns from scenes of the synthetic world as the
+    tiny model does, on CPUs, where that size needs more patience than anyone has; with --data and --device it is
+    trained on a GPU.
     """
 
     stage: Annotated[Literal[STAGES], Positional]  # type: ignore[valid-type]

@@ -51,6 +51,8 @@ class Control:
         if self.calls == "free":
             return settings
         maps = [modality(name) for name in sequencer.callable_in(policy)]
+        if not maps:
+            raise ValueError(f"this model draws no map that it may call for in mode {policy.name}")
         opening = sequencer.opening("answer", *(m.tag for m in maps))
         if opening is None:
             raise ValueError("calls can only be forbidden or demanded of models whose tags are single tokens")

@@ -186,7 +186,7 @@ TINY = Recipe(
 _PUBLISHED = Optimisation(steps=6000, lr=5e-6, warmup=500, decay=0.0, eps=1e-15, ema=0.995)
 #: The published model's size: what the paper states of its stages. It begins with BAGEL's weights. What differs: the
 #: data are scenes of the synthetic world; a step has 12 rows of at most 10 240 tokens, not 8 GPUs that are packed to so
-#: many; and the averages' decay rises to 0.995 (`Optimisation.ema`), which the 300 steps of SFT end before.
+#: many; and the averages' decay rises to 0.995 (`Optimisation.ema`), more slowly than SFT's 300 steps.
 BAGEL_7B = Recipe(
     unified={
         # flow loss alone
