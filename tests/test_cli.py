@@ -253,6 +253,7 @@ MISTAKES: dict[str, tuple[list[str], str]] = {
     "guidance of one": (["ask", "room.png", "q", "--guidance", "2"], "--guidance"),
     "precision": (["ask", "room.png", "q", "--precision", "fp8"], "--precision"),
     "temperature": (["ask", "room.png", "q", "--temperature", "-0.1"], "--temperature must be 0 or more"),
+    "too hot": (["ask", "room.png", "q", "--temperature", "1e9"], "and at most 1000000, not 1e+09"),
     "no number": (["ask", "room.png", "q", "--temperature", "nan"], "--temperature must be 0 or more"),
     "hot": (["ask", "room.png", "q", "--temperature", "hot"], "--temperature"),
     "top-p": (["ask", "room.png", "q", "--top-p", "0"], "--top-p"),

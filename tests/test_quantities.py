@@ -17,6 +17,9 @@ def read(text: str, found: Found) -> None:
     assert quantity(text) == (found if found is None else (pytest.approx(found[0]), found[1]))
 
 
+THOUSANDS = "million two hundred thirty four thousand five hundred sixty seven"
+
+
 @pytest.mark.parametrize(
     ("text", "found"),
     [
@@ -47,7 +50,8 @@ def test_thousands_may_have_an_exponent(text: str, found: Found) -> None:
         ("one hundred and five m", (105.0, "m")), ("five and ten feet", (10.0, "ft")),
         ("between two and three metres", (2.5, "m")), ("one to two and a half feet", (1.75, "ft")),
         ("one and a half to two metres", (1.75, "m")), ("ten-fifteen feet", (12.5, "ft")),
-        ("It is a red one.", None), ("a good one hundred metres", (100.0, "m")),
+        ("It is a red one.", None), (f"one {THOUSANDS} m", (1_234_567.0, "m")),
+        ("a good one hundred metres", (100.0, "m")),
     ],
 )  # fmt: skip
 def test_lengths_as_they_are_spoken(text: str, found: Found) -> None:
@@ -153,5 +157,5 @@ def test_units_in_headings(text: str, found: Found) -> None:
 )  # fmt: skip
 def test_reading_takes_no_longer_than_the_text(part: str, kind: Kind) -> None:
     begun = time.process_time()
-    answer_in(kind, final_text([f"The answer is {part * (20_000 // len(part))} ."]), ("chair", "2 m"))
-    assert time.process_time() - begun < 2
+    answer_in(kind, final_text([f"The answer is {part * (10_000 // len(part))} ."]), ("chair", "2 m"))
+    assert time.process_time() - begun < 0.6

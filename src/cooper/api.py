@@ -27,7 +27,7 @@ from cooper.inference.engine import Engine, Event, Finished, OnEvent, Rollout, S
 from cooper.inference.flow import RELEASED, changed, on_demand
 from cooper.inference.sampler import Sampling
 from cooper.inference.spelling import Spelling
-from cooper.modalities import MapCodes, MapView, Modality, modality
+from cooper.modalities import MapCodes, MapView, Modality
 from cooper.modalities.base import at_size
 from cooper.modalities.codes import RELEASED as RELEASED_CODES
 from cooper.model.config import FlowSettings, Precision
@@ -245,11 +245,7 @@ class Cooper:
     def policy(self, mode: str | Policy) -> Policy:
         """A way of answering, in the words that this model was trained with; one's own as it is. Raises ValueError,
         naming the known ones, if there is no mode, or no map that it calls for, of that name."""
-        if isinstance(mode, str):
-            return self.sequencer.prompts.policy(mode)
-        for name in mode.calls:
-            modality(name)
-        return mode
+        return self.sequencer.prompts.policy(mode)
 
     def ask(self, image: ImageSource, question: str, options: Options = Options(), **changes: Any) -> Answer:
         """Answer a question about a picture. Options may be given by name: `ask(image, question, mode="direct")`."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from math import isfinite
 from numbers import Integral, Real
 
 from cooper.policy import Policy
@@ -46,7 +45,8 @@ class Options:
     """Answers that are sampled and voted on; with more than one, a temperature of 0 becomes 0.7. Theirs are the seeds
     from `seed` on."""
     max_tokens: int | None = None
-    """Most tokens the model may write in a turn; one that is cut off has no answer."""
+    """Most tokens the model may write in a turn; one that is cut off has no answer. Never more than its config's
+    `trace_tokens`, which all turns of an answer have together."""
     batch: int = 32
     """Most answers that are written at the same time. Memory grows with it, speed less and less; the answers are the
     same."""
@@ -68,17 +68,24 @@ class Options:
         for name in ("temperature", "top_p"):
             if not isinstance(getattr(self, name), Real):
                 raise OptionError(name, f"must be a number, not {getattr(self, name)!r}")
-        if not 0 <= self.temperature < float("inf"):
-            raise OptionError("temperature", f"must be 0 or more, not {self.temperature:g}")
+        if not 0 <= self.temperature <= _AT_MOST:
+            why = f"must be 0 or more, and at most {_AT_MOST}, not {_told(self.temperature)}"
+            raise OptionError("temperature", why)
         if not 0 < self.top_p <= 1:
-            raise OptionError("top_p", f"lies above 0 and at most at 1, not {self.top_p:g}")
+            raise OptionError("top_p", f"lies above 0 and at most at 1, not {_told(self.top_p)}")
         pair = self.guidance
         if pair is None:
             return
         if not (isinstance(pair, Sequence) and len(pair) == 2 and all(isinstance(scale, Real) for scale in pair)):
             raise OptionError("guidance", f"must be two numbers, for text and image guidance, not {pair!r}")
-        if not all(isfinite(scale) and scale >= 0 for scale in pair):
-            raise OptionError("guidance", f"takes two scales of 0 or more (1 is none), not {pair[0]:g} {pair[1]:g}")
+        if not all(0 <= scale <= _AT_MOST for scale in pair):
+            told = " ".join(map(_told, pair))
+            raise OptionError("guidance", f"takes two scales of 0 or more (1 is none, {_AT_MOST} the most), not {told}")
+
+
+def _told(number: float) -> str:
+    """Also a whole number that is too large to be formatted as another."""
+    return f"{number:g}" if not isinstance(number, int) else str(number)[:40]
 
 
 #: More samples or steps are a slip: each is prepared before the first.

@@ -3,6 +3,7 @@ name."""
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass
 from typing import Literal, TypeAlias, get_args
 
@@ -19,7 +20,8 @@ class Policy:
     system: str | None
     """System prompt, or None for none."""
     calls: tuple[str, ...] = ()
-    """Modalities that may be drawn."""
+    """Modalities that may be drawn. A call for another one ends the answer as malformed; models that were trained to
+    call it do so unless their words say otherwise."""
     max_turns: int = 1
     """Maximum number of turns the model may write; a map can be drawn between two turns."""
     reflection: str = "Look at the map."
@@ -33,6 +35,11 @@ class Policy:
     def __post_init__(self) -> None:
         if self.max_turns < 1:
             raise ValueError("a policy needs at least one turn, or there is no answer")
+
+    @property
+    def told(self) -> str:
+        """Its name, and a short name of all that it says: of others that are called like it there may be many."""
+        return f"{self.name} {hashlib.blake2b(repr(self).encode(), digest_size=4).hexdigest()}"
 
 
 #: Each mode, as data.
@@ -50,8 +57,15 @@ POLICIES = {
 }
 
 
-def policy(name: str) -> Policy:
-    """The policy of that name. Raises ValueError, naming the known ones, if there is none."""
-    if name not in POLICIES:
-        raise ValueError(f"no mode is called {name!r}; choose from {', '.join(POLICIES)}")
-    return POLICIES[name]
+def policy(mode: str | Policy) -> Policy:
+    """The policy of that name, or one's own. Raises ValueError, naming the known ones, if there is none."""
+    if isinstance(mode, Policy):
+        return mode
+    if mode not in POLICIES:
+        raise ValueError(f"no mode is called {mode!r}; choose from {', '.join(POLICIES)}")
+    return POLICIES[mode]
+
+
+def told(mode: str | Policy) -> str:
+    """What a mode, or a policy of one's own, is called where answers are kept."""
+    return mode.told if isinstance(mode, Policy) else mode

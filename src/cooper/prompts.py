@@ -35,10 +35,15 @@ class Prompts:
     orders: Mapping[str, str] = field(default_factory=dict)
     """What stands in the tag that calls for a map, by modality."""
 
-    def policy(self, mode: str) -> Policy:
-        """A mode with this wording. Raises ValueError, naming the known ones, if there is none of that name. Warns
-        (`WordingWarning`) if there are words, but none for this mode."""
+    def policy(self, mode: str | Policy) -> Policy:
+        """A mode with this wording; a policy of one's own as it is. Raises ValueError, naming the known ones, if there
+        is no mode, or no map that it calls for, of that name. Warns (`WordingWarning`) if there are words, but none for
+        this mode."""
         ours = policy(mode)
+        if isinstance(mode, Policy):
+            for name in mode.calls:
+                modality(name)
+            return mode
         if self.system and mode not in self.system and ours.system is not None:
             warnings.warn(
                 f"the mode {mode} has no words in {FILE}: the tiny model's are used. If the release has any, give "

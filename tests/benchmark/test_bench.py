@@ -11,6 +11,7 @@ import torch
 
 from cooper.benchmark import answer as answer_module
 from cooper.benchmark import engine as engine_module
+from cooper.benchmark import precision as precision_module
 from cooper.benchmark.answer import ROLLOUT_FLOW, bench_answer
 from cooper.benchmark.machine import gflop, matmul_peak, randomised
 from cooper.benchmark.script import PARTS, Endless, Script, play, random_model
@@ -106,8 +107,9 @@ def test_bench_reinforcement(capsys: pytest.CaptureFixture[str]) -> None:
         BenchReinforcement(questions=2, rollouts=3, alone=7).run()
 
 
-def test_bench_precision(capsys: pytest.CaptureFixture[str]) -> None:
+def test_bench_precision(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     pytest.importorskip("mujoco")
+    monkeypatch.setattr(precision_module, "_PICTURES", 3)
     assert BenchPrecision(n=1, precisions=("bf16", "int4"), json=True).run() == 0
     result = json.loads(capsys.readouterr().out)
     rows = result["precisions"]

@@ -22,6 +22,7 @@ from cooper.checkpoints.checkpoint import UnusedWarning, find
 from cooper.checkpoints.convert import convert
 from cooper.checkpoints.inspect import described, weight_bytes
 from cooper.checkpoints.native import save_native
+from cooper.checkpoints.stored import weight_files
 from cooper.inference.engine import Engine, FlowStep
 from cooper.layout import Clean, Seen, Words
 from cooper.modalities.codes import RELEASED as RELEASED_CODES
@@ -106,6 +107,12 @@ def test_parts_of_weights(tmp_path: Path, released: Path) -> None:
         save_file({name: whole[name] for name in part}, released / f"ema-{k:05}-of-00002.safetensors")
     assert same(dict(find(released, special=SPECIAL).main), whole)
     (released / "ema-00002-of-00002.safetensors").rename(tmp_path / "away.safetensors")
+    for numbered, why in (("99999", "and 99993 more of 99999 parts"), ("99999999999", "no part of"), ("²", "no part")):
+        others = tmp_path / numbered
+        others.mkdir()
+        (others / f"model-00001-of-{numbered}.safetensors").touch()
+        with pytest.raises(ValueError, match=why):
+            weight_files(others, "model")
     with pytest.raises(ValueError, match="lacks ema-00002-of-00002.safetensors of 2 parts"):
         find(released, special=SPECIAL)
     (released / "ema.safetensors.index.json").write_text("[]")

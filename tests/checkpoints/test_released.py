@@ -34,6 +34,12 @@ def broken(folder: Path, name: str, change: Callable[[bytes], bytes]) -> None:
     (folder / name).write_bytes(change((folder / name).read_bytes()))
 
 
+def panicking(content: bytes) -> bytes:
+    """A tokenizer that its library does not refuse, but ends at."""
+    normalizer = {"type": "Precompiled", "precompiled_charsmap": "AAAA"}
+    return json.dumps(json.loads(content) | {"normalizer": normalizer}).encode()
+
+
 @pytest.mark.parametrize(
     ("name", "change", "why"),
     [
@@ -42,6 +48,7 @@ def broken(folder: Path, name: str, change: Callable[[bytes], bytes]) -> None:
         ("llm_config.json", lambda b: b[:-9], "llm_config.json is not JSON"),
         ("llm_config.json", lambda b: b.replace(b"num_hidden_layers", b"x"), "llm_config.json lacks 'num_hidden_lay"),
         ("tokenizer.json", lambda b: b[:-9], "tokenizer.json is damaged"),
+        ("tokenizer.json", panicking, "tokenizer.json is damaged: Precompiled"),
     ],
 )  # fmt: skip
 def test_damaged_files_are_told(released: Path, name: str, change: Callable[[bytes], bytes], why: str) -> None:
@@ -74,6 +81,10 @@ def test_damaged_files_are_told(released: Path, name: str, change: Callable[[byt
         ("model_args.json", {"max_latent_size": "16"}, "max_latent_size should be a whole number"),
         ("model_args.json", {"vit_select_layer": -99}, "vit_select_layer leaves none of . layers"),
         ("model_args.json", {"vit_select_layer": {}}, "vit_select_layer should be a number"),
+        ("model_args.json", {"vit_select_layer": -2.5}, "vit_select_layer should be a whole number, not -2.5"),
+        ("model_args.json", {"vit_select_layer": 10**400}, "vit_select_layer is 10*, which is no number to compute"),
+        ("llm_config.json", {"rms_norm_eps": float("nan")}, "rms_norm_eps is nan, which is no number to compute with"),
+        ("llm_config.json", {"num_hidden_layers": 10**30}, "say what cannot be: decoder.layers is .* up to 10,000,000"),
         ("model_args.json", {"cooper": []}, "is damaged: "),
         ("model_args.json", {"cooper": {"decoder": {}}}, "is damaged: not a model config"),
         ("model_args.json", {"cooper": bagel_7b().to_dict() | {"decoder": NO_HEADS}}, "is damaged: "),

@@ -54,6 +54,54 @@ def test_json_and_page(capsys: pytest.CaptureFixture[str], place: Path) -> None:
     assert "<strong>66.7</strong>" in page and "<strong>33.3</strong>" in page and "6 of 9 questions" in page
 
 
+def other_run(place: Path) -> None:
+    """others.jsonl, of another model: the pair about eyes is half right, the rest as in answers.jsonl, but for a
+    question that only this has, and one that only the other has."""
+    rows = [json.loads(line) for line in (place / "answers.jsonl").read_text().splitlines()]
+    rows[0] |= {"turns": ["B"]}
+    rows[-1] |= {"index": "3-0", "group": "3"}
+    write_predictions(place / "others.jsonl", [{**row, "model": "other"} for row in reversed(rows)])
+
+
+def test_one_run_against_another(
+    capsys: pytest.CaptureFixture[str], place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "120")
+    other_run(place)
+    code, out, err = run(["score", "answers.jsonl", "--against", "others.jsonl", "--html", "page.html"], capsys)
+    lines = [" ".join(line.replace("│", " ").split()) for line in out.splitlines()]
+    assert (code, err) == (0, "") and "mmvp: m against other, all" in lines
+    assert any("reading ┃ points ┃ against ┃ gain ┃ 95 % interval ┃" in line for line in lines)
+    # of five questions that both answer four and three are right; of two whole pairs, one and none
+    assert any(line.startswith("per question 80.0 60.0 +20.0 +0.0 to +") and line.endswith(" 5") for line in lines)
+    assert any(line.startswith("per pair 50.0 0.0 +50.0 ") and line.endswith(" 2 (1 incomplete)") for line in lines)
+    assert any(line.startswith("eyes per question 100.0 50.0 +50.0 +50.0 to +50.0 2") for line in lines)
+    page = (place / "page.html").read_text(encoding="utf-8")
+    assert "<strong>+20.0</strong>" in page and "<p>against</p>" in page and "<dd>other</dd>" in page
+    figures = [
+        json.loads(run(["score", a, "--against", b, "--json"], capsys)[1])["readings"]["per question"]
+        for a, b in (("answers.jsonl", "others.jsonl"), ("others.jsonl", "answers.jsonl"))
+    ]
+    assert figures[0]["difference"] == -figures[1]["difference"] == pytest.approx(0.2)
+    assert figures[0]["interval"] == pytest.approx([-end for end in reversed(figures[1]["interval"])])
+
+
+@pytest.mark.parametrize(
+    ("changed", "why"),
+    [
+        ({"data": "else.tsv"}, "answer different questions: of data 'data.tsv' and 'else.tsv'"),
+        ({"truth": "B"}, "question 0-0 was not the same for both"), ({"index": "9"}, "no question that both answer"),
+    ],
+)
+def test_runs_that_cannot_be_compared(
+    changed: dict[str, str], why: str, capsys: pytest.CaptureFixture[str], place: Path
+) -> None:
+    row = json.loads((place / "answers.jsonl").read_text().splitlines()[0])
+    write_predictions(place / "others.jsonl", [row | changed])
+    code, out, err = run(["score", "answers.jsonl", "--against", "others.jsonl"], capsys)
+    assert (code, out, err.count("\n")) == (2, "", 1) and why in err
+
+
 def test_the_answers_are_not_overwritten(capsys: pytest.CaptureFixture[str], place: Path) -> None:
     before = (place / "answers.jsonl").read_bytes()
     code, _, err = run(["score", "answers.jsonl", "--html", "answers.jsonl"], capsys)

@@ -247,6 +247,13 @@ def test_text_in_parquet_that_is_not_utf8_costs_its_row_alone(tmp_path: Path) ->
         table[1]
 
 
+@pytest.mark.parametrize("name", ["rows.csv", "rows.tsv"])
+def test_empty_lines_are_no_rows_and_no_heading(tmp_path: Path, name: str) -> None:
+    (tmp_path / name).write_text("\n\na\n1\n\n2\n")
+    table = open_table(tmp_path / name)
+    assert [table[i] for i in range(len(table))] == [{"a": "1"}, {"a": "2"}]
+
+
 @pytest.mark.parametrize(
     ("name", "content", "why"),
     [

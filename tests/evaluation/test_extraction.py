@@ -135,6 +135,18 @@ def test_no_within_marks(text: str) -> None:
     assert yes_no(text) == "no"
 
 
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        ("(B) cannot be determined", "B"), ("B cannot be determined.", "B"), ("C, A chair", "C"), ("C. A chair", "C"),
+        ("The answer is (B) cannot be determined.", "B"), ("not (C) A chair", None), ("B, A chair", None),
+        ("A) a table B) cannot be determined C) a chair", None),
+    ],
+)
+def test_a_letter_with_its_words_whatever_they_say(text: str, found: str | None) -> None:
+    assert letter(text, ("a table", "cannot be determined", "A chair")) == found
+
+
 def test_letters_of_numbers_and_of_unknown_options() -> None:
     assert letter("three", ("2", "3")) == letter("There are 3 of them", ("2", "3")) == "B"
     assert letter("1.2", ("1 m", "1.2 m")) == "B"

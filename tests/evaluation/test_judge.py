@@ -27,6 +27,7 @@ REPLIES: dict[str, list[tuple[int, str, float]]] = {
     "too long": [(400, "", 0.0)],
     "an error": [(RAW, '{"error": "x"}', 0.0)],
     "a page": [(RAW, '"a page"', 0.0)],
+    "by name": [(RAW, '{"choices": {"a": 1}}', 0.0)],
     "thoughtful": [(200, "<think>No?\nno\n</think>\n\nYes", 0.0)],
     "reasons": [(400, "Unsupported parameter: 'max_tokens' is not supported with this model.", 0.0), (200, "yes", 0.0)],
     "far too long": [(400, "8000 tokens and max_tokens are more than 4096", 0.0)],
@@ -68,7 +69,9 @@ def test_a_verdict_is_asked_for_once(server: Server, tmp_path: Path) -> None:
     assert judge(server, cache=cache).verdicts(several) == [True, False, True, None]
     assert len(server.asked) == 3, "the same claim is judged once"
     with cache.open("a") as file:
+        rest = cache.read_text().replace("true", "NaN").replace("false", "2.5")  # damaged, and later in the file
         file.write('\n{"key": "cut')
+    cache.write_text(cache.read_text() + "\n" + rest)
     again = judge(server, cache=cache)
     assert again.verdicts(several) == [True, False, True, None]
     assert len(server.asked) == 4, "what had no verdict is tried again"
@@ -139,7 +142,7 @@ def test_verdicts_that_are_known_do_not_hide_that_nobody_is_there(server: Server
     assert len(server.asked) - asked <= 3
 
 
-@pytest.mark.parametrize("said", ["an error", "a page", "no JSON"])
+@pytest.mark.parametrize("said", ["an error", "a page", "no JSON", "by name"])
 def test_a_wrong_address_is_an_error(server: Server, said: str) -> None:
     with pytest.raises(ValueError, match=r"what answers at http://127\S+ is no judge: .* ends in /v1") as error:
         judge(server).grades(claims(said))

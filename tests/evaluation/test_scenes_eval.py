@@ -29,7 +29,7 @@ from cooper.modalities.base import at_size
 from cooper.model.precision import put_in
 from cooper.model.presets import dummy
 from cooper.model.unified import UnifiedModel
-from cooper.policy import Policy
+from cooper.policy import POLICIES, Policy
 from cooper.scenes.chosen import Asked, choose_questions
 from cooper.scenes.question import TASKS, Question
 from cooper.scenes.render import View
@@ -162,6 +162,11 @@ def test_an_interrupted_evaluation_goes_on(cooper: Cooper, oracle: type[Oracle],
     assert row["turns"][0].startswith(THINK) and row["answer"] and 0 <= row["score"] <= 1
     with pytest.raises(ValueError, match="mode 'interleaved', not 'text'"):
         evaluate_scenes(cooper, "text", SceneSet(4, size=64), maps=False, predictions=path)
+    own = replace(POLICIES["interleaved"], system="Look.")
+    with pytest.raises(ValueError, match=r"mode 'interleaved', not 'interleaved [0-9a-f]{8}'"):
+        evaluate_scenes(cooper, own, SceneSet(4, size=64), maps=False, predictions=path)
+    of_own = evaluate_scenes(cooper, own, SceneSet(4, size=64), questions=2, maps=False)
+    assert of_own["mode"] == own.told and of_own["tasks"] == run(4)["tasks"] and oracle.asked == 20
 
 
 def test_a_file_that_holds_no_answers_is_refused(tmp_path: Path) -> None:

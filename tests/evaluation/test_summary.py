@@ -135,6 +135,10 @@ def test_files_of_predictions(tmp_path: Path) -> None:
     with path.open("ab") as file:
         file.write(' "who": "ô'.encode()[:-1])  # or inside of a letter
     assert load_answers(path) == rows
+    half = tmp_path / "half.jsonl"
+    half.write_text(json.dumps({**rows[0], "turns": ["\ud800"]}))
+    with pytest.raises(ValueError, match="half.jsonl, line 1, is no answer to a benchmark"):
+        load_answers(half)
     picture = tmp_path / "picture.png"
     picture.write_bytes(b"\x89PNG\xff\n\xfe\n")
     with pytest.raises(ValueError, match="picture.png, line 1, is no answer to a benchmark"):
@@ -150,6 +154,7 @@ def test_files_of_predictions(tmp_path: Path) -> None:
         ([*rows, {**rows[0], "turns": ["B"]}], "line 3, answers question 0 otherwise than line 1"),
         ([{**rows[0], "turns": [1]}], "line 1, is no answer"), ([{**rows[0], "size": "a"}], "line 1, is no answer"),
         ([{**rows[0], "truth": "C"}], "line 1, is no answer"), ([{**rows[0], "kind": "essay"}], "line 1, is no answer"),
+        ([{**rows[0], "truth": ""}], "line 1, is no answer"), ([{**rows[0], "truth": "AB"}], "line 1, is no answer"),
         ([{**rows[0], "kind": "number", "truth": "abc"}], "line 1, is no answer"),
         ([], "holds no answers"),
     ):

@@ -111,8 +111,13 @@ def alone(temperature: float) -> dict[int, Rollout]:
     return {seed: engine.run([prompt], POLICY, seeds=[seed])[0] for seed, prompt in PROMPTS.items()}
 
 
-@pytest.mark.parametrize("order", [[11, 12, 13, 14, 15, 16], [16, 14, 12, 15, 13, 11], [13, 14]])
-@pytest.mark.parametrize("batch", [32, 4, 1])
+@pytest.mark.parametrize(
+    ("order", "batch"),
+    [
+        ([11, 12, 13, 14, 15, 16], 32), ([11, 12, 13, 14, 15, 16], 4), ([16, 14, 12, 15, 13, 11], 4),
+        ([16, 14, 12, 15, 13, 11], 1), ([13, 14], 32),
+    ],
+)  # fmt: skip
 def test_a_trace_does_not_depend_on_its_batch(
     temperature: float, alone: dict[int, Rollout], order: list[int], batch: int
 ) -> None:

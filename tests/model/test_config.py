@@ -29,6 +29,9 @@ from cooper.model.unified import UnifiedModel
         ("autoencoder.multipliers", [1, "2"], "autoencoder.multipliers"), ("codes.linear", 1, "codes.linear"),
         ("flow.interval", [0.5], "interval of guidance lies between two times, .* not 0.5"),
         ("flow.noise", "much", "not a model"),
+        ("decoder.norm_eps", 0.0, "norm_eps is 0; it must be above 0"),
+        ("vision.heads", 7, "hidden must be a multiple of its"),
+        ("autoencoder.multipliers", [], "the autoencoder has no levels"),
         ("more", 1, "unexpected keyword argument 'more'"),
     ],
 )  # fmt: skip

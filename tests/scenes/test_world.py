@@ -321,6 +321,12 @@ def test_mistakes_with_shards(tmp_path: Path) -> None:
         open_shards(tmp_path)
     with pytest.raises(ValueError, match="cannot be made a folder"):
         make_shards(path, 0, 2, quiet=True)
+    (tmp_path / "scenes-00000001-2.npz").unlink()
+    arrays = dict(np.load(path))
+    for name, other in (("rgb", arrays["rgb"].astype(object)), ("depth", arrays["depth"][:1]), ("labels", None)):
+        np.savez(path, **{k: (other if k == name else v) for k, v in arrays.items() if k != name or other is not None})
+        with pytest.raises(ValueError, match="not a whole shard"):
+            open_shards(tmp_path)
     path.write_bytes(path.read_bytes()[:1000])
     with pytest.raises(ValueError, match="not a whole shard"):
         open_shards(tmp_path)

@@ -278,7 +278,7 @@ def test_what_waits_is_answered_together(address: str, cooper: Counting) -> None
         (asking(data_url(ROOM.read_bytes()), n=2), 400, "leave out n"),
         (asking(data_url(ROOM.read_bytes()), tools=[{"type": "function"}]), 400, "leave out tools"),
         (asking(data_url(ROOM.read_bytes()), response_format={"type": "json_object"}), 400, "leave out tools"),
-        (asking(data_url(ROOM.read_bytes()), temperature=-1), 400, "temperature must be 0 or more, not -1"),
+        (asking(data_url(ROOM.read_bytes()), temperature=-1), 400, "temperature must be 0 or more, and at"),
         (asking(data_url(ROOM.read_bytes()), top_p=0), 400, "top_p lies above 0 and at most at 1, not 0"),
         (asking(data_url(ROOM.read_bytes()), seed=-1), 400, "seed must be at least 0, not -1"),
         (asking(data_url(ROOM.read_bytes()), temperature="hot"), 400, "temperature: "),
@@ -416,7 +416,8 @@ def test_so_many_are_answered_together(cooper: Counting) -> None:
 def test_each_has_its_own_seed(cooper: Counting, mode: str, samples: int) -> None:
     """Whoever is answered with it: all random numbers are those of the seed that was asked for."""
     prompts = [Trace((Picture(load_image(ROOM)), Text(text))) for text in (QUESTION, "What is left of the red ball?")]
-    how = Options(mode=mode, temperature=1.5, samples=samples)
+    steps = 2 if mode == "interleaved" else None
+    how = Options(mode, temperature=1.5, samples=samples, max_tokens=40, flow_steps=steps)
     asked = [(prompts[k], replace(how, seed=seed)) for k, seed in ((0, 7), (1, 40), (0, 20), (0, 7))]
 
     async def ask() -> list[Answer]:

@@ -402,7 +402,8 @@ def test_others_are_kept_out_of_a_folder_until_training_ends(tmp_path: Path) -> 
 
 
 def test_two_processes_train_as_one_on_their_batches_together(tmp_path: Path) -> None:
-    torch.multiprocessing.spawn(_together, (str(tmp_path / "meeting"), str(tmp_path / "two")), 2)
+    args = str(tmp_path / "meeting"), str(tmp_path / "two")
+    torch.multiprocessing.start_processes(_together, args, 2, start_method="fork")
     a, b = (torch.load(tmp_path / f"two-{rank}", weights_only=True) for rank in (0, 1))
     assert torch.equal(a, b)
     assert np.load(tmp_path / "two" / "all.npy").tolist() == [0, 1, 102, 103, 4, 5, 106], "each did its share"

@@ -68,7 +68,7 @@ def _together(rank: int, meeting: str, folder: str) -> None:
 
 
 def test_two_processes_take_the_steps_of_one(tmp_path: Path) -> None:
-    torch.multiprocessing.spawn(_together, (str(tmp_path / "meeting"), str(tmp_path)), 2)
+    torch.multiprocessing.start_processes(_together, (str(tmp_path / "meeting"), str(tmp_path)), 2, start_method="fork")
     one = weights()
     steps(Muon(one, lr=0.02, weight_decay=0.1), one)
     both = [torch.load(tmp_path / str(rank)) for rank in (0, 1)]

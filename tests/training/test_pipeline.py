@@ -181,7 +181,8 @@ def test_a_stage_ends_there_and_the_next_begins_with_it(
     assert not (space.run / "base").exists()
     # of more processes than there are rows, some would have nothing to do
     assert QUICK.together == 2 and TINY.together == 12
-    train(space, QUICK, "base", processes=3, quiet=True)
+    base = replace(QUICK.unified["base"], optimisation=FAST.in_steps(2))
+    train(space, replace(QUICK, unified={**QUICK.unified, "base": base}), "base", processes=3, quiet=True)
     assert sorted(p.name for p in space.run.iterdir() if p.name != ".lock") == [
         "autoencoder", "base", "decoder", "start.txt", "tokenizer.json", "vision",
     ]  # fmt: skip
@@ -207,11 +208,11 @@ def test_steps_may_grow_and_nothing_else(tmp_path: Path) -> None:
     pipeline.claim(tmp_path, settings, of={})
     (tmp_path / "state.safetensors").touch()
     pipeline.claim(tmp_path, replace(settings, optimisation=replace(FAST, steps=300, warmup=30)), of={})
-    with pytest.raises(ValueError, match="was begun with other settings, data or start model"):
+    with pytest.raises(ValueError, match=r"with other settings, data or start model \(lr=0.002, and now lr=1.0\)"):
         pipeline.claim(tmp_path, replace(settings, optimisation=replace(FAST, lr=1.0)), of={})
     # begun before scenes were noted
     pipeline.claim(tmp_path, settings, of={"scenes": "some"})
-    with pytest.raises(ValueError, match="was begun with other settings, data or start model"):
+    with pytest.raises(ValueError, match=r"start model \(scenes: some, and now scenes: others\); choose another"):
         pipeline.claim(tmp_path, settings, of={"scenes": "others"})
 
 

@@ -54,7 +54,7 @@ def written(scenes: Scenes, request: pytest.FixtureRequest) -> dict[str, tuple[f
         rows = SceneRows(images, latents, cooper.sequencer, mix)
         rng = np.random.default_rng(0)
         learned = [
-            [n.piece for n in rows.nodes(i % 12, rng) if isinstance(n.piece, Words) and n.piece.loss] for i in range(96)
+            [n.piece for n in rows.nodes(i % 12, rng) if isinstance(n.piece, Words) and n.piece.loss] for i in range(48)
         ]
         answers = [sum("<answer>" in cooper.sequencer.text(list(p.ids)) for p in row) for row in learned]
         found[name] = float(np.mean(answers)), float(np.mean([sum(len(p.ids) for p in row) for row in learned]))

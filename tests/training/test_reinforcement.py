@@ -113,18 +113,8 @@ def _step(folder: Path, quiet: bool) -> None:
             figures = of_step([found])
     flat = torch.cat([(torch.zeros_like(p) if p.grad is None else p.grad).flatten() for p in parameters.values()])
     of_all = torch.stack(gathered([flat])).mean(dim=0)
-    torch.save((of_all, figures), folder / f"{Share.mine().world}-{Share.mine().rank}")
-
-
-def test_two_processes_learn_as_one(tmp_path: Path) -> None:
-    """The first one's question teaches something, the second one's does not."""
-    for processes in (1, 2):
-        run_in(processes, tmp_path, _step, tmp_path, quiet=True)
-    (one, told), (two, of_both) = (torch.load(tmp_path / name, weights_only=True) for name in ("1-0", "2-0"))
-    assert one.norm() > 1e-3
-    torch.testing.assert_close(two, one, rtol=0, atol=1e-5 * float(one.abs().max()))
-    same = [k for k in told if k.startswith(("reward", "answer", "calls", "groups", "truncated", "tokens"))]
-    assert len(same) > 10 and {k: told[k] for k in same} == {k: of_both[k] for k in same}
+    if Share.mine().rank == 0:
+        torch.save((of_all, figures), folder / "step")
 
 
 #: in the first step both questions teach something, the second one from more tokens; then the second one alone
@@ -134,20 +124,37 @@ UNEQUAL: Said = {
 }  # fmt: skip
 
 
-def _logged(folder: Path, together: int, quiet: bool) -> None:
-    """Two steps of two passes."""
+def _learned(folder: Path, together: int, quiet: bool) -> None:
+    """One step, and then two steps of two passes of other questions."""
+    _step(folder, quiet)
     settings = replace(SETTINGS, together=together, updates=2)
     stage = scripted(settings, UNEQUAL)
     stage.settings, stage.reference = replace(stage.settings, objective=Objective(kl=0.1)), random_model(seed=3)
     optimisation = replace(settings.optimisation, steps=2)
-    Trainer(random_model(), stage, optimisation, folder, workers=0, sheet_every=100).run(quiet)
+    Trainer(random_model(), stage, optimisation, folder / "logged", workers=0, sheet_every=100).run(quiet)
 
 
-def test_what_is_logged_is_of_all_processes(tmp_path: Path) -> None:
+@pytest.fixture(scope="module")
+def learned(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+    """What one process, and two, make of the same questions; to start two takes longer than all of it."""
+    folders = [tmp_path_factory.mktemp(str(processes)) for processes in (1, 2)]
+    for folder, processes, together in zip(folders, (1, 2), (2, 1), strict=True):
+        run_in(processes, folder, _learned, folder, together, quiet=True)
+    return folders
+
+
+def test_two_processes_learn_as_one(learned: list[Path]) -> None:
+    """The first one's question teaches something, the second one's does not."""
+    (one, told), (two, of_both) = (torch.load(folder / "step", weights_only=True) for folder in learned)
+    assert one.norm() > 1e-3
+    torch.testing.assert_close(two, one, rtol=0, atol=1e-5 * float(one.abs().max()))
+    same = [k for k in told if k.startswith(("reward", "answer", "calls", "groups", "truncated", "tokens"))]
+    assert len(same) > 10 and {k: told[k] for k in same} == {k: of_both[k] for k in same}
+
+
+def test_what_is_logged_is_of_all_processes(learned: list[Path]) -> None:
     """As if one had learned from all together."""
-    for processes, together in ((1, 2), (2, 1)):
-        run_in(processes, tmp_path / str(processes), _logged, tmp_path / str(processes), together, quiet=True)
-    logs = [[json.loads(row) for row in (tmp_path / name / "log.jsonl").open()] for name in ("1", "2")]
+    logs = [[json.loads(row) for row in (folder / "logged/log.jsonl").open()] for folder in learned]
     for one, two in zip(*logs, strict=True):
         for figure in ("loss", "grad_norm", "entropy", "clip_share", "kl", "reward/total", "groups_dropped"):
             assert two[figure] == pytest.approx(one[figure], rel=2e-3, abs=1e-5), figure

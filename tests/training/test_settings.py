@@ -43,6 +43,7 @@ def test_a_setting_is_changed_by_its_name() -> None:
         ("view_dropout=2", "from 0 to 1, not 2"), ("optimisation.ema=1.5", "ema must be from 0 to 1"),
         ("optimisation.lr=nan", "finite, not nan"), ("weights.form=inf", "form must be"),
         ("turn_tokens=0", "turn_tokens must be from 1 on"), ("mode=x", "choose from direct"),
+        ("optimisation.lr=--help", "'--help' is no float"),
     ],
 )  # fmt: skip
 def test_settings_that_there_are_not(change: str, why: str, capfd: pytest.CaptureFixture[str]) -> None:

@@ -23,7 +23,7 @@ from torch import Tensor
 from cooper.checkpoints.adapters import ADAPTER_CONFIG, Adapters
 from cooper.checkpoints.hub import HUB_WEIGHT_PATTERNS, fetched, is_hub_id
 from cooper.checkpoints.keys import AUTOENCODER, TABLES, released_names, to_released
-from cooper.checkpoints.native import FORMAT
+from cooper.checkpoints.native import FORMAT, reading_tokenizer
 from cooper.checkpoints.released import (
     AE_STEMS,
     CONFIGS,
@@ -157,10 +157,8 @@ class Checkpoint:
         path = self.file("tokenizer.json")
         if path is None:
             raise ValueError(f"{self.source} is not whole: it lacks tokenizer.json")
-        try:
+        with reading_tokenizer(path):
             return Tokenizer.from_file(str(path))
-        except Exception as error:  # tokenizers raises nothing more particular
-            raise ValueError(f"{path} is damaged: {error}") from None
 
     def tell_unused(self) -> None:
         """Warns (`UnusedWarning`) of tensors that no part of the model is made of."""

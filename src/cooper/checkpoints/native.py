@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import torch
@@ -54,6 +55,18 @@ def write_tokenizer(tokenizer: Tokenizer, path: Path) -> None:
     """As its own `save` does, whose errors are no OSError."""
     with new_file(path) as file:
         file.write_text(tokenizer.to_str(pretty=True), encoding="utf-8")
+
+
+@contextmanager
+def reading_tokenizer(path: Path) -> Iterator[None]:
+    """Raises ValueError, naming the file, for whatever the tokenizers library finds in one: it raises nothing more
+    particular than Exception, and of some damage its Rust code panics, which Python is not to catch as one."""
+    try:
+        yield
+    except BaseException as error:
+        if not isinstance(error, Exception) and type(error).__name__ != "PanicException":
+            raise
+        raise ValueError(f"{path} is damaged: {error}") from None
 
 
 def write_config(config: ModelConfig, folder: Path) -> None:

@@ -106,6 +106,10 @@ def _after(body: Sequence[ast.stmt], known: _Known, around: _Known, inner: list[
     return known
 
 
+#: what dicts are changed by
+_CHANGING = ("update", "setdefault", "pop", "popitem", "clear")
+
+
 def _bound(node: ast.stmt) -> Iterator[str]:
     """Names that a statement itself gives other values to, or takes away; not those in statements inside of it."""
     if isinstance(node, _Scope):
@@ -120,9 +124,23 @@ def _bound(node: ast.stmt) -> Iterator[str]:
             yield part.id
         elif isinstance(part, ast.Attribute) and not isinstance(part.ctx, ast.Load):
             yield part.attr
+        elif isinstance(part, ast.Subscript) and not isinstance(part.ctx, ast.Load):
+            yield from _bound_by(part.value)
+        elif isinstance(part, ast.Call) and isinstance(part.func, ast.Attribute) and part.func.attr in _CHANGING:
+            yield from _bound_by(part.func.value)
         elif isinstance(part, ast.alias):
             yield (part.asname or part.name).partition(".")[0]
+        elif isinstance(part, ast.ExceptHandler | ast.MatchAs | ast.MatchStar) and part.name is not None:
+            yield part.name
+        elif isinstance(part, ast.MatchMapping) and part.rest is not None:
+            yield part.rest
         todo += [child for child in ast.iter_child_nodes(part) if not isinstance(child, ast.stmt)]
+
+
+def _bound_by(changed: ast.expr) -> Iterator[str]:
+    """The name of what a statement changes in its place."""
+    if isinstance(changed, ast.Name | ast.Attribute):
+        yield changed.id if isinstance(changed, ast.Name) else changed.attr
 
 
 def _either(*ways: _Known) -> _Known:

@@ -21,6 +21,7 @@ from typing import Any
 from tokenizers import AddedToken, Regex, Tokenizer, decoders, normalizers, pre_tokenizers
 from tokenizers.models import BPE
 
+from cooper.checkpoints.native import reading_tokenizer
 from cooper.checkpoints.stored import weight_files
 from cooper.modalities.codes import RELEASED as RELEASED_CODES
 from cooper.model.config import AutoencoderConfig, DecoderConfig, ModelConfig, SpecialTokens, VisionConfig
@@ -53,7 +54,7 @@ def released_config(folders: Sequence[Path], special: SpecialTokens = BAGEL_SPEC
             _check_agree(settings, says[settings.path.name], args.path)
         return config
     side = args.size("vit_max_num_patch_per_side", vit.size("image_size") // vit.size("patch_size"))
-    used = vit.size("num_hidden_layers") + 1 + int(args.number("vit_select_layer", -2))
+    used = vit.size("num_hidden_layers") + 1 + args.whole("vit_select_layer", -2)
     heads, kv_heads = llm.size("num_attention_heads"), llm.size("num_key_value_heads")
     if llm.size("hidden_size") % heads or heads % kv_heads:
         raise ValueError(f"{llm.path}: hidden_size must be a multiple of the heads, and these of num_key_value_heads")
@@ -61,7 +62,7 @@ def released_config(folders: Sequence[Path], special: SpecialTokens = BAGEL_SPEC
         raise ValueError(f"{vit.path}: hidden_size must be a multiple of num_attention_heads")
     if used < 1:
         raise ValueError(f"{args.path}: vit_select_layer leaves none of {vit.size('num_hidden_layers')} layers")
-    return ModelConfig(
+    config = ModelConfig(
         DecoderConfig(
             llm.size("hidden_size"), llm.size("num_hidden_layers"), heads, kv_heads, llm.size("intermediate_size"),
             llm.size("vocab_size"), _rope_theta(llm), llm.number("rms_norm_eps"),
@@ -83,6 +84,11 @@ def released_config(folders: Sequence[Path], special: SpecialTokens = BAGEL_SPEC
         turn_tokens=BAGEL_TOKENS[0],
         trace_tokens=BAGEL_TOKENS[1],
     )  # fmt: skip
+    try:
+        config.check()
+    except ValueError as error:
+        raise ValueError(f"{llm.path} and the files beside it say what cannot be: {error}") from None
+    return config
 
 
 def _rope_theta(llm: _Settings) -> float:
@@ -165,10 +171,8 @@ def released_tokenizer(folders: Sequence[Path], special: SpecialTokens = BAGEL_S
             "based on"
         )
     added = _added_tokens(files[2]) if len(files) > 1 else []
-    try:
+    with reading_tokenizer(files[0]):
         tokenizer = _from_parts(files[0], files[1], added) if len(files) > 1 else Tokenizer.from_file(str(files[0]))
-    except Exception as error:  # tokenizers raises nothing more particular
-        raise ValueError(f"{files[0]} is damaged: {error}") from None
     if tokenizer.token_to_id("<|im_start|>") != special.begin:
         raise ValueError(f"{where}: <|im_start|> should be token {special.begin}; is this Qwen2's tokenizer?")
     return tokenizer
@@ -224,7 +228,15 @@ class _Settings:
         found = self._value(name, default)
         if isinstance(found, bool) or not isinstance(found, int | float):
             raise ValueError(f"{self.path}: {name} should be a number, not {json.dumps(found)[:40]}")
+        if not abs(found) < 1e30:
+            raise ValueError(f"{self.path}: {name} is {str(found)[:40]}, which is no number to compute with")
         return found
+
+    def whole(self, name: str, default: int) -> int:
+        found = self.number(name, default)
+        if found != int(found):
+            raise ValueError(f"{self.path}: {name} should be a whole number, not {json.dumps(found)[:40]}")
+        return int(found)
 
     def size(self, name: str, default: int | None = None) -> int:
         return self._checked(name, self._value(name, default))

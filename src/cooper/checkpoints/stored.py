@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -151,9 +152,12 @@ def weight_files(folder: Path, stem: str) -> list[Path]:
         found = sorted(folder.glob(f"{stem}-*-of-*.safetensors"))
         if found:
             number = found[0].name.removesuffix(".safetensors").rpartition("-of-")[2]
-            width, last = len(number), int(number) if number.isdigit() else len(found)
-            found = [folder / f"{stem}-{k:0{width}}-of-{number}.safetensors" for k in range(1, last + 1)]
+            if not re.fullmatch("[0-9]{1,5}", number):
+                raise ValueError(f"{found[0]} is no part of some weights by its name, such as {stem}-00001-of-00002")
+            width = len(number)
+            found = [folder / f"{stem}-{k:0{width}}-of-{number}.safetensors" for k in range(1, int(number) + 1)]
     missing = [path.name for path in found if not path.is_file()]
     if missing:
-        raise ValueError(f"{folder} lacks {', '.join(missing)} of {len(found)} parts; copy or download them, too")
+        told = ", ".join(missing[:5]) + (f" and {len(missing) - 5} more" if len(missing) > 5 else "")
+        raise ValueError(f"{folder} lacks {told} of {len(found)} parts; copy or download them, too")
     return found

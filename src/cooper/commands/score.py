@@ -16,17 +16,19 @@ from tyro.conf import Positional, arg
 from cooper.commands.options import Flag, JudgeName, JudgeUrl, OutFile, judge_named
 from cooper.commands.outputs import check_file
 from cooper.evaluation.judge import Judge
-from cooper.evaluation.score_page import Named, counted, figure_texts, score_page, tables_of
-from cooper.evaluation.summary import load_answers, summarise
+from cooper.evaluation.score_page import Named, columns_of, counted, figure_texts, score_page, tables_of, title_of
+from cooper.evaluation.summary import compare, load_answers, summarise
 from cooper.files import new_file
 
 
 @dataclass(frozen=True)
 class Score:
-    """Score the answers to a benchmark, by every reading of it, with intervals and by category."""
+    """Score the answers to a benchmark, by every reading of it, with intervals and by category; or compare two runs."""
 
     predictions: Annotated[Positional[Path], arg(metavar="PREDICTIONS")]
     """What `cooper eval NAME --out` wrote."""
+    against: Annotated[Path | None, arg(metavar="PREDICTIONS", help_behavior_hint="")] = None
+    """Another run's answers to the same questions: tell by how much the first are better, question by question."""
     html: OutFile = None
     """Also write a web page."""
     judge: JudgeUrl = None
@@ -37,12 +39,18 @@ class Score:
     """Print one JSON object."""
 
     def run(self) -> int:
-        if self.html is not None:
-            check_file(self.html, "--html", self.predictions)
-        if not self.predictions.is_file():
-            raise ValueError(f"{self.predictions} is no file; give what `cooper eval NAME --out` wrote")
+        for path in filter(None, (self.predictions, self.against)):
+            if self.html is not None:
+                check_file(self.html, "--html", path)
+            if not path.is_file():
+                raise ValueError(f"{path} is no file; give what `cooper eval NAME --out` wrote")
+        rows = load_answers(self.predictions)
         judge = judge_of(self.judge, self.judge_model, self.predictions)
-        summary = summarise(load_answers(self.predictions), judge)
+        if self.against is None:
+            summary = summarise(rows, judge)
+        else:
+            others = load_answers(self.against)
+            summary = compare(rows, others, judge, judge_of(self.judge, self.judge_model, self.against))
         if self.html is not None:
             with new_file(self.html) as file:
                 file.write_text(score_page(summary), encoding="utf-8")
@@ -66,19 +74,18 @@ def judge_of(url: str | None, model: str | None, predictions: Path | None) -> Ju
 
 
 def show(summary: dict[str, Any], console: Console) -> None:
-    """What `summarise` gives, as tables."""
+    """What `summarise` or `compare` gives, as tables."""
     if summary["note"]:
         console.print(Text(summary["note"]))
-    title = f"{summary['benchmark']}: {summary['model']}, {summary['mode']}"
     for name, first, rows in tables_of(summary):
-        console.print(_table(f"{title}, {name}", first, rows))
+        console.print(_table(f"{title_of(summary)}, {name}", first, rows, columns_of(summary)))
     console.print(Text(counted(summary)))
 
 
-def _table(title: str, first: Sequence[str], rows: Sequence[Named]) -> Table:
+def _table(title: str, first: Sequence[str], rows: Sequence[Named], columns: Sequence[str]) -> Table:
     table = Table(title=Text(title))
-    for head in (*first, "points", "95 % interval", "scores"):
-        table.add_column(head, justify="left" if head in first else "right")
+    for head in (*first, *columns):
+        table.add_column(head, justify="left" if head in first else "right", overflow="fold")
     for names, figure in rows:
         table.add_row(*(Text(cell) for cell in (*names, *figure_texts(figure))))
     return table

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from cooper.data.examples import MapExample
-from cooper.data.fields import PICTURE, content_in, picture_in
+from cooper.data.fields import PICTURE, content_in, given, picture_in
 from cooper.data.maps import coloured_example, depth_example, labels_example, stored_depth, stored_png
 from cooper.data.nyu import INDOORS
 from cooper.data.palette import numbered
@@ -40,7 +40,7 @@ class MapRows(TableReader[MapExample]):
 
     def _at(self, i: int) -> MapExample:
         row, where = self.table[i], self.table.where(i)
-        maps = [name for name in _MAPS if row.get(name)]
+        maps = [name for name in _MAPS if given(row.get(name))]
         if len(maps) != 1:
             raise BadRow(where, f"it has {' and '.join(maps) or 'no map'}; give it either depth or segmentation")
         picture = picture_in(row, PICTURE, self.table.folder, where)
@@ -61,7 +61,7 @@ class MapRows(TableReader[MapExample]):
                 row = self.table[i]
             except BadRow:
                 continue
-            found |= {name for name in _MAPS if row.get(name)}
+            found |= {name for name in _MAPS if given(row.get(name))}
             if len(found) == len(_MAPS):
                 break
         return sorted(found)

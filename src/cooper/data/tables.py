@@ -168,7 +168,7 @@ class _Separated(Table):
         try:
             with path.open("rb") as file:
                 rows = csv.reader(self._text(file, starts), delimiter=self._delimiter)
-                self._names = next(rows, [])
+                self._names = next(filter(None, rows), [])
                 self._starts, self._ends = [], []
                 begin = len(starts)
                 for row in rows:

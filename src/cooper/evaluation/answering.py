@@ -11,16 +11,20 @@ from cooper.evaluation.items import Item
 from cooper.evaluation.predictions import Predictions, Row, fingerprint
 from cooper.evaluation.questions import Questions
 from cooper.inference.engine import Engine, Event, Finished, Rollout
+from cooper.policy import Policy
+from cooper.policy import told as policy_told
 from cooper.progress import OnProgress
 from cooper.trace import Picture, Text, Trace
 
 
-def run_of(engine: Engine, questions: Questions, mode: str, model: str, precision: str, seed: int) -> dict[str, str]:
+def run_of(
+    engine: Engine, questions: Questions, mode: str | Policy, model: str, precision: str, seed: int
+) -> dict[str, str]:
     """What answers come from: a file of predictions holds those of one run. `model` and `precision` are told."""
     settings = f"seed {seed}, {precision}, {told(engine)}"
     return {
         "benchmark": questions.benchmark.name, "data": questions.path.name, "questions": str(questions.total),
-        "mode": mode, "model": model, "weights": fingerprint(engine.model), "settings": settings,
+        "mode": policy_told(mode), "model": model, "weights": fingerprint(engine.model), "settings": settings,
     }  # fmt: skip
 
 
@@ -34,7 +38,7 @@ def told(engine: Engine) -> str:
 
 
 def answer_all(
-    engine: Engine, questions: Questions, mode: str, answers: Predictions, seed: int = 0,
+    engine: Engine, questions: Questions, mode: str | Policy, answers: Predictions, seed: int = 0,
     on_progress: OnProgress = lambda *_: None,
 ) -> list[Row]:  # fmt: skip
     """The rows that answer the questions, in their order; only those that `answers` does not hold yet are asked.

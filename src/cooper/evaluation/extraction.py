@@ -131,6 +131,7 @@ _REFUSED = re.compile(
 )
 _NOT_BUT = re.compile(r"\b[Nn]ot (?:option )?\(?[A-H]\)?,? but (?:rather )?(?=(?:option )?\(?[A-H]\b)")
 _UNCLEAR = "?"
+_BEFORE_WORDS = re.compile(r"\A\W*([A-H])\b|\(?\b([A-H])\b\s*[).:,;]")
 
 
 def letter(text: str, options: Sequence[str] = ()) -> str | None:
@@ -140,10 +141,21 @@ def letter(text: str, options: Sequence[str] = ()) -> str | None:
     """
     text = _NOT_BUT.sub("", _unmarked(text))
     known = LETTERS[: len(options)] if options else LETTERS
-    found = _letter_named(text, options)
+    found = _letter_before_its_words(text, options) or _letter_named(text, options)
     if found is None and options:
         found = _letter_of_words(text, options)
     return found if found is not None and found in known else None
+
+
+def _letter_before_its_words(text: str, options: Sequence[str]) -> str | None:
+    """The first letter of a text, if all that follows are the words of its option, whatever they say: "cannot be
+    determined", "A chair"."""
+    match = _BEFORE_WORDS.search(text)
+    if match is None or _denied(match):
+        return None
+    name = match[1] or match[2]
+    said = _words(text[match.end() :])
+    return name if said and said == _words("".join(options[LETTERS.index(name) :][:1])) else None
 
 
 def _letter_named(text: str, options: Sequence[str]) -> str | None:

@@ -165,7 +165,7 @@ class Judge:
                 "address right?",
                 away=True,
             ) from None
-        except (json.JSONDecodeError, AttributeError, TypeError):
+        except (ValueError, LookupError, AttributeError, TypeError, RecursionError):
             why = "its reply has no choices; is the address right? It often ends in /v1"
             raise _Unjudged(f"what answers at {self.url} is no judge: {why}") from None
         self._heard = True
@@ -224,14 +224,15 @@ def _said(reply: str | None) -> str:
 
 
 def _read(path: Path) -> dict[str, bool | float]:
-    """The verdicts and grades of a file. A line that was cut is passed over: that claim is judged again."""
+    """The verdicts and grades of a file. A line that was cut, or is damaged, is passed over: that claim is
+    judged again."""
     known: dict[str, bool | float] = {}
     if path.exists():
-        for line in path.read_text(encoding="utf-8").splitlines():
+        for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
             try:
                 row = json.loads(line)
-                if isinstance(row["right"], (bool, float)):
+                if isinstance(row["right"], (bool, float)) and 0 <= row["right"] <= 1:
                     known[row["key"]] = row["right"]
-            except (json.JSONDecodeError, KeyError, TypeError):
+            except (ValueError, KeyError, TypeError, RecursionError):
                 continue
     return known

@@ -18,7 +18,8 @@ from cooper.evaluation.scores import bootstrap_interval, score_answer
 from cooper.inference.engine import Engine, Rollout, Settings
 from cooper.inference.sampler import Sampling
 from cooper.modalities import modality, names
-from cooper.policy import policy
+from cooper.policy import Policy, policy
+from cooper.policy import told as policy_told
 from cooper.progress import OnProgress
 from cooper.scenes.chosen import Asked, choose_questions
 from cooper.scenes.question import GENERAL, SPATIAL, TASKS
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
 
 def evaluate_scenes(
     cooper: Cooper,
-    mode: str,
+    mode: str | Policy,
     which: SceneSet,
     on_progress: OnProgress = lambda *_: None,
     *,
@@ -62,7 +63,7 @@ def evaluate_scenes(
     changed = f"maps {control.maps}, calls {control.calls}"
     engine = Engine(cooper.model, cooper.sequencer, settings)
     run = {
-        "mode": mode, "model": cooper.name, "weights": fingerprint(cooper.model), "control": changed,
+        "mode": policy_told(mode), "model": cooper.name, "weights": fingerprint(cooper.model), "control": changed,
         "size": str(which.pixels), "temperature": f"{temperature:g}", "settings": told(engine),
     }  # fmt: skip
     with Predictions(None if predictions is None else Path(predictions), run) as answers:
@@ -79,7 +80,7 @@ def evaluate_scenes(
             on_progress("questions", done + first + len(part), len(asked))
         keys = {(a.seed, a.question.task, a.question.text) for a in asked}
         rows = [row for row in answers.rows.values() if key_of(row) in keys]
-        result = {"mode": mode, "n": which.n, "control": changed, **summarise(rows, mode)}
+        result = {"mode": policy_told(mode), "n": which.n, "control": changed, **summarise(rows, mode)}
         if maps:
             result |= evaluate_maps(engine, scenes, on_progress)
     return {**result, "model": cooper.name, "split": which.split, "seconds": time.perf_counter() - began}
@@ -97,7 +98,7 @@ def row_of(asked: Asked, rollout: Rollout) -> Row:
     }  # fmt: skip
 
 
-def summarise(rows: Sequence[Row], mode: str) -> dict[str, Any]:
+def summarise(rows: Sequence[Row], mode: str | Policy) -> dict[str, Any]:
     """Scores by task with bootstrap intervals, the share of answers for which each map was drawn, and the means.
 
     "spatial", "general" and "mean" are means over tasks, each counting the same; None where there is no task.

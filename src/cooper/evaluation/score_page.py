@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from html import escape
 from typing import Any, TypeAlias
 
@@ -32,11 +32,10 @@ _FOOTER = {"model": "model", "weights": "weights", "mode": "mode", "data": "data
 
 def score_page(summary: Mapping[str, Any]) -> str:
     """The HTML of what `summarise` gives. It loads nothing and runs no script; all text is escaped."""
-    title = f"{summary['benchmark']}: {summary['model']}, {summary['mode']}"
     note = f'<p class="note">{escape(summary["note"])}</p>' if summary["note"] else ""
-    tables = "".join(_table(*table) for table in tables_of(summary))
+    tables = "".join(_table(*table, columns_of(summary)) for table in tables_of(summary))
     body = f"<article>{note}{tables}{_footer(summary)}</article>"
-    return whole_page(title, body, f'<p class="count">{escape(counted(summary))}</p>', _TABLES)
+    return whole_page(title_of(summary), body, f'<p class="count">{escape(counted(summary))}</p>', _TABLES)
 
 
 def tables_of(summary: Mapping[str, Any]) -> list[tuple[str, tuple[str, ...], list[Named]]]:
@@ -60,43 +59,73 @@ def counted(summary: Mapping[str, Any]) -> str:
     return ", ".join(parts)
 
 
-def figure_texts(figure: Mapping[str, Any]) -> tuple[str, str, str]:
-    """A figure as text: points of 100, their interval, and how many scores that is of."""
+def columns_of(summary: Mapping[str, Any]) -> tuple[str, ...]:
+    """The heads of what `figure_texts` gives."""
+    compared = ("against", "gain") if "against" in summary else ()
+    return ("points", *compared, "95 % interval", "scores")
+
+
+def figure_texts(figure: Mapping[str, Any]) -> tuple[str, ...]:
+    """A figure as text: points of 100, those of the run that it is compared to and how many more that are, the interval
+    of the last, and how many scores it is of."""
+    names = ("score", *(name for name in ("against", "difference") if name in figure))
+    sign = "+" if "difference" in figure else ""
     n = str(figure["n"]) + (f" ({figure['incomplete']} incomplete)" if figure["incomplete"] else "")
     if figure["score"] is None:
-        return "-", "-", n
+        return *("-" for _ in names), "-", n
+    points = (f"{100 * figure[name]:{sign if name == 'difference' else ''}.1f}" for name in names)
     low, high = figure["interval"]
-    return f"{100 * figure['score']:.1f}", f"{100 * low:.1f} to {100 * high:.1f}", n
+    return *points, f"{100 * low:{sign}.1f} to {100 * high:{sign}.1f}", n
 
 
-def _table(title: str, first: Sequence[str], rows: Sequence[Named]) -> str:
-    head = "".join(f"<th>{escape(name)}</th>" for name in first)
-    head += '<th class="figure">points</th><th>95 % interval</th><th></th><th class="figure">scores</th>'
+def title_of(summary: Mapping[str, Any]) -> str:
+    """Whose answers it is about; where two runs are compared, in what they differ."""
+    ours, theirs = summary, summary.get("against")
+    if theirs is None:
+        return f"{ours['benchmark']}: {ours['model']}, {ours['mode']}"
+    names = [name for name in ("model", "mode") if ours[name] != theirs[name]]
+    if not names:
+        names = [name for name in ("weights", "settings") if ours[name] != theirs[name]] or ["model"]
+    told, other = (", ".join(run[name] for name in names) for run in (ours, theirs))
+    return f"{ours['benchmark']}: {told} against {other}"
+
+
+def _table(title: str, first: Sequence[str], rows: Sequence[Named], columns: Sequence[str]) -> str:
+    heads = (*(f"<th>{escape(name)}</th>" for name in first), *_cells("th", columns, "<th></th>"))
     body = "".join(_row(names, figure) for names, figure in rows)
-    return f'<h2>{escape(title)}</h2><div class="scroll"><table><tr>{head}</tr>{body}</table></div>'
+    return f'<h2>{escape(title)}</h2><div class="scroll"><table><tr>{"".join(heads)}</tr>{body}</table></div>'
 
 
 def _row(names: Sequence[str], figure: Mapping[str, Any]) -> str:
-    points, interval, n = figure_texts(figure)
-    cells = "".join(f"<td>{escape(name)}</td>" for name in names)
-    return (
-        f'<tr>{cells}<td class="figure"><strong>{points}</strong></td><td>{interval}</td><td>{_span(figure)}</td>'
-        f'<td class="figure">{n}</td></tr>'
-    )
+    cells = (*(f"<td>{escape(name)}</td>" for name in names), *_cells("td", figure_texts(figure), _span(figure)))
+    return f"<tr>{''.join(cells)}</tr>"
+
+
+def _cells(tag: str, texts: Sequence[str], span: str) -> Iterator[str]:
+    """Of a figure: numbers, an interval, what shows it, how many. The number before its interval stands out."""
+    *numbers, interval, n = texts
+    for k, number in enumerate(numbers, 1):
+        told = f"<strong>{number}</strong>" if tag == "td" and k == len(numbers) else number
+        yield f'<{tag} class="figure">{told}</{tag}>'
+    yield f'<{tag}>{interval}</{tag}>{span}<{tag} class="figure">{n}</{tag}>'
 
 
 def _span(figure: Mapping[str, Any]) -> str:
-    """The score and its interval as a mark on a bar from 0 to 100."""
-    if figure["score"] is None:
-        return ""
+    """A cell with the score and its interval as a mark on a bar from 0 to 100; a difference has none."""
+    if figure["score"] is None or "difference" in figure:
+        return "<td></td>"
     low, high = (100 * end for end in figure["interval"])
     mark = f'<b style="left: {100 * figure["score"]:.2f}%"></b>'
-    return f'<span class="span"><i style="left: {low:.2f}%; width: {high - low:.2f}%"></i>{mark}</span>'
+    return f'<td><span class="span"><i style="left: {low:.2f}%; width: {high - low:.2f}%"></i>{mark}</span></td>'
 
 
 def _footer(summary: Mapping[str, Any]) -> str:
+    runs = [_run(summary), *([_run(summary["against"])] if "against" in summary else [])]
+    return f"<footer>{'<p>against</p>'.join(runs)}</footer>"
+
+
+def _run(told: Mapping[str, Any]) -> str:
     items = "".join(
-        f"<div><dt>{name}</dt><dd>{escape(str(summary[key]))}</dd></div>" for key, name in _FOOTER.items()
-        if summary[key]
-    )  # fmt: skip
-    return f"<footer><dl>{items}</dl><p>{escape(summary['settings'])}</p></footer>"
+        f"<div><dt>{name}</dt><dd>{escape(str(told[key]))}</dd></div>" for key, name in _FOOTER.items() if told.get(key)
+    )
+    return f"<dl>{items}</dl><p>{escape(told['settings'])}</p>"

@@ -39,6 +39,7 @@ def load_answers(path: Path) -> list[Row]:
         try:
             line.encode()
             row = json.loads(line)
+            json.dumps(row, ensure_ascii=False).encode()  # half a letter, as "\ud800", can be neither shown nor sent
             known = row["benchmark"] in BENCHMARKS and {*RUN} <= row.keys() and _typed(row)
         except (ValueError, KeyError, TypeError, RecursionError):
             known = False
@@ -78,7 +79,7 @@ def _typed(row: Row) -> bool:
     texts = (*row["category"], *row["options"], *row["turns"])
     truth, choices = row["truth"], LETTERS[: len(row["options"]) or None]
     number = parse_number(truth) if row["kind"] in NUMBERS else None
-    fits = truth in choices if row["kind"] == "choice" else number is not None or row["kind"] not in NUMBERS
+    fits = truth in list(choices) if row["kind"] == "choice" else number is not None or row["kind"] not in NUMBERS
     if row["kind"] == "length" and number is not None and number[0] <= 0:
         return False
     return fits and all(isinstance(text, str) for text in texts)
@@ -116,26 +117,73 @@ def summarise(rows: Sequence[Row], judge: Judge | None = None) -> dict[str, Any]
     that have no verdict; they are left out. Open questions need the `judge`, who is also asked whether an answer is
     right that no rule can read.
     """
-    benchmark = BENCHMARKS[rows[0]["benchmark"]]
-    judged = _judged(rows, judge)
-    categories = list(dict.fromkeys(name for row in rows for name in row["category"]))
-    plain = [reading for reading in benchmark.readings if not reading.levels]
-    note = ""
-    if judge is None and any(row["kind"] == "open" for row in rows):
-        note = f"answers to {benchmark.name} are graded by a judge: give --judge URL and --judge-model NAME"
+    judged = judged_rows(rows, judge)
+    return {**_counts(judged, judge), **figures_of(rows, lambda reading, name: _figure(within(judged, name), reading))}
+
+
+def compare(
+    rows: Sequence[Row], others: Sequence[Row], judge: Judge | None = None, others_judge: Judge | None = None
+) -> dict[str, Any]:
+    """By how much the answers of one run are better than those of another to the same questions, as JSON values.
+
+    As `summarise`, of the questions that both have answered; "against" tells the other run. A figure has the "score" of
+    the first run, "against", that of the other, and "difference", with its 95 % "interval": each question's difference
+    is taken, so what makes a question hard for both counts for neither. Raises ValueError if they were not asked the
+    same questions.
+    """
+    for name in ("benchmark", "data", "questions"):
+        if rows[0][name] != others[0][name]:
+            raise ValueError(f"they answer different questions: of {name} {rows[0][name]!r} and {others[0][name]!r}")
+    both = {row["index"] for row in rows} & {row["index"] for row in others}
+    if not both:
+        raise ValueError("there is no question that both answer")
+    ours, theirs = (
+        sorted(judged_rows([row for row in side if row["index"] in both], its), key=lambda j: str(j.row["index"]))
+        for side, its in ((rows, judge), (others, others_judge))
+    )
+    if unlike := next((a for a, b in zip(ours, theirs, strict=True) if _asked(a.row) != _asked(b.row)), None):
+        raise ValueError(f"question {unlike.row['index']} was not the same for both")
     return {
-        **{name: rows[0][name] for name in RUN}, "questions": int(rows[0]["questions"]), "answers": len(rows),
-        "judge": judge.model if judge else None,
-        "no_answer": sum(j.no_answer for j in judged), "no_verdict": sum(j.no_verdict for j in judged), "note": note,
-        "readings": {reading.name: _figure(judged, reading) for reading in benchmark.readings},
-        "categories": {
-            name: {r.name: _figure([j for j in judged if name in j.row["category"]], r) for r in plain}
-            for name in categories
-        },
+        **_counts(ours, judge), "against": {name: others[0][name] for name in RUN},
+        **figures_of(
+            [j.row for j in ours],
+            lambda reading, name: _difference(within(ours, name), within(theirs, name), reading),
+        ),
     }  # fmt: skip
 
 
-def _judged(rows: Sequence[Row], judge: Judge | None) -> list[Judged]:
+def _asked(row: Row) -> tuple[Any, ...]:
+    """What makes a question the same one; its prompt changes with how it is asked."""
+    return row["truth"], row["kind"], row["options"], row["category"], row["group"]
+
+
+def _counts(judged: Sequence[Judged], judge: Judge | None) -> dict[str, Any]:
+    first, note = judged[0].row, ""
+    if judge is None and any(j.row["kind"] == "open" for j in judged):
+        note = f"answers to {first['benchmark']} are graded by a judge: give --judge URL and --judge-model NAME"
+    return {
+        **{name: first[name] for name in RUN}, "questions": int(first["questions"]), "answers": len(judged),
+        "judge": judge.model if judge else None,
+        "no_answer": sum(j.no_answer for j in judged), "no_verdict": sum(j.no_verdict for j in judged), "note": note,
+    }  # fmt: skip
+
+
+def figures_of(rows: Sequence[Row], figure: Callable[[Reading, str | None], dict[str, Any]]) -> dict[str, Any]:
+    """A figure by each reading, and by those without levels of each category, whose name `figure` is given."""
+    readings = BENCHMARKS[rows[0]["benchmark"]].readings
+    categories = dict.fromkeys(name for row in rows for name in row["category"])
+    return {
+        "readings": {r.name: figure(r, None) for r in readings},
+        "categories": {name: {r.name: figure(r, name) for r in readings if not r.levels} for name in categories},
+    }
+
+
+def within(judged: Sequence[Judged], category: str | None) -> list[Judged]:
+    """Those of a category; all, without one."""
+    return [j for j in judged if category is None or category in j.row["category"]]
+
+
+def judged_rows(rows: Sequence[Row], judge: Judge | None) -> list[Judged]:
     judged: list[Judged] = []
     graded: dict[int, Claim] = {}
     unread: dict[int, Claim] = {}
@@ -166,16 +214,42 @@ def _truth(row: Row) -> str:
 
 
 def _figure(judged: Sequence[Judged], reading: Reading) -> dict[str, Any]:
-    scored = [(j.row, j.score(reading)) for j in judged if reading.counts(j.row)]
-    incomplete = 0
-    if reading.whole_groups:
-        scored, incomplete = _whole_groups(scored, reading.part)
+    scored, incomplete = _scores(judged, reading)
     known = [(row, score) for row, score in scored if score is not None]
     if not known:
         return {"score": None, "interval": None, "n": 0, "incomplete": incomplete}
-    paths = [tuple(row["category"][: reading.levels]) for row, _ in known]
-    mean, low, high = mean_of_means([score for _, score in known], paths, [row["group"] for row, _ in known])
+    mean, low, high = _mean(known, reading)
     return {"score": mean, "interval": [low, high], "n": len(known), "incomplete": incomplete}
+
+
+def _difference(ours: Sequence[Judged], theirs: Sequence[Judged], reading: Reading) -> dict[str, Any]:
+    """Both are of the same questions, in the same order."""
+    scored, incomplete = _scores(ours, reading)
+    known = [
+        (row, score, other) for (row, score), (_, other) in zip(scored, _scores(theirs, reading)[0], strict=True)
+        if score is not None and other is not None
+    ]  # fmt: skip
+    figure = {"score": None, "against": None, "difference": None, "interval": None, "n": 0, "incomplete": incomplete}
+    if not known:
+        return figure
+    ours_mean, theirs_mean, (mean, low, high) = (
+        _mean([(row, score) for row, score, _ in known], reading)[0],
+        _mean([(row, other) for row, _, other in known], reading)[0],
+        _mean([(row, score - other) for row, score, other in known], reading),
+    )
+    new = {"score": ours_mean, "against": theirs_mean, "difference": mean, "interval": [low, high], "n": len(known)}
+    return figure | new
+
+
+def _scores(judged: Sequence[Judged], reading: Reading) -> tuple[list[tuple[Row, float | None]], int]:
+    """What a reading scores, and how many groups lack a question."""
+    scored = [(j.row, j.score(reading)) for j in judged if reading.counts(j.row)]
+    return _whole_groups(scored, reading.part) if reading.whole_groups else (scored, 0)
+
+
+def _mean(scored: Sequence[tuple[Row, float]], reading: Reading) -> tuple[float, float, float]:
+    paths = [tuple(row["category"][: reading.levels]) for row, _ in scored]
+    return mean_of_means([score for _, score in scored], paths, [row["group"] for row, _ in scored])
 
 
 def _whole_groups(

@@ -59,6 +59,10 @@ class VisionConfig:
     """Most patches along a side; the side of the position tables."""
     norm_eps: float = 1e-6
 
+    def __post_init__(self) -> None:
+        if self.hidden % self.heads:
+            raise ValueError("the vision transformer's hidden must be a multiple of its heads")
+
 
 @dataclass(frozen=True)
 class AutoencoderConfig:
@@ -76,6 +80,10 @@ class AutoencoderConfig:
     """Groups of every group norm."""
     scale: float = 0.3611
     shift: float = 0.1159
+
+    def __post_init__(self) -> None:
+        if not self.multipliers:
+            raise ValueError("the autoencoder has no levels; multipliers must hold one number for each")
 
     @property
     def downsample(self) -> int:
@@ -213,17 +221,24 @@ class ModelConfig:
         except (TypeError, AttributeError) as error:
             known = ", ".join(f.name for f in fields(cls))
             raise ValueError(f"not a model config ({error}); it has the fields {known}") from None
-        check_fields(made)
-        own = {name: value for name, value in asdict(made).items() if name != "codes"}
-        for name, value in {**own, **own["decoder"], **own["vision"], **own["autoencoder"]}.items():
-            if isinstance(value, int) and value < 1:
-                raise ValueError(f"{name} is {value}; it must be at least 1")
+        made.check()
         for name, token in asdict(made.special).items():
             if token >= made.decoder.vocabulary:
                 raise ValueError(f"special.{name} is {token}, and there are {made.decoder.vocabulary} tokens")
-        for name in made.modalities:
-            modality(name)
         return made
+
+    def check(self) -> None:
+        """Raises ValueError for what no model can be made with, wherever it was read."""
+        check_fields(self)
+        own = {name: value for name, value in asdict(self).items() if name != "codes"}
+        for name, value in {**own, **own["decoder"], **own["vision"], **own["autoencoder"]}.items():
+            if isinstance(value, int) and value < 1:
+                raise ValueError(f"{name} is {value}; it must be at least 1")
+        for name, part in (("rope_theta", self.decoder), ("norm_eps", self.decoder), ("norm_eps", self.vision)):
+            if getattr(part, name) <= 0:
+                raise ValueError(f"{name} is {getattr(part, name):g}; it must be above 0")
+        for name in self.modalities:
+            modality(name)
 
 
 def tuples(values: dict[str, Any]) -> dict[str, Any]:

@@ -51,4 +51,4 @@ DIGITS = (  # 1,200.5  or  1 200.5  or  1 1/2  or  1.8 (also 1,8)  or  3  or  .5
 )
 # "a hundred and five", "two and a half"; "one and two" are two numbers
 _AND = r"(?:(?<=hundred)|(?<=thousand)|(?<=million))\s+and\s+|\s+and\s+(?:an?\s+)?(?=half\b)"
-WORDS = rf"\b(?:{MINUS})?(?:{_WORD})(?:(?:{_AND}|\s+an?\s+|[\s-]+(?:point\s+)?)(?:{_WORD})){{0,8}}\b"
+WORDS = rf"\b(?:{MINUS})?(?:{_WORD})(?:(?:{_AND}|\s+an?\s+|[\s-]+(?:point\s+)?)(?:{_WORD})){{0,20}}\b"

@@ -8,6 +8,7 @@ from __future__ import annotations
 import gzip
 import hashlib
 import json
+import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import cache
@@ -79,7 +80,7 @@ def _load(folder: Path) -> SeedResults:
         with gzip.open(folder / _ANSWERS, "rt", encoding="utf-8") as file:
             for row in map(json.loads, file):
                 answers.setdefault(row.pop("variant"), []).append(row)
-    except (OSError, EOFError, ValueError, KeyError, TypeError) as error:
+    except (OSError, EOFError, zlib.error, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise ValueError(f"{folder} does not hold what came of a seed; move it away ({error})") from None
     return SeedResults(figures, answers)
 

@@ -75,9 +75,8 @@ class Seed:
         yield
 
     def run_ablations(self, processes: int, say: Say, bars: Bars) -> Iterator[None]:
-        """The same for the ablations."""
+        """The same for the ablations, but that it stops at the end only if the last one was still to be asked."""
         yield from self._each(self.plan.ablations, processes, say, bars)
-        yield
 
     def _each(self, variants: Sequence[Variant], processes: int, say: Say, bars: Bars) -> Iterator[None]:
         def needs(variant: Variant) -> str:

@@ -30,7 +30,7 @@ from .render import Renderer, View
 from .world import MAX_THINGS, Scene, sample_scene, split_of
 
 DEPTH_UNITS = 4000.0  # per metre
-FIELDS = ("seeds", "rgb", "depth", "labels", "visible")
+FIELDS = {"seeds": np.int64, "rgb": np.uint8, "depth": np.uint16, "labels": np.uint8, "visible": np.float32}
 
 #: Software renderers crash now and then, once in some ten thousand scenes.
 ATTEMPTS = 3
@@ -269,7 +269,7 @@ def _map(path: Path) -> dict[str, np.ndarray]:
     arrays: dict[str, np.ndarray] = {}
     try:
         with zipfile.ZipFile(path) as archive, path.open("rb") as file:
-            for field in FIELDS:
+            for field, kind in FIELDS.items():
                 entry = archive.getinfo(f"{field}.npy")
                 if entry.compress_type != zipfile.ZIP_STORED:
                     raise ValueError(f"{field} is compressed")
@@ -280,7 +280,13 @@ def _map(path: Path) -> dict[str, np.ndarray]:
                 version = np.lib.format.read_magic(file)
                 read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
                 shape, _, dtype = read(file)
+                if dtype != kind:
+                    raise ValueError(f"{field} is {dtype}")
                 arrays[field] = np.memmap(path, dtype=dtype, mode="r", offset=file.tell(), shape=shape)
-    except (OSError, KeyError, ValueError, struct.error, zipfile.BadZipFile) as error:
+        n, height, width, _ = arrays["rgb"].shape
+        shapes = ((n,), (n, height, width, 3), (n, height, width), (n, height, width), (n, MAX_THINGS))
+        if tuple(array.shape for array in arrays.values()) != shapes:
+            raise ValueError("its arrays are not of the same scenes")
+    except Exception as error:  # damaged headers are met with all kinds of exceptions
         raise ValueError(f"{path} is not a whole shard of scenes ({error}); delete it and make it again") from None
     return arrays

@@ -107,10 +107,15 @@ class DiskCache(ABC):
 
     def _fits(self, path: Path) -> bool:
         """Whether the file is there, and of as many scenes: a folder may have grown since."""
-        try:
-            return path.exists() and np.load(path, mmap_mode="r").shape == self.shape
-        except (ValueError, EOFError):  # damaged: it is made again
+        if not path.exists():
             return False
+        try:
+            kept = np.load(path, mmap_mode="r")
+        except OSError:
+            raise
+        except Exception:  # damaged headers are met with all kinds of exceptions; it is made again
+            return False
+        return bool(kept.shape == self.shape and kept.dtype == self.dtype)
 
     def _done(self, kind: str, share: Share, batch: int) -> Path:
         """Holds how many batches of its share a process has done. Other processes or batches begin anew."""

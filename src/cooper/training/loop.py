@@ -18,6 +18,7 @@ import os
 import sys
 import time
 from collections.abc import Callable
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Generic
 
@@ -111,9 +112,6 @@ class Trainer(Generic[M]):
             p.requires_grad_(False)
         for p in self.names.values():
             p.requires_grad_(True)
-        rest = {p.dtype for p in model.parameters() if not p.requires_grad}
-        self.compute = model if dtype == torch.float32 or dtype in rest else copy.deepcopy(model).to(dtype)
-        self.compute_names = stage.trained(self.compute)
         self.optimisers = optimisation.optimisers(self.names)
         self.share = Share.mine()
         self.step = 0
@@ -121,6 +119,18 @@ class Trainer(Generic[M]):
         """Steps in a row whose gradients were NaN or infinite."""
         self._whole = True
         """Whether weights, averages, optimisers and the number of the step belong together: not within an update."""
+
+    @cached_property
+    def compute(self) -> M:
+        """The model, or its copy in the lower dtype: made when there is something to compute."""
+        rest = {p.dtype for p in self.model.parameters() if not p.requires_grad}
+        if self.dtype == torch.float32 or self.dtype in rest:
+            return self.model
+        return copy.deepcopy(self.model).to(self.dtype)
+
+    @cached_property
+    def compute_names(self) -> dict[str, nn.Parameter]:
+        return self.stage.trained(self.compute)
 
     @property
     def finished(self) -> bool:
@@ -325,8 +335,8 @@ class Trainer(Generic[M]):
                         raise ValueError(f"{path} is of another model ({name} differs); train in a new folder")
                     p.copy_(file.get_tensor(f"weights/{name}"))
                     self.average[name].copy_(file.get_tensor(f"average/{name}"))
-                    if self.compute is not self.model:
-                        self.compute_names[name].copy_(p)
+            for made in ("compute", "compute_names"):  # of other weights
+                self.__dict__.pop(made, None)
             states: dict[str, dict[str, Tensor]] = {}
             for key in keys:
                 if key.startswith("optimiser/"):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import os
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
@@ -15,7 +16,7 @@ from rich.progress import Progress
 from tokenizers import Tokenizer
 
 from cooper.api import Cooper
-from cooper.checkpoints.native import save_native, write_tokenizer
+from cooper.checkpoints.native import reading_tokenizer, save_native, write_tokenizer
 from cooper.data.mixture import Mixture
 from cooper.evaluation.judge import Judge
 from cooper.evaluation.predictions import fingerprint
@@ -178,7 +179,8 @@ def tokenizer_of(space: Workspace, config: ModelConfig) -> Tokenizer:
             write_tokenizer(train_tokenizer(shards, config.decoder.vocabulary, config.modalities), path)
 
     once(make)
-    return Tokenizer.from_file(str(path))
+    with reading_tokenizer(path):
+        return Tokenizer.from_file(str(path))
 
 
 def _tokenizer(space: Workspace) -> Path:
@@ -291,12 +293,22 @@ def note_once(path: Path, what: str, begun: bool, formerly: str | None = None) -
     def note() -> None:
         held = path.read_text(encoding="utf-8", errors="replace").strip() if begun and path.exists() else what
         if held not in (what, formerly):
-            was = "from another model" if path.name == "start.txt" else "with other settings, data or start model"
+            was = "with other settings, data or start model ({}, and now {})".format(*_first_difference(held, what))
+            if path.name == "start.txt":  # which holds names of weights that nobody knows
+                was = "from another model"
             raise ValueError(f"{path.parent} was begun {was}; choose another --run, or delete it")
         with new_file(path) as file:
             file.write_text(f"{what}\n", encoding="utf-8")
 
     once(note)
+
+
+def _first_difference(*notes: str) -> list[str]:
+    """What each of these notes says, in short, of the first thing that they do not say alike."""
+    alike = os.path.commonprefix(notes)
+    named = [found.start() for found in re.finditer(r"\b\w+(?:=|: )", alike)]
+    rests = [note[named[-1] if named else 0 :] for note in notes]
+    return [re.split(r", (?=\w+=)|\n", rest)[0][:60] or "nothing" for rest in rests]
 
 
 @contextmanager

@@ -63,9 +63,12 @@ def _changed(settings: Any, path: list[str], text: str) -> Any:
 
 
 def _read(text: str, hint: Any) -> Any:
+    words = text.split(",") if text else []
     try:
+        if any(word.startswith("--") for word in words):  # tyro's own, such as --help
+            raise SystemExit
         with contextlib.redirect_stderr(io.StringIO()):  # a box about a command line that there is not
-            return tyro.cli(hint, args=text.split(",") if text else [])
+            return tyro.cli(hint, args=words)
     except SystemExit:
         kind = str(getattr(hint, "__name__", hint) if not get_args(hint) else hint).replace("typing.", "")
         raise ValueError(f"{text!r} is no {kind}") from None
