@@ -37,7 +37,7 @@ def seed(number: int, answers: Mapping[str, list[Row]], exploration: float = -0.
             "reward/exploration": exploration * (k == 3), "loss": 0.02 + off * (k == 7),
         } for k in range(12)] for stage, off in (("reinforcement", 0.0), ("no_exploration", 0.0004))
     }  # fmt: skip
-    figures = SeedFigures(number, "p", {}, logs, {"base": 0.5}, {"cpu": "one", "cores": 2})
+    figures = SeedFigures(number, {}, {}, logs, {"base": 0.5}, {"cpu": "one", "cores": 2})
     return SeedResults(replace(figures, **more), answers)  # type: ignore[arg-type]
 
 

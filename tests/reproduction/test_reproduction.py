@@ -22,7 +22,17 @@ from cooper.reproduction.known import Known
 from cooper.reproduction.report import text_of, write_report
 from cooper.reproduction.results import SeedFigures, SeedResults, load_results
 from cooper.reproduction.run import reproduce
-from cooper.reproduction.variants import ABLATIONS, CONTROLS, FULL, QUICK, VARIANTS, Plan, shortened, with_autoencoder
+from cooper.reproduction.variants import (
+    ABLATIONS,
+    CONTROLS,
+    FULL,
+    QUICK,
+    VARIANTS,
+    Plan,
+    Variant,
+    shortened,
+    with_autoencoder,
+)
 from cooper.training import pipeline
 from cooper.training.optimisation import Optimisation
 from cooper.training.recipe import TINY, Scratch
@@ -110,7 +120,7 @@ def test_in_miniature(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     other = replace(MINIATURE, n_test=5)
     with pytest.raises(ValueError, match="run was begun with other settings"):
         reproduce(tmp_path / "run", tmp_path / "elsewhere", other, [0], 1, print, progress_bars)
-    with pytest.raises(ValueError, match="results/seed-0 is of a run with other settings"):
+    with pytest.raises(ValueError, match="results/seed-0 has answers of base in a run with other settings"):
         reproduce(tmp_path / "another", tmp_path / "docs", other, [0], 1, print, progress_bars)
     assert not (tmp_path / "another").exists(), "told before anything is done"
 
@@ -136,6 +146,24 @@ def test_seeds_come_together(tmp_path: Path) -> None:
     assert sees and sees <= same < weights[0].keys()
 
 
+def test_a_variant_may_be_added_when_others_are_done(tmp_path: Path) -> None:
+    plan = replace(MINIATURE, variants=VARIANTS[:1], ablations=())
+    run(tmp_path, [0], plan)
+    done = finished(tmp_path)
+    mine = Variant("mine", "base", "direct", "sampled", temperature=1.0)
+    also = replace(plan, ablations=(mine,))
+    assert "| mine |" in run(tmp_path, [0], also).read_text()
+    assert finished(tmp_path).items() > done.items() and len(finished(tmp_path)) == len(done) + 1
+    assert "| mine |" not in run(tmp_path, [0], plan).read_text(), "it is of what was asked for"
+    assert "mine" in load_results(tmp_path / "docs/results")[0].answers, "and the rest is kept"
+    with pytest.raises(ValueError, match="seed-0 has answers of mine in a run with other settings"):
+        run(tmp_path, [0], replace(plan, ablations=(replace(mine, temperature=0.5),)))
+    base = replace(plan.recipe.unified["base"], optimisation=replace(FAST, steps=4))
+    longer = replace(plan, recipe=replace(plan.recipe, unified={**plan.recipe.unified, "base": base}))
+    with pytest.raises(ValueError, match=r"seed-0/base was begun with other settings, .* \(steps=3, and now steps=4\)"):
+        reproduce(tmp_path / "run", tmp_path / "new", longer, [0], 1, print, progress_bars)
+
+
 def test_with_the_autoencoder_of_another_model(tmp_path: Path) -> None:
     model = UnifiedModel(dummy()).initialise(5)
     save_native(model, tokenizer(), tmp_path / "other", torch.float32)
@@ -150,7 +178,7 @@ def test_with_the_autoencoder_of_another_model(tmp_path: Path) -> None:
 
 
 def test_results_that_cannot_be_read(tmp_path: Path) -> None:
-    figures = SeedFigures(0, "p", {}, {}, {"base": 0.5}, {"cpu": "one", "cores": 2})
+    figures = SeedFigures(0, {"base": "p"}, {}, {}, {"base": 0.5}, {"cpu": "one", "cores": 2})
     whole = SeedResults(figures, {"base": [{"seed": 3, "score": 1.0}]})
     whole.save(tmp_path / "seed-0")
     assert load_results(tmp_path) == [whole]

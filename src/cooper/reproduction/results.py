@@ -27,8 +27,8 @@ class SeedFigures:
     """All that the report tells of a seed, but for its answers."""
 
     seed: int
-    plan: str
-    """A short name of the plan's settings (`name_of`)."""
+    asked: Mapping[str, str]
+    """By variant, a short name of what its answers hang on (`Plan.names`)."""
     maps: Mapping[str, Mapping[str, Any]]
     """Quality of drawn maps, by stage."""
     logs: Mapping[str, Sequence[Row]]
@@ -63,7 +63,7 @@ class SeedResults:
     def keep(self, folder: Path) -> None:
         """Save it, unless more of this seed is there: another run may have come further."""
         known = _load(folder) if (folder / _FIGURES).exists() else None
-        if known is None or len(known.answers) <= len(self.answers):
+        if known is None or known.answers.keys() <= self.answers.keys():
             self.save(folder)
 
 
@@ -95,6 +95,6 @@ def source() -> str:
     return digest.hexdigest()
 
 
-def name_of(plan: object) -> str:
+def name_of(what: object) -> str:
     """The same for the same settings."""
-    return hashlib.blake2b(repr(plan).encode(), digest_size=6).hexdigest()
+    return hashlib.blake2b(repr(what).encode(), digest_size=6).hexdigest()

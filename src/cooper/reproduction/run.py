@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from cooper.reproduction.report import write_report
-from cooper.reproduction.results import load_results, name_of
+from cooper.reproduction.results import load_results
 from cooper.reproduction.seed import Bars, Say, Seed
 from cooper.reproduction.variants import Plan
 from cooper.training.pipeline import note_once
@@ -21,13 +21,13 @@ def reproduce(
 
     What comes of a seed is kept in `out`/results as it comes, and the report is of all that is there.
 
-    Raises ValueError if either folder holds a run of another plan, and if another process works in `run`: seeds share
-    what is there.
+    A plan may get more variants, or stages, when others are done: what is there stays. Raises ValueError if either
+    folder holds what other settings of the plan gave, and if another process works in `run`: seeds share what is there.
     """
     results = out / "results"
     _check_results(results, plan)
     with held(run):
-        note_once(run / "plan.txt", str(plan), begun=True)
+        note_once(run / "plan.txt", str(plan.shared), begun=True)
         ones = [Seed(run, plan, seed) for seed in seeds]
         for work in (Seed.run, Seed.run_ablations):
             for one in ones:
@@ -39,7 +39,11 @@ def reproduce(
 
 def _check_results(folder: Path, plan: Plan) -> None:
     """Before hours are spent: what this run finds must be comparable with what is in the report."""
+    wanted = plan.names
     for found in load_results(folder):
-        if found.figures.plan != name_of(plan):
-            path = folder / f"seed-{found.seed}"
-            raise ValueError(f"{path} is of a run with other settings; choose another --out, or move it away")
+        for variant, name in found.figures.asked.items():
+            if wanted.get(variant, name) != name:
+                raise ValueError(
+                    f"{folder}/seed-{found.seed} has answers of {variant} in a run with other settings; choose another "
+                    "--out, or move it away"
+                )

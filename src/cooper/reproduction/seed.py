@@ -24,7 +24,7 @@ from cooper.reproduction.variants import Plan, Variant
 from cooper.scenes.scene_set import SceneSet
 from cooper.scenes.shards import make_shards
 from cooper.scenes.world import SPLITS
-from cooper.training.pipeline import Workspace, train
+from cooper.training.pipeline import Workspace, note_once, train
 from cooper.training.recipe import SCRATCH_STAGES
 from cooper.training.sharpness import relative_sharpness
 
@@ -35,7 +35,8 @@ Bars: TypeAlias = Callable[[], AbstractContextManager[OnProgress]]
 
 
 class Seed:
-    """The folder of a seed: RUN/seed-K, with the training run, `predictions/VARIANT.jsonl` and `maps/STAGE.json`."""
+    """The folder of a seed: RUN/seed-K, with the training run, `predictions/VARIANT-NAME.jsonl` and
+    `maps/STAGE-NAME.json`."""
 
     def __init__(self, run: Path, plan: Plan, seed: int):
         self.folder, self.plan, self.seed = run / f"seed-{seed}", plan, seed
@@ -51,11 +52,13 @@ class Seed:
         return SPLITS["test"].start + self.plan.first_test + self.seed * self.plan.n_test
 
     def predictions(self, variant: Variant) -> Path:
-        """The file of its answers, which is there when all have been given."""
-        return self.folder / "predictions" / f"{variant.name.replace(' ', '_')}.jsonl"
+        """The file of its answers, which is there when all have been given; in a plan where they would be others, it is
+        another file."""
+        name = name_of(self.plan.of(variant.stage, variant))
+        return self.folder / "predictions" / f"{variant.name.replace(' ', '_')}-{name}.jsonl"
 
     def maps(self, stage: str) -> Path:
-        return self.folder / "maps" / f"{stage}.json"
+        return self.folder / "maps" / f"{stage}-{name_of(self.plan.of(stage))}.json"
 
     def trained(self, stage: str) -> bool:
         return (self.space.model(stage) / "model.safetensors").exists()
@@ -89,6 +92,9 @@ class Seed:
             with self._timed("rendering", say):
                 self._render(processes)
         for stage, asked in groupby(missing, key=needs):
+            for name in self.recipe.path(stage):
+                if name not in SCRATCH_STAGES:  # those are the same for all
+                    note_once(self.space.stage(name) / "plan.txt", str(self.plan.of(name)), begun=True)
             if not self.trained(stage):
                 with self._timed(f"training {stage}", say):
                     train(self.space, self.recipe, stage, processes)
@@ -146,10 +152,11 @@ class Seed:
     def results(self) -> SeedResults:
         """What has come of it so far."""
         asked = {v.name: self.predictions(v) for v in self.plan.variants + self.plan.ablations}
+        answers = {name: _rows(path) for name, path in asked.items() if path.exists()}
         reinforced = [stage for stage in self.recipe.reinforced if self.trained(stage)]
         return SeedResults(
             SeedFigures(
-                self.seed, name_of(self.plan),
+                self.seed, {name: self.plan.names[name] for name in answers},
                 maps={
                     stage: json.loads(self.maps(stage).read_text())
                     for stage in self.plan.drawing if self.maps(stage).exists()
@@ -157,7 +164,7 @@ class Seed:
                 logs={stage: _rows(self.space.stage(stage) / "log.jsonl") for stage in reinforced},
                 hours=self._hours(), machine=describe(), code=source(),
             ),
-            answers={name: _rows(path) for name, path in asked.items() if path.exists()},
+            answers=answers,
         )  # fmt: skip
 
     def _hours(self) -> dict[str, float]:

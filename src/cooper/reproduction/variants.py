@@ -7,9 +7,10 @@ from dataclasses import dataclass, replace
 
 from cooper.evaluation.controls import Control
 from cooper.policy import policy
+from cooper.reproduction.results import name_of
 from cooper.training.flags import Flagging
 from cooper.training.optimisation import Optimisation
-from cooper.training.recipe import TINY, Measured, Recipe
+from cooper.training.recipe import SCRATCH_STAGES, TINY, Measured, Recipe
 from cooper.training.unified import StageSettings
 
 
@@ -87,6 +88,26 @@ class Plan:
     def drawing(self) -> tuple[str, ...]:
         """The stages whose maps are measured: those of the paper's variants that can draw."""
         return tuple(dict.fromkeys(v.stage for v in VARIANTS if v in self.variants and policy(v.mode).calls))
+
+    @property
+    def shared(self) -> Plan:
+        """What all variants hang on: no variants, and no stages of their own."""
+        return replace(self, variants=(), ablations=(), recipe=replace(self.recipe, unified={}, reinforced={}))
+
+    @property
+    def names(self) -> dict[str, str]:
+        """By variant, a short name of what its answers hang on."""
+        return {v.name: name_of(self.of(v.stage, v)) for v in self.variants + self.ablations}
+
+    def of(self, stage: str, variant: Variant | None = None) -> tuple[object, ...]:
+        """All that a stage's model, or the answers of a `variant` that it gives, hang on, whatever else is trained and
+        asked."""
+        recipe = self.recipe
+        also = {recipe.reinforced_on.by, recipe.balance.by, variant and variant.as_sure_as}
+        ends = (stage, *(one for one in (*recipe.unified, *recipe.reinforced) if one in also))
+        stages = {name for end in ends for name in recipe.path(end)} - set(SCRATCH_STAGES)
+        asked = variant and replace(variant, name="", about="")
+        return self.shared, {name: recipe.stage(name) for name in sorted(stages)}, asked
 
 
 def shortened(recipe: Recipe, steps: dict[str, int]) -> Recipe:
