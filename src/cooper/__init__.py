@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from cooper.api import Answer, Cooper, Map
+    from cooper.checkpoints.adapters import OtherBaseWarning
     from cooper.checkpoints.checkpoint import UnusedWarning
     from cooper.images import ImageError
     from cooper.inference.engine import Finished, FlowStep, MapDrawn, TokenWritten
@@ -17,9 +18,10 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Answer", "Cooper", "Drawing", "Finished", "FlowStep", "ImageError", "Map", "MapDrawn", "OptionError", "Options",
-    "Picture", "Policy", "Text", "TokenWritten", "Trace", "UnusedWarning", "WordingWarning",
+    "OtherBaseWarning", "Picture", "Policy", "Text", "TokenWritten", "Trace", "UnusedWarning", "WordingWarning",
 ]  # fmt: skip
 _MODULES = {
+    "cooper.checkpoints.adapters": ("OtherBaseWarning",),
     "cooper.checkpoints.checkpoint": ("UnusedWarning",),
     "cooper.images": ("ImageError",),
     "cooper.inference.engine": ("Finished", "FlowStep", "MapDrawn", "TokenWritten"),

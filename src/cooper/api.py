@@ -190,8 +190,8 @@ class Cooper:
 
         Raises ValueError, naming what is missing, if it cannot be loaded, for an unknown precision, compat or device,
         and for compat "released" of a model that is no published one. Warns (`WordingWarning`) if a published model is
-        addressed in our words, for want of its own, and (`UnusedWarning`) of tensors in its files that it is not made
-        of.
+        addressed in our words, for want of its own, (`UnusedWarning`) of tensors in its files that it is not made of,
+        and (`OtherBaseWarning`) of adapters that were trained beside other weights.
         """
         check_precision(precision)
         if compat not in get_args(Compat):

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from cooper.checkpoints.writing import save_tensors
 from cooper.files import new_file
@@ -28,6 +28,9 @@ if TYPE_CHECKING:
 PREFIX = "base_model.model."
 #: what maps drawn with adapters stand for
 CODES = "map_codes.json"
+#: a few numbers of the weights that adapters were trained beside, by which these are known again
+BASE = "base_weights.json"
+_LOOKED_AT = 8
 
 
 @dataclass(frozen=True)
@@ -99,17 +102,29 @@ def without_adapters(model: UnifiedModel) -> Iterator[UnifiedModel]:
 
 def save_adapters(model: UnifiedModel, lora: Lora, folder: str | Path) -> None:
     """Write the adapters as peft does: `PeftModel.from_pretrained(model, folder)` puts them beside the same weights.
-    What maps stand for, which they may have learned anew, is in a file beside them."""
+    What maps stand for, which they may have learned anew, is in a file beside them, and what these weights are known
+    by in another."""
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
+    parameters = dict(model.named_parameters())
     tensors = {
         PREFIX + name.replace(".default", ""): p.detach().contiguous()
-        for name, p in model.named_parameters() if ".lora_" in name
+        for name, p in parameters.items() if ".lora_" in name
     }  # fmt: skip
     _config(lora).save_pretrained(str(folder))
     with new_file(folder / CODES) as file:
         file.write_text(json.dumps(asdict(model.config.codes)) + "\n", encoding="utf-8")
+    end = ".base_layer.weight"
+    adapted = sorted(name.removesuffix(end) for name in parameters if name.endswith(end))
+    with new_file(folder / BASE) as file:
+        numbers = {name: numbers_of(parameters[f"{name}{end}"]) for name in (adapted[0], adapted[-1])}
+        file.write_text(json.dumps(numbers) + "\n", encoding="utf-8")
     save_tensors(tensors, folder / "adapter_model.safetensors", format="pt")
+
+
+def numbers_of(weight: Tensor) -> list[float]:
+    """The first few of a matrix (rows, columns)."""
+    return [float(number) for number in weight.detach().flatten()[:_LOOKED_AT]]
 
 
 def merge_adapters(model: UnifiedModel) -> None:

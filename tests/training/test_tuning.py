@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import warnings
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
@@ -17,7 +18,9 @@ from safetensors.torch import load_file, save_file
 from tests.helpers import random_model, sequencer, tokenizer
 from tests.judge_server import serving
 
-from cooper import Cooper
+from cooper import Cooper, OtherBaseWarning
+from cooper.checkpoints.checkpoint import find
+from cooper.checkpoints.convert import convert
 from cooper.checkpoints.inspect import training_bytes
 from cooper.checkpoints.native import save_native
 from cooper.cli import main
@@ -262,6 +265,16 @@ def test_adapters_learn_to_draw(sets: Path, experts: tuple[str, ...], capsys: py
     ]
     assert not np.allclose(drawn[0], drawn[1], atol=0.1)
     assert all(np.allclose(drawn[1], values, atol=1e-3) for values in drawn[2:])
+    convert(find("start"), Path("half"), "native", torch.bfloat16)
+    save_native(random_model(seed=5), tokenizer(), "other")
+    with warnings.catch_warnings(record=True) as told:  # rounded, they are the same; others of the same size are not
+        warnings.simplefilter("always", OtherBaseWarning)
+        Cooper.load("half", adapter="run/perception/adapter")
+        assert not [one for one in told if one.category is OtherBaseWarning]
+        Cooper.load("other", adapter="run/perception/adapter")
+    (strange,) = [one for one in told if one.category is OtherBaseWarning]
+    assert "perception/adapter was trained beside other weights" in str(strange.message)
+    assert strange.filename == __file__, "it is told where the model was asked for"
     Path("run/perception/adapter/map_codes.json").write_text('{"depth": [1, "x"]}')
     with pytest.raises(ValueError, match="map_codes.json does not tell what maps stand for: depth is "):
         Cooper.load("start", adapter="run/perception/adapter")

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import math
+import warnings
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,7 +13,7 @@ import torch
 from torch import Tensor
 
 from cooper.checkpoints.stored import Stored
-from cooper.lora import CODES, PREFIX
+from cooper.lora import BASE, CODES, PREFIX, numbers_of
 from cooper.modalities import MapCodes
 from cooper.model.config import ModelConfig, tuples
 from cooper.model.typed import check_fields
@@ -27,6 +29,10 @@ _BESIDE_THE_BASE = (True, False, "gaussian", "orthogonal", "eva")
 _A, _B = ".lora_A.weight", ".lora_B.weight"
 #: The file by which adapters are known.
 ADAPTER_CONFIG = "adapter_config.json"
+
+
+class OtherBaseWarning(UserWarning):
+    """Adapters are put on other weights than they were trained beside."""
 
 
 class Adapters:
@@ -67,13 +73,16 @@ class Adapters:
             )
 
         self.codes = _codes(self.folder / CODES)
+        self.base = _base(self.folder / BASE)
 
     def adapted(self, config: ModelConfig) -> ModelConfig:
         """The config of a model with them: they may have learned other maps than it drew."""
         return config if self.codes is None else replace(config, codes=self.codes)
 
-    def check(self, model: UnifiedModel) -> None:
-        """Raises ValueError if they are not beside matrices of this model."""
+    def check(self, model: UnifiedModel, tensor: Callable[[str], Tensor]) -> None:
+        """Raises ValueError if they are not beside matrices of this model. Warns (`OtherBaseWarning`) if a `tensor` of
+        that name is another one than they were trained beside, as far as they tell: it would be changed by what
+        somebody learned about that, and nothing would look wrong."""
         shapes = {k.removesuffix(".weight"): p.shape for k, p in model.named_parameters()}
         for name in sorted(self.modules):
             a, b = (self.stored.headers[f"{PREFIX}{name}{end}"].shape for end in (_A, _B))
@@ -82,6 +91,13 @@ class Adapters:
                 raise ValueError(f"{self.folder} is damaged: the matrices beside {name} are {sizes}")
             if shapes.get(name) != (b[0], a[1]):
                 raise ValueError(f"{self.folder} holds adapters of another model: {name} is {b[0]} x {a[1]} there")
+        for name in self.base.keys() & self.modules:
+            here, there = map(torch.tensor, (numbers_of(tensor(f"{name}.weight")), self.base[name]))
+            # far enough from what rounding to bf16 does
+            if here.shape != there.shape or not torch.allclose(here, there, rtol=0.02, atol=1e-6):
+                told = f"{self.folder} was trained beside other weights than these; name the model it is for"
+                warnings.warn(told, OtherBaseWarning, stacklevel=4)  # of Cooper.load's caller
+                break
 
     def applied(self, name: str, weight: Tensor) -> Tensor:
         """A parameter with its adapter, if it has one, in fp32: rounded to what it is stored in, most of a small change
@@ -91,6 +107,17 @@ class Adapters:
             return weight
         a, b = (self.stored[f"{PREFIX}{module}{end}"].float() for end in (_A, _B))
         return torch.addmm(weight.float(), b, a, alpha=self.scale)
+
+
+def _base(path: Path) -> dict[str, list[float]]:
+    """Numbers by the names of matrices; none are told by what others wrote."""
+    if not path.is_file():
+        return {}
+    try:
+        told = json.loads(path.read_text(encoding="utf-8"))
+        return {str(name): [float(number) for number in numbers] for name, numbers in told.items()}
+    except (ValueError, TypeError, AttributeError, RecursionError) as error:
+        raise ValueError(f"{path} does not tell the weights beside which adapters belong: {error}") from None
 
 
 def _codes(path: Path) -> MapCodes | None:

@@ -184,7 +184,7 @@ class Checkpoint:
         if adapters is None:
             put_in(model, precision, self.tensor, device)
         else:
-            adapters.check(model)
+            adapters.check(model, self.tensor)
             put_in(model, precision, lambda name: adapters.applied(name, self.tensor(name)), device)
         model.latent_table = sincos_table(self.config.decoder.hidden, self.config.max_latent_side).to(device)
         model.vision_table = sincos_table(self.config.decoder.hidden, self.config.vision.max_side).to(device)

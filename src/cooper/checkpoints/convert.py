@@ -128,7 +128,7 @@ def _adapted(found: Checkpoint, adapters: Adapters, to: Layout) -> _Tensors:
     """The matrices that have adapters, with these, under their names in the layout `to`."""
     with torch.device("meta"):
         model = UnifiedModel(found.config)
-    adapters.check(model)
+    adapters.check(model, found.tensor)
     out: _Tensors = {}
     for name in (f"{module}.weight" for module in adapters.modules):
         shape, whole = tuple(model.get_parameter(name).shape), partial(_with, found, adapters, name)
