@@ -57,7 +57,8 @@ QUICK = Recipe(
 LOSSES = {
     "autoencoder": 2.6572, "decoder": 0.9880, "vision": 14.5923, "base": 6.8582, "perception": 2.0799,
     "answers": 6.3427, "direct": 5.5249, "interleaved": 6.4072, "text": 5.1825, "true_maps": 6.5526,
-    "view_dropout": 6.1661, "text_from_base": 5.7222, "reinforcement": 6.1764,
+    "view_dropout": 6.1661, "text_from_base": 5.7222, "reinforcement": 6.1764, "text_reinforcement": 5.7535,
+    "text_from_base_reinforcement": 6.1253, "no_exploration": 6.2019, "view_dropout_reinforcement": 6.1791,
 }  # fmt: skip
 #: Likewise, what reinforcement makes of how sure the model is; 1 is nothing, and with the rewards negated it is 1.22.
 SHARPNESS = 0.74
@@ -94,17 +95,16 @@ def test_all_stages_from_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
         monkeypatch.setattr(module, "fast_dtype", lambda: torch.float32)
     space = space_in(tmp_path)
     assert train(space, QUICK, quiet=True) == space.run / "reinforcement"
-    for name in ("text", "text_from_base", "true_maps", "view_dropout"):
+    for name in ("true_maps", *QUICK.reinforced):
         train(space, QUICK, name, quiet=True)
-    trained = ("autoencoder", "decoder", "vision", *QUICK.unified, "reinforcement")
+    trained = ("autoencoder", "decoder", "vision", *QUICK.unified, *QUICK.reinforced)
     losses = {}
     for name in trained:
         log = [json.loads(row) for row in (space.stage(name) / "log.jsonl").read_text().splitlines()]
         assert [row["step"] for row in log] == list(range(1, STEPS + 1)), name
         assert any((space.stage(name) / "sheets").iterdir())
-        if name in LOSSES:
-            figure = "entropy" if name == "reinforcement" else "loss"
-            losses[name] = float(np.mean([row[figure] for row in log[-5:] if figure in row]))
+        figure = "entropy" if name in QUICK.reinforced else "loss"
+        losses[name] = float(np.mean([row[figure] for row in log[-5:] if figure in row]))
     assert losses == pytest.approx(LOSSES, rel=0.03)
     log = [json.loads(row) for row in (space.stage("reinforcement") / "log.jsonl").read_text().splitlines()]
     assert max(row["log_p_difference"] for row in log if "log_p_difference" in row) < 1e-4, "of reinforcement, the last"
