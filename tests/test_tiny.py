@@ -144,6 +144,8 @@ def test_an_answer_is_saved_and_shown_whole(model: Cooper, tmp_path: Path) -> No
     assert np.array_equal(load_image(view), answer.codes.view(drawing).image)
     values = np.load(view.with_name(view.name.replace("-view.png", ".npy")))
     assert np.array_equal(values, answer.codes.modality(drawing.modality).to_values(drawing.image))
+    (drawn,) = answer.maps
+    assert (drawn.modality, drawn.unit) == ("depth", "m") and np.array_equal(drawn.values, values)
     there = sorted(path.name for path in tmp_path.iterdir())
     stem = view.name.removesuffix("-view.png")
     ends = ("-view.png", ".latent.npy", ".npy", ".png")

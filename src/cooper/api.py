@@ -81,6 +81,14 @@ class Answer:
         turns = self.trace.turns
         return self.answer or (turns[-1] if turns else "")
 
+    @property
+    def maps(self) -> list[Map]:
+        """The maps of the chain, in order, at the size of its picture, which is its first."""
+        return [
+            _map(self.codes.modality(drawing.modality), drawing.as_drawn, self.trace.pictures[0].image)
+            for drawing in self.trace.drawings
+        ]
+
     def __str__(self) -> str:
         return self.text
 
@@ -154,6 +162,11 @@ class Map:
             # colours of areas must not be mixed
             how = Image.Resampling.NEAREST if self.view.legend is not None else Image.Resampling.BILINEAR
             Image.fromarray(self.view.image).resize((width, height), how).save(file, "PNG")
+
+
+def _map(kind: Modality, rgb: np.ndarray, picture: np.ndarray) -> Map:
+    """A drawing as a map of the picture, at its size."""
+    return Map(kind.name, at_size(kind.to_values(rgb), *picture.shape[:2]), kind.unit, kind.view(rgb), kind)
 
 
 class Cooper:
@@ -327,11 +340,7 @@ class Cooper:
         engine = Engine(self.model, self.sequencer, self._settings(options, on_demand(self.model.config.flow)))
         drawings = engine.draw(pictures, name, seeds=[options.seed] * len(pictures))
         kind = self.model.config.codes.modality(name)
-        maps = []
-        for picture, drawing in zip(pictures, drawings, strict=True):
-            values = at_size(kind.to_values(drawing.image), *picture.shape[:2])
-            maps.append(Map(name, values, kind.unit, kind.view(drawing.image), kind))
-        return maps
+        return [_map(kind, drawing.image, picture) for picture, drawing in zip(pictures, drawings, strict=True)]
 
     def _settings(self, options: Options, flow: FlowSettings | None = None) -> Settings:
         flow = changed(flow or self.model.config.flow, options.flow_steps, options.guidance)

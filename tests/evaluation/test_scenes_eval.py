@@ -227,7 +227,8 @@ def test_the_summary_by_hand() -> None:
     assert result["tasks"]["height"] | {"interval": None} == {
         "score": 0.5, "n": 2, "interval": None, "calls": {"depth": 1.0, "segmentation": 0.0}
     }  # fmt: skip
-    assert result["tasks"]["counting"]["interval"] == [1.0, 1.0]
+    low, high = result["tasks"]["counting"]["interval"]
+    assert low == pytest.approx(1 / (1 + 1.959964**2)) and high == 1.0, "Wilson's: one that is right tells little"
     assert (result["spatial"], result["general"]) == (0.75, 0.5)
     assert result["mean"] == pytest.approx(2 / 3)
     assert result["well_formed"] == pytest.approx(5 / 7)

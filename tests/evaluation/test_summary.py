@@ -91,6 +91,18 @@ def test_intervals_resample_pairs() -> None:
     json.dumps(summarise(rows), allow_nan=False)
 
 
+@pytest.mark.parametrize("right", [True, False])
+def test_few_that_are_all_alike_tell_little(right: bool) -> None:
+    """Of five pairs; by hand, 1 / (1 + z² / n) is what is left above, or 1 less that below."""
+    rows = [
+        answered("mmvp", "A" if right else "B", index=f"{pair}-{k}", group=str(pair), size=2)
+        for pair in range(5) for k in range(2)
+    ]  # fmt: skip
+    least = 1 / (1 + 1.959964**2 / 5)
+    for reading in summarise(rows)["readings"].values():
+        assert reading["interval"] == pytest.approx([least, 1] if right else [0, 1 - least])
+
+
 class Words(HTMLParser):
     """The text of a page, and its tags."""
 

@@ -14,7 +14,7 @@ from cooper.evaluation.controls import Control
 from cooper.evaluation.form import well_formed
 from cooper.evaluation.maps import evaluate_maps
 from cooper.evaluation.predictions import Predictions, Row, fingerprint, key_of
-from cooper.evaluation.scores import bootstrap_interval, score_answer
+from cooper.evaluation.scores import score_answer, score_interval
 from cooper.inference.engine import Engine, Rollout, Settings
 from cooper.inference.sampler import Sampling
 from cooper.modalities import modality, names
@@ -99,7 +99,7 @@ def row_of(asked: Asked, rollout: Rollout) -> Row:
 
 
 def summarise(rows: Sequence[Row], mode: str | Policy) -> dict[str, Any]:
-    """Scores by task with bootstrap intervals, the share of answers for which each map was drawn, and the means.
+    """Scores by task with 95 % intervals, the share of answers for which each map was drawn, and the means.
 
     "spatial", "general" and "mean" are means over tasks, each counting the same; None where there is no task.
     "well_formed" is the share of all turns that have their form.
@@ -113,7 +113,7 @@ def summarise(rows: Sequence[Row], mode: str | Policy) -> dict[str, Any]:
         scores = [row["score"] for row in of_task]
         calls = {name: float(np.mean([name in row["calls"] for row in of_task])) for name in names()}
         tasks[task] = {
-            "score": float(np.mean(scores)), "n": len(of_task), "interval": list(bootstrap_interval(scores)),
+            "score": float(np.mean(scores)), "n": len(of_task), "interval": list(score_interval(scores)),
             "calls": calls,
         }  # fmt: skip
     tags = [modality(name).tag for name in ours.calls]

@@ -83,3 +83,20 @@ def bootstrap_interval(
         means[start : start + rows] = values[generator.integers(0, values.size, (rows, values.size))].mean(axis=1)
     low, high = np.quantile(means, [(1 - confidence) / 2, (1 + confidence) / 2])
     return float(low), float(high)
+
+
+def wilson(share: float, n: int) -> tuple[float, float]:
+    """Wilson's 95 % interval (low, high) of a share (0..1) of n >= 1. Unlike a bootstrap it tells how little a few say
+    that are all alike."""
+    z = 1.959964
+    middle = (share + z**2 / (2 * n)) / (1 + z**2 / n)
+    off = z * math.sqrt(share * (1 - share) / n + z**2 / (4 * n**2)) / (1 + z**2 / n)
+    # rounding may leave the share outside
+    return min(share, max(middle - off, 0.0)), max(share, min(middle + off, 1.0))
+
+
+def score_interval(scores: Sequence[float]) -> tuple[float, float]:
+    """The interval of the mean of scores (n,) in 0..1, n >= 1: by bootstrap, or Wilson's where all are right, or all
+    wrong."""
+    alike = len({*scores}) == 1 and scores[0] in (0, 1)
+    return wilson(scores[0], len(scores)) if alike else bootstrap_interval(scores)

@@ -15,6 +15,7 @@ from cooper.evaluation.extraction import answer_in, final_text
 from cooper.evaluation.items import NUMBERS, Kind
 from cooper.evaluation.judge import Claim, Judge
 from cooper.evaluation.predictions import Row, whole_lines
+from cooper.evaluation.scores import wilson
 from cooper.quantities import parse_number
 
 #: What rows of one run share, and a summary tells.
@@ -111,11 +112,11 @@ def summarise(rows: Sequence[Row], judge: Judge | None = None) -> dict[str, Any]
     """Figures of answers of one run, as JSON values; scores are in 0..1.
 
     "readings" has the figure of each reading, "categories" those of each category. A figure has a "score" with its 95 %
-    "interval", which resamples whole groups; "n", how many scores that is the mean of (without any, the first two are
-    None); and "incomplete", how many groups lack a question and so are not in it. "no_answer" is the number of answers
-    in which nothing was found; they are wrong. "no_verdict" is the number of those that only a judge could score and
-    that have no verdict; they are left out. Open questions need the `judge`, who is also asked whether an answer is
-    right that no rule can read.
+    "interval", which resamples whole groups (Wilson's, of their number, if all are right or all are wrong); "n", how
+    many scores that is the mean of (without any, the first two are None); and "incomplete", how many groups lack a
+    question and so are not in it. "no_answer" is the number of answers in which nothing was found; they are wrong.
+    "no_verdict" is the number of those that only a judge could score and that have no verdict; they are left out. Open
+    questions need the `judge`, who is also asked whether an answer is right that no rule can read.
     """
     judged = judged_rows(rows, judge)
     return {**_counts(judged, judge), **figures_of(rows, lambda reading, name: _figure(within(judged, name), reading))}
@@ -218,8 +219,10 @@ def _figure(judged: Sequence[Judged], reading: Reading) -> dict[str, Any]:
     known = [(row, score) for row, score in scored if score is not None]
     if not known:
         return {"score": None, "interval": None, "n": 0, "incomplete": incomplete}
-    mean, low, high = _mean(known, reading)
-    return {"score": mean, "interval": [low, high], "n": len(known), "incomplete": incomplete}
+    mean, *interval = _mean(known, reading)
+    if {score for _, score in known} in ({0}, {1}):  # no resample is another one
+        interval = list(wilson(mean, len({row["group"] for row, _ in known})))
+    return {"score": mean, "interval": interval, "n": len(known), "incomplete": incomplete}
 
 
 def _difference(ours: Sequence[Judged], theirs: Sequence[Judged], reading: Reading) -> dict[str, Any]:

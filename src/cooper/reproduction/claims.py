@@ -8,7 +8,6 @@ Wilson's, as resampling shares of 0 or 100 % gives nothing else.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TypeAlias
@@ -16,6 +15,7 @@ from typing import TypeAlias
 import numpy as np
 
 from cooper.evaluation.predictions import Row, key_of
+from cooper.evaluation.scores import wilson
 from cooper.scenes.question import GENERAL, SPATIAL, TASKS
 
 #: the rows of a variant, by seed
@@ -71,11 +71,8 @@ def share(answers: Answers, counts: Callable[[Row], bool]) -> Figure:
     n = sum(map(len, found))
     if not n:
         raise ValueError("a share is of at least one answer")
-    p, z = sum(map(sum, found)) / n, 1.959964
-    middle = (p + z**2 / (2 * n)) / (1 + z**2 / n)
-    off = z * math.sqrt(p * (1 - p) / n + z**2 / (4 * n**2)) / (1 + z**2 / n)
-    # rounding may leave the point outside
-    low, high = min(p, max(middle - off, 0.0)), max(p, min(middle + off, 1.0))
+    p = sum(map(sum, found)) / n
+    low, high = wilson(p, n)
     return Figure(100 * p, 100 * low, 100 * high, tuple(100 * sum(of) / len(of) for of in found))
 
 
