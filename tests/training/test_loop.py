@@ -164,6 +164,7 @@ def test_what_is_done_again_is_shown_once(tmp_path: Path) -> None:
         filtered(tmp_path, 9)
         shown = event_accumulator.EventAccumulator(str(tmp_path / "tensorboard")).Reload()
         assert [event.step for event in shown.Scalars("filtering/error")] == list(range(1, 10))
+        assert [event.step for event in shown.Images("filtering/sheet")] == [5, 9]
         (tmp_path / "state.safetensors").write_bytes(state)  # as if it had been killed before the next checkpoint
 
 

@@ -22,8 +22,10 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, Generic
 
+import numpy as np
 import torch
 import torch.distributed as dist
+from PIL import Image
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
@@ -194,7 +196,10 @@ class Trainer(Generic[M]):
                     if first:
                         self.stage.after(self.step, self.folder)
                     if self.step % self.sheet_every == 0 or self.finished:
-                        self.draw_sheet()
+                        sheet = self.draw_sheet()
+                        if board is not None and sheet is not None:
+                            shown_as = np.asarray(sheet.convert("RGB"))
+                            board.add_image(f"{self.stage.name}/sheet", shown_as, self.step, dataformats="HWC")
                     if time.monotonic() - saved > self.save_every:
                         self.save()
                         saved = time.monotonic()
@@ -285,22 +290,26 @@ class Trainer(Generic[M]):
             for name, p in self.names.items():
                 p.copy_(self.average[name])
 
-    def draw_sheet(self) -> None:
+    def draw_sheet(self) -> Image.Image | None:
+        """Pictures and traces of the model with averaged weights, into `sheets/`; returns the pictures. Only the first
+        process draws any."""
         if self.share.rank:
-            return
+            return None
         folder = self.folder / "sheets"
         folder.mkdir(exist_ok=True)
         kept = {k: p.detach().clone() for k, p in self.names.items()}
         try:
             self.use_average()
             with torch.no_grad():
-                self.stage.sheet(self.model).save(folder / f"{self.step:06d}.png")
+                sheet = self.stage.sheet(self.model)
+                sheet.save(folder / f"{self.step:06d}.png")
                 if page := self.stage.page(self.model):
                     (folder / f"{self.step:06d}.html").write_text(page, encoding="utf-8")
         finally:  # an interrupted run keeps its weights, not their averages
             with torch.no_grad():
                 for name, p in self.names.items():
                     p.copy_(kept[name])
+        return sheet
 
     def save(self) -> None:
         """Write weights, averages and the optimisers' state; a half-written file never replaces a whole one."""
