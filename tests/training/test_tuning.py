@@ -383,7 +383,8 @@ def test_reinforcement_learns_from_questions(sets: Path, capsys: pytest.CaptureF
 
 def calling(traces: Sequence[Trace], record: Record) -> list[float]:
     """A reward of a user's own, which other processes import from here."""
-    return [float(record.answer == "3" and "<" in trace.turns[0]) for trace in traces]
+    assert record.row["answer"] == record.answer and "image" not in record.row
+    return [float(record.row["question"] == record.question and "<" in trace.turns[0]) for trace in traces]
 
 
 def test_reinforcement_may_have_more_rewards(sets: Path) -> None:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Literal, TypeAlias
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal, TypeAlias
 
 import numpy as np
 
@@ -51,6 +52,8 @@ class QuestionExample:
     """None where nobody has found out."""
     name: str
     """Which file or row this is, for people."""
+    row: Mapping[str, Any] = field(default_factory=dict, repr=False)
+    """All fields of that row, but for the picture."""
 
     def __post_init__(self) -> None:
         assert self.picture.dtype == np.uint8 and self.picture.shape[2:] == (3,), self.picture.shape

@@ -52,7 +52,8 @@ class QuestionRows(TableReader[QuestionExample]):
             raise BadRow(where, "its answer is empty, or no number; leave the row out")
         question, answer = _with_options(row, question, answer, where)
         picture = picture_in(row, self.fields.picture, self.pictures, where)
-        return QuestionExample(picture, question, answer, _flag(row), where)
+        rest = {name: value for name, value in row.items() if name not in self.fields.picture}
+        return QuestionExample(picture, question, answer, _flag(row), where, rest)
 
     def _question(self, row: Row, where: str) -> tuple[str, str]:
         """Question and answer, unchecked."""

@@ -4,7 +4,7 @@ wrong."""
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TypeAlias
 
 from cooper.data.examples import Example, Flag, QuestionExample
@@ -46,7 +46,8 @@ def pictured(example: Example, judged: bool = False) -> PicturedQuestion:
     """Raises ValueError for a map or a trace."""
     if not isinstance(example, QuestionExample):
         raise ValueError(f"{example.name} is no question with an answer, from which alone reinforcement learns")
-    return PicturedQuestion(example.picture, record_of(example.question, example.answer, example.flag, judged))
+    record = record_of(example.question, example.answer, example.flag, judged)
+    return PicturedQuestion(example.picture, replace(record, row=example.row))
 
 
 def pictured_rows(examples: Sequence[Example], n: int, on_bad: Callable[[BadRow], None]) -> Iterator[Numbered]:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Literal
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
 
 from cooper.data.examples import Flag
 
@@ -21,3 +22,5 @@ class Record:
     """The exact number, for lengths."""
     flag: Flag = "boundary"
     task: str = ""
+    row: Mapping[str, Any] = field(default_factory=dict, compare=False, repr=False)
+    """All fields of the row that it comes from, but for the picture, for rewards of one's own."""
