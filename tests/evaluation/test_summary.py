@@ -7,6 +7,7 @@ import json
 import re
 from html.parser import HTMLParser
 from pathlib import Path
+from typing import Any
 
 import pytest
 from tests.evaluation.tables import answered, write_predictions
@@ -14,7 +15,7 @@ from tests.judge_server import serving
 
 from cooper.evaluation.judge import Judge
 from cooper.evaluation.score_page import score_page
-from cooper.evaluation.summary import load_answers, summarise
+from cooper.evaluation.summary import compare, load_answers, summarise
 
 
 def test_a_judge_is_asked_only_where_rules_find_nothing() -> None:
@@ -133,6 +134,31 @@ def test_the_page_holds_the_figures_and_nothing_runs() -> None:
     assert "graded by a judge" in unscored and "-" in Words(unscored).text
 
 
+def scene_row(seed: int, task: str, score: Any, model: str = "m") -> dict[str, Any]:
+    """As `cooper eval scenes --out` writes it."""
+    return {
+        "seed": seed, "task": task, "question": f"What of {task}?", "truth": "1 m", "value": 1.0, "turns": ["1 m"],
+        "answer": "1 m", "score": score, "calls": [], "reason": "answered", "seconds": 0.1, "mode": "direct",
+        "model": model, "weights": "w", "control": "maps drawn, calls free", "size": "128", "temperature": "0",
+        "settings": "s",
+    }  # fmt: skip
+
+
+def test_answers_about_scenes_are_summarised_and_compared(tmp_path: Path) -> None:
+    """Each task counts the same, and scores are those that they have."""
+    scores = {(1, "height"): 0.5, (1, "color"): 1.0, (2, "height"): 0.0, (3, "height"): 1.0}
+    mine = [scene_row(*key, score) for key, score in scores.items()]
+    others = [scene_row(*key, 0.25, "n") for key in scores if key != (3, "height")]
+    rows, theirs = (load_answers(write_predictions(tmp_path / f"{len(r)}.jsonl", r)) for r in (mine, others))
+    readings = summarise(rows)["readings"]
+    assert readings["mean of tasks"]["score"] == pytest.approx((0.5 + 1) / 2) and summarise(rows)["questions"] == 4
+    assert (readings["spatial tasks"]["score"], readings["general tasks"]["score"]) == (0.5, 1.0)
+    found = compare(rows, theirs)["readings"]
+    assert found["spatial tasks"]["n"] == 2 and found["spatial tasks"]["difference"] == pytest.approx(0)
+    assert found["mean of tasks"]["difference"] == pytest.approx((0 + 0.75) / 2)
+    assert summarise(rows)["note"] == "" and summarise(rows)["no_answer"] == 0
+
+
 def test_files_of_predictions(tmp_path: Path) -> None:
     rows = [answered("mmvp", "A\u2028B", index=str(k)) for k in range(2)]
     path = write_predictions(tmp_path / "p.jsonl", rows)
@@ -159,7 +185,8 @@ def test_files_of_predictions(tmp_path: Path) -> None:
         *(([{**rows[0], "questions": n}], "line 1, is no answer") for n in (None, [1], "x")),
         ([{**rows[0], "kind": "length", "truth": "0 m"}], "line 1, is no answer"),
         ([*rows, {**rows[0], "mode": "text"}], "holds answers of mode 'direct' and 'text'"),
-        ([{"seed": 1, "task": "height", "score": 1.0}], "answers of `cooper eval scenes`, which scores them itself"),
+        ([{"seed": 1, "task": "height", "score": 1.0}], "line 1, is no answer"),
+        ([scene_row(1, "height", 1.5)], "line 1, is no answer"),
         ([*rows, {"seed": 1, "task": "height"}], "line 3, is no answer to a benchmark"),
         ([{**rows[0], "benchmark": "imagenet"}], "answers to the benchmark 'imagenet', which is none of sibench"),
         ([{k: v for k, v in rows[0].items() if k != "turns"}], "line 1, is no answer"),

@@ -44,8 +44,8 @@ class EvalScenes(WithModel):
     shards: OutFolder = None
     """Folder of rendered scenes to read instead of rendering."""
     out: OutFile = None
-    """JSON Lines file to keep every answer in; run again, the evaluation goes on where it was interrupted. (Not
-    for `cooper score`.)"""
+    """JSON Lines file to keep every answer in; run again, the evaluation goes on where it was interrupted.
+    `cooper score` reads it, and compares it with another model's."""
     maps: Flag = True
     """Also draw and measure depth and segmentation of every scene; --no-maps leaves that out."""
     control: Annotated[Control, arg(name="control")] = field(default_factory=Control)

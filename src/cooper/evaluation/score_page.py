@@ -53,7 +53,9 @@ def tables_of(summary: Mapping[str, Any]) -> list[tuple[str, tuple[str, ...], li
 
 def counted(summary: Mapping[str, Any]) -> str:
     """How many answers there are, and how many of them no score could be read from."""
-    parts = [f"{summary['answers']} of {summary['questions']} questions answered", f"{summary['no_answer']} no answer"]
+    by = " by both" if "against" in summary else ""
+    answered = f"{summary['answers']} of {summary['questions']} questions answered{by}"
+    parts = [answered, f"{summary['no_answer']} no answer"]
     if summary["no_verdict"]:
         parts.append(f"{summary['no_verdict']} left out without a verdict")
     return ", ".join(parts)

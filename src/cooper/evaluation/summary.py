@@ -9,15 +9,18 @@ from pathlib import Path
 from typing import Any, get_args
 
 from cooper.data.options import LETTERS
+from cooper.evaluation import scene_answers
 from cooper.evaluation.benchmarks import BENCHMARKS, Reading
 from cooper.evaluation.clusters import mean_of_means
 from cooper.evaluation.extraction import answer_in, final_text
 from cooper.evaluation.items import NUMBERS, Kind
 from cooper.evaluation.judge import Claim, Judge
 from cooper.evaluation.predictions import Row, whole_lines
+from cooper.evaluation.scene_answers import benchmark_row, is_of_scenes
 from cooper.evaluation.scores import wilson
 from cooper.quantities import parse_number
 
+READINGS = {**{name: b.readings for name, b in BENCHMARKS.items()}, scene_answers.NAME: scene_answers.READINGS}
 #: What rows of one run share, and a summary tells.
 RUN = ("benchmark", "data", "questions", "mode", "model", "weights", "settings")
 #: What is read of each row.
@@ -28,8 +31,8 @@ FIELDS = {
 
 
 def load_answers(path: Path) -> list[Row]:
-    """The rows of a file of predictions of a benchmark, each question once; a last line that was cut off is passed
-    over.
+    """The rows of a file of predictions of a benchmark, or of scenes, each question once; a last line that was cut off
+    is passed over.
 
     Raises ValueError if it is no such file, holds nothing, rows of different runs, or two answers to a question.
     """
@@ -41,16 +44,13 @@ def load_answers(path: Path) -> list[Row]:
             line.encode()
             row = json.loads(line)
             json.dumps(row, ensure_ascii=False).encode()  # half a letter, as "\ud800", can be neither shown nor sent
-            known = row["benchmark"] in BENCHMARKS and {*RUN} <= row.keys() and _typed(row)
+            row = benchmark_row(row) if is_of_scenes(row) else row
+            known = row["benchmark"] in READINGS and {*RUN} <= row.keys() and _typed(row)
         except (ValueError, KeyError, TypeError, RecursionError):
             known = False
-        if not known and isinstance(row, dict) and {"seed", "task", "score"} <= row.keys():
+        if isinstance(row, dict) and isinstance(name := row.get("benchmark"), str) and name not in READINGS:
             raise ValueError(
-                f"{path} holds answers of `cooper eval scenes`, which scores them itself: run it again with that --out"
-            )
-        if isinstance(row, dict) and isinstance(name := row.get("benchmark"), str) and name not in BENCHMARKS:
-            raise ValueError(
-                f"{path} holds answers to the benchmark {name!r}, which is none of {', '.join(BENCHMARKS)}; score it "
+                f"{path} holds answers to the benchmark {name!r}, which is none of {', '.join(READINGS)}; score it "
                 "where that is"
             )
         if not known:
@@ -69,6 +69,8 @@ def load_answers(path: Path) -> list[Row]:
         rows.append(row)
     if not rows:
         raise ValueError(f"{path} holds no answers")
+    if rows[0]["benchmark"] == scene_answers.NAME:  # of which there are as many as were asked
+        rows = [{**row, "questions": str(len(rows))} for row in rows]
     return rows
 
 
@@ -132,7 +134,7 @@ def compare(
     is taken, so what makes a question hard for both counts for neither. Raises ValueError if they were not asked the
     same questions.
     """
-    for name in ("benchmark", "data", "questions"):
+    for name in ("benchmark", "data"):
         if rows[0][name] != others[0][name]:
             raise ValueError(f"they answer different questions: of {name} {rows[0][name]!r} and {others[0][name]!r}")
     both = {row["index"] for row in rows} & {row["index"] for row in others}
@@ -154,13 +156,13 @@ def compare(
 
 
 def _asked(row: Row) -> tuple[Any, ...]:
-    """What makes a question the same one; its prompt changes with how it is asked."""
-    return row["truth"], row["kind"], row["options"], row["category"], row["group"]
+    """What makes a question the same one."""
+    return tuple(row[name] for name in ("prompt", "truth", "kind", "options", "category", "group"))
 
 
 def _counts(judged: Sequence[Judged], judge: Judge | None) -> dict[str, Any]:
     first, note = judged[0].row, ""
-    if judge is None and any(j.row["kind"] == "open" for j in judged):
+    if judge is None and any(j.row["kind"] == "open" and j.no_verdict for j in judged):
         note = f"answers to {first['benchmark']} are graded by a judge: give --judge URL and --judge-model NAME"
     return {
         **{name: first[name] for name in RUN}, "questions": int(first["questions"]), "answers": len(judged),
@@ -171,7 +173,7 @@ def _counts(judged: Sequence[Judged], judge: Judge | None) -> dict[str, Any]:
 
 def figures_of(rows: Sequence[Row], figure: Callable[[Reading, str | None], dict[str, Any]]) -> dict[str, Any]:
     """A figure by each reading, and by those without levels of each category, whose name `figure` is given."""
-    readings = BENCHMARKS[rows[0]["benchmark"]].readings
+    readings = READINGS[rows[0]["benchmark"]]
     categories = dict.fromkeys(name for row in rows for name in row["category"])
     return {
         "readings": {r.name: figure(r, None) for r in readings},
@@ -189,6 +191,9 @@ def judged_rows(rows: Sequence[Row], judge: Judge | None) -> list[Judged]:
     graded: dict[int, Claim] = {}
     unread: dict[int, Claim] = {}
     for k, row in enumerate(rows):
+        if "score" in row:  # of scenes
+            judged.append(Judged(row, row["answer"], True, row["score"]))
+            continue
         text, is_open = final_text(row["turns"]), row["kind"] == "open"
         answer = answer_in(row["kind"], text, row["options"], row["truth"])
         # an empty answer is wrong, whoever judges
