@@ -206,6 +206,7 @@ def test_yes_or_no(text: str, found: str | None) -> None:
         ("2 red, 3 blue, a total of 5, of which 1 is far", (5.0, None)), ("2 red, 3 blue; altogether 5", (5.0, None)),
         ("2 m + 1 m = 3 m", (3.0, "m")), ("It is 2 m away, so it is the nearest one", (2.0, "m")),
         ("The answer is 3, so I am sure", (3.0, None)), ('I see a "stop" sign, 3 in total', (3.0, None)),
+        ("no it is not", None), ("No items", (0.0, None)),
         ("There are no chairs", (0.0, None)), ("There are no more than 3", (3.0, None)),
         ("2 m away, so 2 people fit", (2.0, "m")), ("1.2 m wide, so it fits a 3 m wall", (1.2, "m")),
         # what something is said to be

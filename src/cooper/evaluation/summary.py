@@ -191,7 +191,7 @@ def judged_rows(rows: Sequence[Row], judge: Judge | None) -> list[Judged]:
     graded: dict[int, Claim] = {}
     unread: dict[int, Claim] = {}
     for k, row in enumerate(rows):
-        if "score" in row:  # of scenes
+        if row["benchmark"] == scene_answers.NAME and "score" in row:
             judged.append(Judged(row, row["answer"], True, row["score"]))
             continue
         text, is_open = final_text(row["turns"]), row["kind"] == "open"

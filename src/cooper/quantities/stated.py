@@ -58,7 +58,7 @@ _LISTED = re.compile(r"^[ \t]*\d+[.)]\s+(?=[^\W\d])", re.MULTILINE)
 _NOTHING = re.compile(
     r"\b(?:there\s+(?:are|were|is)|see|count)\s+no\s+[a-z]"
     r"|\b(?:there\s+(?:are|were|is)(?:n['\u2019]t|\s+not)|(?:do|can)(?:n?['\u2019]t|\s*not)\s+see)\s+any\s+[a-z]+[.!\s]*$"
-    r"|^no\s+(?!(?:idea|clue|way|answer|number|information)\b)[a-z]"
+    r"|^no\s+(?!(?:idea|clue|way|answer|number|information|it|they|this|that|there|i|we|you|not)\b)[a-z]"
 )
 
 _AMOUNT = r"(?:\d+(?:[.,]\d+)?(?![.,]?\d)|[a-z]+\b(?: and a half\b)?)"
