@@ -8,7 +8,9 @@ import warnings
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -25,8 +27,9 @@ from cooper.checkpoints.inspect import training_bytes
 from cooper.checkpoints.native import save_native
 from cooper.cli import main
 from cooper.commands.train import Train
-from cooper.data.examples import MapExample, QuestionExample, TraceExample
+from cooper.data.examples import Example, MapExample, QuestionExample, TraceExample
 from cooper.data.mixture import Mixture, Unbroken
+from cooper.data.question_rows import Fields, QuestionRows
 from cooper.data.sets import named, open_set
 from cooper.layout import Clean, Noised, Seen, Words
 from cooper.lora import Lora, add_adapters
@@ -399,6 +402,25 @@ def test_reinforcement_may_have_more_rewards(sets: Path) -> None:
     )
     with pytest.raises(ValueError, match="mine was begun with other settings, data or start model"):
         tune(tuning, quiet=True)
+
+
+def backwards(path: Path) -> list[Example]:
+    """A set of a form of one's own."""
+    asked = QuestionRows(path, fields=Fields(question=("asks",), answer=("says",)))
+    return [asked[i] for i in range(len(asked))][::-1]
+
+
+@pytest.mark.parametrize("reader", [backwards, partial(QuestionRows, fields=Fields(question=("asks",)))])
+def test_sets_of_ones_own_are_read_by_ones_own(sets: Path, reader: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    row = {"image": "a.png", "asks": "How many?", "says": "3", "answer": "3"}
+    Path("own.jsonl").write_text("\n".join(2 * [json.dumps(row)]))
+    settings = replace(TINY.unified["base"], optimisation=Optimisation(1), rows=1)
+    tuning = Tuning(Path("run"), "own", settings, (Part("own.jsonl", reader=reader),), "start")
+    assert (tune(tuning) / "model.safetensors").exists()
+    name = "backwards" if reader is backwards else "QuestionRows"
+    assert f"own.jsonl: 2 examples of the set {name}\n" in capsys.readouterr().err
+    with pytest.raises(ValueError, match="was begun with other settings, data or start model"):
+        tune(replace(tuning, data=(Part("own.jsonl"),)))
 
 
 def test_a_run_goes_on_with_what_it_was_begun_with(sets: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import copy
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from math import inf, nan
 from pathlib import Path
@@ -40,10 +40,14 @@ BROKEN = "broken.txt"
 
 @dataclass(frozen=True)
 class Part:
-    """A set of a mixture, as `cooper.data.sets.named` takes it, and its weight."""
+    """A set of a mixture, and its weight."""
 
     where: str
+    """As `cooper.data.sets.named` takes it, or for the `reader` a path."""
     weight: float = 1.0
+    reader: Callable[[Path], Sequence[Example]] | None = field(default=None, repr=False)
+    """Opens the set, if it is none of those that have a name, or with options: `functools.partial(QuestionRows,
+    fields=...)`, or a function of one's own, which other processes import."""
 
     @classmethod
     def parse(cls, text: str) -> Part:
@@ -59,8 +63,16 @@ class Part:
             raise ValueError(f"{text!r}: the weight after @ is {weight!r}; give a number above 0")
         return cls(where, number)
 
+    @property
+    def named(self) -> tuple[str, str]:
+        """What the set is called, and where it is."""
+        if self.reader is None:
+            return named(self.where)
+        # of a partial, what it is a part of
+        return getattr(getattr(self.reader, "func", self.reader), "__qualname__", "own"), self.where
+
     def open(self) -> tuple[Sequence[Example], float]:
-        return open_set(*named(self.where)), self.weight
+        return open_set(*self.named) if self.reader is None else self.reader(Path(self.where)), self.weight
 
 
 @dataclass(frozen=True)
@@ -105,7 +117,7 @@ def tune(
     found.check()
     sets = [part.open()[0] for part in tuning.data]  # what is wrong is told before anything slow begins
     for part, examples in zip(tuning.data, sets, strict=True):
-        name, path = named(part.where)
+        name, path = part.named
         for kind in maps_in(examples):
             if kind.name not in found.config.modalities:
                 drawn = ", ".join(found.config.modalities)
@@ -132,6 +144,8 @@ def _train(tuning: Tuning, more: Mapping[str, RewardFunction] | None, quiet: boo
     of["rows"] = [len(rows) for rows, _ in parts]
     if more:
         of["more rewards"] = sorted(more)
+    if own := [part.named[0] for part in tuning.data if part.reader]:
+        of["readers"] = own
     claim(
         folder, settings, tuning.data, tuning.start, tuning.base, tuning.prompts, tuning.shaping, tuning.judge,
         of=of,
