@@ -26,7 +26,7 @@ from cooper.checkpoints.stored import weight_files
 from cooper.inference.engine import Engine, FlowStep
 from cooper.layout import Clean, Seen, Words
 from cooper.modalities.codes import RELEASED as RELEASED_CODES
-from cooper.model.config import PRECISIONS, FlowSettings
+from cooper.model.config import PRECISIONS, FlowSettings, Precision
 from cooper.model.precision import put_in
 from cooper.model.presets import BAGEL_FLOW, bagel_7b
 from cooper.model.unified import UnifiedModel
@@ -232,6 +232,17 @@ def test_saved_and_loaded_again(tmp_path: Path, native: Path) -> None:
     for name, tensor in half.items():
         wanted = whole[name] if name.startswith("autoencoder.") else whole[name].bfloat16()
         assert tensor.dtype == wanted.dtype and torch.equal(tensor, wanted), name
+
+
+@pytest.mark.parametrize("stored", [torch.float32, torch.bfloat16])
+def test_a_model_is_loaded_in_the_dtype_that_is_asked_for(stored: torch.dtype, tmp_path: Path, native: Path) -> None:
+    """Whatever it is stored in: left in fp32, a model that should answer in bf16 is only slow, and nothing tells."""
+    convert(find(native), tmp_path / "stored", "native", stored)
+    one, two = torch.float32, torch.bfloat16
+    wanted: dict[Precision, set[torch.dtype]] = {"fp32": {one}, "bf16": {two}, "mixed": {one, two}}
+    for precision, dtypes in wanted.items():
+        model = Cooper.load(tmp_path / "stored", precision).model
+        assert {p.dtype for p in model.parameters()} == dtypes and model.dtype == (two if precision == "bf16" else one)
 
 
 def test_a_format_is_written_and_a_newer_one_refused(native: Path) -> None:
