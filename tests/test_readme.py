@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from cooper.cli import _parse
+from cooper.cli import _parse, main
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -47,11 +47,15 @@ def test_there_are_commands_and_their_pictures() -> None:
     assert (ROOT / next(argv[1] for argv in COMMANDS if argv[0] == "ask")).exists()
 
 
-def test_the_example_in_python_runs(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_example_runs_in_python_and_as_a_command(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     monkeypatch.chdir(ROOT)
     (code,) = re.findall(r"^```python\n(.*?)^```$", README, re.MULTILINE | re.DOTALL)
     names: dict[str, object] = {}
     exec(code, names)
     result = names["result"]
     assert capsys.readouterr().out.strip() == f"{result.answer} {result.value} {result.unit}"  # type: ignore[attr-defined]
+    assert main(next(argv for argv in COMMANDS if argv[0] == "ask")) == 0
+    assert f"Answer: {result.answer}\n" in capsys.readouterr().out  # type: ignore[attr-defined]
     assert str(names["depth"].dtype) == "float32" and str(names["labels"].dtype) == "int32"  # type: ignore[attr-defined]
