@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import io
 import json
+import re
 import socket
 import threading
 import urllib.request
@@ -15,10 +16,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
+from rich.console import Console
 from tests.helpers import demand_call, picture, random_model, sequencer
 
 from cooper import Cooper
 from cooper.api import Answer
+from cooper.commands.evaluate import report
 from cooper.evaluation.controls import Control
 from cooper.evaluation.scenes import summarise
 from cooper.inference.engine import Engine, Settings
@@ -119,6 +122,18 @@ def test_calls_for_it_are_counted(normals: Modality) -> None:
     row = {"task": "counting", "score": 1.0, "calls": ["normals"], "turns": []}
     (task,) = summarise([row, {**row, "calls": []}], "interleaved")["tasks"].values()
     assert task["calls"] == {"depth": 0.0, "segmentation": 0.0, "normals": 0.5}
+
+
+def test_its_figures_are_shown(normals: Modality, capsys: pytest.CaptureFixture[str]) -> None:
+    figures = {"degrees": 12.5, "intervals": {"degrees": [11.0, 14.0]}}
+    report(
+        {
+            "model": "m", "mode": "direct", "n": 1, "split": "test", "tasks": {}, "spatial": None, "general": None,
+            "mean": None, "well_formed": None, "map_seconds": 1.0, "seconds": 1.0, "normals": figures, "autoencoder": {},
+        },
+        Console(),
+    )
+    assert re.search(r"normals\W+degrees\W+12\.5000\W+11\.0000 \.\. 14\.0000", capsys.readouterr().out)
 
 
 def test_scenes_do_not_hold_its_truth(normals: Modality) -> None:

@@ -16,6 +16,7 @@ from cooper.commands.outputs import check_file
 from cooper.commands.terminal import progress_bars
 from cooper.evaluation.controls import Control
 from cooper.evaluation.scenes import evaluate_scenes
+from cooper.modalities import names
 from cooper.policy import Mode
 from cooper.scenes.scene_set import SceneSet
 
@@ -90,17 +91,19 @@ def report(result: dict[str, Any], console: Console) -> None:
     console.print(f"{result['seconds']:.1f} s")
 
 
+#: Figures of depth that few look at.
+_JSON_ALONE = ("sq_rel", "rmse_log", "log10", "silog", "delta2", "delta3")
+
+
 def _maps(result: dict[str, Any]) -> Table:
     table = Table(title=f"maps, {result['map_seconds']:.2f} s each")
     for name in ("map", "figure", "mean", "95 % interval"):
         table.add_column(name, justify="right" if name in ("mean", "95 % interval") else "left")
-    figures = {
-        "depth": result.get("depth", {}), "depth of objects": result.get("depth", {}).get("objects", {}),
-        "segmentation": result.get("segmentation", {}), "autoencoder, depth": result["autoencoder"],
-    }  # fmt: skip
+    figures = {name: result[name] for name in names() if name in result}
+    figures["depth of objects"] = figures.get("depth", {}).get("objects", {})
+    figures["autoencoder, depth"] = result["autoencoder"]
     for name, values in figures.items():
-        for figure in ("abs_rel", "delta1", "rmse", "distances", "miou"):
-            if figure in values:
-                low, high = values["intervals"][figure]
+        for figure, (low, high) in values.get("intervals", {}).items():
+            if figure not in _JSON_ALONE:
                 table.add_row(name, figure, f"{values[figure]:.4f}", f"{low:.4f} .. {high:.4f}")
     return table
