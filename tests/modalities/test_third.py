@@ -126,13 +126,11 @@ def test_calls_for_it_are_counted(normals: Modality) -> None:
 
 def test_its_figures_are_shown(normals: Modality, capsys: pytest.CaptureFixture[str]) -> None:
     figures = {"degrees": 12.5, "intervals": {"degrees": [11.0, 14.0]}}
-    report(
-        {
-            "model": "m", "mode": "direct", "n": 1, "split": "test", "tasks": {}, "spatial": None, "general": None,
-            "mean": None, "well_formed": None, "map_seconds": 1.0, "seconds": 1.0, "normals": figures, "autoencoder": {},
-        },
-        Console(),
-    )
+    result = {
+        "model": "m", "mode": "direct", "n": 1, "split": "test", "tasks": {}, "spatial": None, "general": None,
+        "mean": None, "well_formed": None, "map_seconds": 1.0, "seconds": 1.0, "autoencoder": {}, "normals": figures,
+    }  # fmt: skip
+    report(result, Console())
     assert re.search(r"normals\W+degrees\W+12\.5000\W+11\.0000 \.\. 14\.0000", capsys.readouterr().out)
 
 
