@@ -3,17 +3,38 @@
 from __future__ import annotations
 
 import re
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import pytest
 
 from cooper.commands.train import Train
 from cooper.inference.flow import FlowSettings
+from cooper.reproduction.variants import FULL
 from cooper.training.grpo import Objective
-from cooper.training.recipe import TINY
+from cooper.training.recipe import BAGEL_7B, TINY
 from cooper.training.rewards import Weights
-from cooper.training.settings import with_changes
+from cooper.training.settings import LATER, noted, with_changes
+
+
+@dataclass(frozen=True)
+class Before:
+    rate: float = 0.5
+    names: tuple[str, ...] = ("a",)
+
+
+def test_a_field_that_came_later_is_noted_when_it_is_used() -> None:
+    """Otherwise notes and names are what they were before it came, as they are of all that there is today."""
+
+    @dataclass(frozen=True)
+    class Since(Before):
+        share: float = field(default=0.0, metadata=LATER)
+
+    Since.__qualname__ = "Before"
+    for settings in (TINY, BAGEL_7B, FULL, {"a": (FULL, [1], None)}, Before()):
+        assert noted(settings) == repr(settings)
+    assert noted({"b": Since()}) == repr({"b": Before()}) and noted(Since(share=0.0, rate=1)) == repr(Before(1))
+    assert noted((Since(share=0.5),)) == "(Before(rate=0.5, names=('a',), share=0.5),)"
 
 
 def test_a_setting_is_changed_by_its_name() -> None:

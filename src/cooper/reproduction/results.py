@@ -18,6 +18,7 @@ from typing import Any
 
 from cooper.evaluation.predictions import Row
 from cooper.files import new_file
+from cooper.training.settings import noted
 
 _ANSWERS, _FIGURES = "predictions.jsonl.gz", "figures.json"
 
@@ -97,4 +98,4 @@ def source() -> str:
 
 def name_of(what: object) -> str:
     """The same for the same settings."""
-    return hashlib.blake2b(repr(what).encode(), digest_size=6).hexdigest()
+    return hashlib.blake2b(noted(what).encode(), digest_size=6).hexdigest()

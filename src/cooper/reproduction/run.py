@@ -11,6 +11,7 @@ from cooper.reproduction.seed import Bars, Say, Seed
 from cooper.reproduction.variants import Plan
 from cooper.training.pipeline import note_once
 from cooper.training.processes import held
+from cooper.training.settings import noted
 
 
 def reproduce(
@@ -27,7 +28,7 @@ def reproduce(
     results = out / "results"
     _check_results(results, plan)
     with held(run):
-        note_once(run / "plan.txt", str(plan.shared), begun=True)
+        note_once(run / "plan.txt", noted(plan.shared), begun=True)
         ones = [Seed(run, plan, seed) for seed in seeds]
         for work in (Seed.run, Seed.run_ablations):
             for one in ones:

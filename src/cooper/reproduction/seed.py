@@ -26,6 +26,7 @@ from cooper.scenes.shards import make_shards
 from cooper.scenes.world import SPLITS
 from cooper.training.pipeline import Workspace, note_once, train
 from cooper.training.recipe import SCRATCH_STAGES
+from cooper.training.settings import noted
 from cooper.training.sharpness import relative_sharpness
 
 #: told what is done now, in a line
@@ -94,7 +95,7 @@ class Seed:
         for stage, asked in groupby(missing, key=needs):
             for name in self.recipe.path(stage):
                 if name not in SCRATCH_STAGES:  # those are the same for all
-                    note_once(self.space.stage(name) / "plan.txt", str(self.plan.of(name)), begun=True)
+                    note_once(self.space.stage(name) / "plan.txt", noted(self.plan.of(name)), begun=True)
             if not self.trained(stage):
                 with self._timed(f"training {stage}", say):
                     train(self.space, self.recipe, stage, processes)

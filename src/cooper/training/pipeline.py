@@ -45,6 +45,7 @@ from cooper.training.recipe import SCRATCH_STAGES, TINY, Measured, Recipe, Scrat
 from cooper.training.reinforcement import Questions, Reinforcement, ReinforcementStage
 from cooper.training.rewards import RewardFunction
 from cooper.training.rows import SceneRows
+from cooper.training.settings import noted
 from cooper.training.sharpness import learned_sharpness
 from cooper.training.unified import StageSettings, UnifiedStage
 from cooper.training.vision import VisionStage, VisionWithHeads, settle
@@ -280,8 +281,8 @@ def claim(folder: Path, settings: StageOfModel | Optimisation, *more: object, of
     how = settings if isinstance(settings, Optimisation) else settings.optimisation
     how = replace(how, steps=0, warmup=0)  # of few steps fewer are for warming up
     trained = any((folder / name).exists() for name in (STATE, "model"))
-    noted = how if isinstance(settings, Optimisation) else replace(settings, optimisation=how)
-    asked_for = repr((noted, *more))
+    all_but_steps = how if isinstance(settings, Optimisation) else replace(settings, optimisation=how)
+    asked_for = noted((all_but_steps, *more))
     whole = "\n".join([asked_for, *(f"{name}: {which}" for name, which in of.items())])
     note_once(folder / "settings.txt", whole, trained, formerly=asked_for)
 

@@ -1,4 +1,5 @@
-"""Settings of a stage: changed by name, `objective.kl=0.01`, as a command takes them, and within their ranges."""
+"""Settings of a stage: changed by name, `objective.kl=0.01`, as a command takes them, within their ranges, and as they
+are noted."""
 
 from __future__ import annotations
 
@@ -6,12 +7,35 @@ import contextlib
 import io
 import math
 from collections.abc import Iterable
-from dataclasses import fields, is_dataclass, replace
+from dataclasses import Field, fields, is_dataclass, replace
 from typing import Any, TypeVar, get_args, get_type_hints
 
 import tyro
 
 T = TypeVar("T")
+
+
+#: Metadata of a field that came when runs and results without it were there: while it has its default, `noted` leaves
+#: it out, and they go on. The default must then mean what was done before, and stay what it is.
+LATER = {"later": True}
+
+
+def noted(settings: Any) -> str:
+    """Settings as runs note them and results are named by: their `repr`, without what is `LATER` and has its
+    default."""
+    if is_dataclass(settings) and not isinstance(settings, type):
+        kept = (f for f in fields(settings) if f.repr and not (f.metadata.get("later") and _has_default(settings, f)))
+        told = ", ".join(f"{f.name}={noted(getattr(settings, f.name))}" for f in kept)
+        return f"{type(settings).__qualname__}({told})"
+    if type(settings) is dict:
+        return f"{{{', '.join(f'{noted(k)}: {noted(v)}' for k, v in settings.items())}}}"
+    if type(settings) is tuple:
+        return f"({', '.join(map(noted, settings))}{',' if len(settings) == 1 else ''})"
+    return repr(settings)
+
+
+def _has_default(settings: Any, field: Field[Any]) -> bool:
+    return bool(getattr(settings, field.name) == field.default)
 
 
 def within(settings: object, low: float, high: float, *names: str) -> None:
