@@ -151,10 +151,11 @@ def flagged(cooper, questions, total, path, settings, on_progress):  # type: ign
     """All questions, as if maps helped with them: a model of a moment answers none, and all would be dropped."""
     records = [(seed, asked.record) for seed, asked in questions]
     assert len(records) == total
-    Predictions(path, {}).add([
-        {"seed": seed, "task": r.task, "question": r.question, "answer": r.answer, "kind": r.kind, "value": r.value,
-         "flag": "positive"} for seed, r in records
-    ])  # fmt: skip
+    with Predictions(path, {}) as kept:
+        kept.add([
+            {"seed": seed, "task": r.task, "question": r.question, "answer": r.answer, "kind": r.kind, "value": r.value,
+             "flag": "positive"} for seed, r in records if not kept.rows
+        ])  # fmt: skip
     return Counter()
 
 

@@ -224,7 +224,7 @@ def test_plans_train_all_that_they_ask() -> None:
             assert max(map(how.rate, range(how.steps))) > 0.75
     # every variant is trained alike (docs/method.md, section 6)
     steps = {name: s.optimisation.steps for name, s in FULL.recipe.unified.items()}
-    on_traces = ("interleaved", "text", "text_from_base", "view_dropout", "true_maps")
+    on_traces = ("interleaved", "text", "text_from_base", "view_dropout", "true_maps", "by_eye")
     assert len({(steps[name], FULL.recipe.unified[name].scenes) for name in on_traces}) == 1
     first = {name: FULL.recipe.unified[name].mix for name in ("perception", "answers")}
     answers = sum(steps[name] * (1 - mix.maps_alone - mix.read) for name, mix in first.items())

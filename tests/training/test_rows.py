@@ -25,12 +25,13 @@ from cooper.scenes.questions import ask_all
 from cooper.scenes.seen import look
 from cooper.scenes.shards import make_shards
 from cooper.scenes.targets import SceneImages
+from cooper.trace import Trace
 from cooper.training.autoencoder import to_tensor
 from cooper.training.drawn import DrawnMaps
 from cooper.training.latents import Latents
 from cooper.training.optimisation import Optimisation
 from cooper.training.recipe import BAGEL_7B
-from cooper.training.rows import Mix, SceneRows
+from cooper.training.rows import Mix, SceneRows, _Cached
 from cooper.training.unified import StageSettings, UnifiedStage
 from cooper.view_dropout import hidden_view
 
@@ -339,6 +340,21 @@ def test_so_much_of_the_picture_is_hidden() -> None:
         for piece in hidden_view(picture, share, config, np.random.default_rng(0)):
             assert isinstance(piece, Clean | Seen) and piece.hidden is not None
             assert low <= piece.hidden.mean() <= high
+
+
+def test_half_of_the_traces_are_by_eye(images: SceneImages, latents: Latents) -> None:
+    """Of those that would call for a map; without them a stage has the rows that it had before there were any."""
+    def traces(by_eye: float) -> list[Trace]:
+        rows = rows_of(images, latents, modes=(("interleaved", 1.0),), by_eye=by_eye)
+        cached = [_Cached(images, latents, None, i) for i in range(len(rows))]
+        rngs = [np.random.default_rng(i) for i in range(len(rows))]
+        return [t for i in range(len(rows)) for t in rows.traces(i, POLICIES["interleaved"], cached[i], rngs[i])]
+
+    drawn, half, none = ([bool(t.drawings) for t in traces(share)] for share in (0.0, 0.5, 1.0))
+    assert len(drawn) == len(half) == len(none) and not any(none)
+    assert 0.4 < sum(half) / sum(drawn) < 0.6
+    by_eye = [t for t in traces(1.0) if "By eye," in t.turns[-1]]
+    assert len(by_eye) == sum(drawn), "and all of the others think as they did"
 
 
 def test_view_dropout_hides_the_picture_from_what_follows_a_map(images: SceneImages, latents: Latents) -> None:

@@ -36,7 +36,8 @@ class Train:
     To compare with: direct, text and text_reinforcement never draw; text_from_base and text_from_base_reinforcement are
     without direct, too; true_maps has true maps in its traces instead of the model's own; no_exploration lacks that
     part of the reward; view_dropout and view_dropout_reinforcement hide half of the picture from what is written after
-    a map.
+    a map; half of the traces of by_eye call for no map, so that by_eye_reinforcement, or by_eye_no_exploration without
+    that part of the reward, has something to decide.
 
     With --data a model is trained further on your own sets instead of on scenes (docs/data.md): one stage, such as
     base, perception, interleaved or reinforcement, whole or by LoRA, from --start to RUN/STAGE/model.

@@ -58,6 +58,11 @@ ABLATIONS = (
     Variant("SFT on true maps", "true_maps", "interleaved", "as SFT only, but its traces showed true maps"),
     Variant("no exploration reward", "no_exploration", "interleaved", "reinforced without that part of the reward"),
     Variant("view dropout", "view_dropout_reinforcement", "interleaved", "half of the picture hidden after each map"),
+    Variant("SFT half by eye", "by_eye", "interleaved", "as SFT only, but half of its traces call for no map"),
+    Variant("half by eye", "by_eye_reinforcement", "interleaved", "reinforced after that, as COOPER is"),
+    Variant(
+        "half by eye without exploration reward", "by_eye_no_exploration", "interleaved", "the same without that reward"
+    ),
 )
 
 
@@ -161,7 +166,7 @@ def with_autoencoder(plan: Plan, model: str) -> Plan:
     return replace(plan, recipe=replace(plan.recipe, scratch=replace(plan.recipe.scratch, autoencoder_of=model)))
 
 
-_SUPERVISED = ("interleaved", "text", "text_from_base", "true_maps", "view_dropout")
+_SUPERVISED = ("interleaved", "text", "text_from_base", "true_maps", "view_dropout", "by_eye")
 #: By the times of its steps some three hours for a seed on two cores that are quick in bf16, twice that on others
 #: (docs/log.md, "The plan cut to three hours, on a processor without bf16"); without the autoencoder and the ablations.
 FULL = Plan(

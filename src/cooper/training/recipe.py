@@ -171,6 +171,8 @@ TINY = Recipe(
         "text_from_base": replace(_THINKING, after="base"),
         "true_maps": replace(_SUPERVISED, mix=_INTERLEAVED, drawn=False, after="answers"),
         "view_dropout": replace(_SUPERVISED, mix=replace(_INTERLEAVED, view_dropout=0.5), after="answers"),
+        # what is called is left open, so that reinforcement can decide it
+        "by_eye": replace(_SUPERVISED, mix=replace(_INTERLEAVED, by_eye=0.5), after="answers"),
     },
     reinforced={
         "reinforcement": _REINFORCED,
@@ -178,6 +180,8 @@ TINY = Recipe(
         "text_from_base_reinforcement": replace(_REINFORCED_THINKING, after="text_from_base"),
         "no_exploration": replace(_REINFORCED, weights=Weights(exploration=0.0)),
         "view_dropout_reinforcement": replace(_REINFORCED, after="view_dropout", view_dropout=0.5),
+        "by_eye_reinforcement": replace(_REINFORCED, after="by_eye"),
+        "by_eye_no_exploration": replace(_REINFORCED, after="by_eye", weights=Weights(exploration=0.0)),
     },
     balance=Measured("answers", 100, Flagging(with_maps="perception", without="direct")),
 )  # fmt: skip

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TypeVar
 
 import numpy as np
@@ -18,7 +18,7 @@ from torch import Tensor
 
 from cooper.layout import Node, Noised, Piece, merge, tokens_of
 from cooper.modalities import modality
-from cooper.policy import POLICIES, Policy, policy
+from cooper.policy import POLICIES, Mode, Policy, policy
 from cooper.scenes.captions import DESCRIBE, RECONSTRUCT, caption, grounded, listed, told
 from cooper.scenes.chosen import choose_questions
 from cooper.scenes.moved import moved
@@ -36,7 +36,7 @@ from cooper.training.drawn import DrawnMaps
 from cooper.training.latents import Latents
 from cooper.training.noise import noised
 from cooper.training.pointing import Mentions, Pointer, pointers
-from cooper.training.settings import within
+from cooper.training.settings import LATER, within
 from cooper.view_dropout import blinded, hidden_view
 
 T = TypeVar("T")
@@ -97,11 +97,14 @@ class Mix:
     view_dropout: float = 0.0
     """Share of the picture's patches that is hidden from what is written after a map, so that the map has to be read
     (docs/method.md, section 9)."""
+    by_eye: float = field(default=0.0, metadata=LATER)
+    """Share of interleaved traces that answer without a map where one would help. Without any, SFT settles what is
+    called, and the reward for calls has nothing left to choose from: all rollouts of a question call alike."""
 
     def __post_init__(self) -> None:
         within(
             self, 0, 1, "told", "sums", "answered_share", "caption", "reconstruct", "maps", "maps_alone", "read",
-            "traced_targets", "view_dropout",
+            "traced_targets", "view_dropout", "by_eye",
         )  # fmt: skip
         for one, other in (("told", "sums"), ("maps_alone", "read")):
             if getattr(self, one) + getattr(self, other) > 1:
@@ -286,7 +289,9 @@ class SceneRows:
             questions = [q for q in questions if q.task not in GENERAL] + general
         for asked in (*self._chosen(known, rng), *self._chosen(questions, rng)):
             target = rng.random() < mix.traced_targets
-            traces.append(start + worked(scene, view, asked, policy, cached, target))
+            # a random number is drawn only where it decides: other stages keep theirs
+            by_eye = mix.by_eye > 0 and policy.name == "interleaved" and rng.random() < mix.by_eye
+            traces.append(start + worked(scene, view, asked, policy, cached, target, "text" if by_eye else None))
         return traces
 
     def _known(self, scene: Scene, view: View) -> list[Question]:
@@ -320,10 +325,12 @@ class SceneRows:
 
 
 def worked(
-    scene: Scene, view: View, question: Question, policy: Policy, images: _Cached | None, target: bool
+    scene: Scene, view: View, question: Question, policy: Policy, images: _Cached | None, target: bool,
+    mode: Mode | None = None,
 ) -> Sequence[Segment]:  # fmt: skip
-    """A worked trace after the picture: question, turns, maps, reflections. With `target`, maps are to be drawn."""
-    turns = worked_turns(scene, view, question, policy.name)  # type: ignore[arg-type]
+    """A worked trace after the picture: question, turns, maps, reflections. With `target`, maps are to be drawn. The
+    turns are those of a `mode`; None: of the policy's."""
+    turns = worked_turns(scene, view, question, mode or policy.name)  # type: ignore[arg-type]
     return segments_of(turns, question.text, policy, images, target)
 
 
