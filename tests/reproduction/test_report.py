@@ -125,6 +125,19 @@ def test_an_ablation_that_is_the_same_training_is_said_to_be(others: int, one: b
     assert ("Here they are two, and on spatial tasks the one without that part differs by -5.0 (" in text) != one
 
 
+def test_what_the_reward_for_calls_is_worth_is_told_where_calls_are_open() -> None:
+    """Of the seeds that have both; depth is called for in half of the answers about the distance of two things."""
+    names = ("SFT half by eye", "half by eye", "half by eye without exploration reward")
+    both = {name: rows(right) for name, right in zip(names, (8, 15, 11), strict=True)}
+    assert "where calls are open" not in report(seed(0, {name: both[name] for name in names[:2]}))
+    text = report(seed(0, {"COOPER": rows(15)}), seed(1, both))
+    assert re.search(r"they differ by \+20\.0 \(\+\d+\.\d to \+\d+\.\d\) on spatial tasks \(seed 1\)\.", text)
+    for name, points in (("SFT half by eye", "40.0"), (names[2], "55.0")):
+        after = text.split("where calls are open")[1].splitlines()
+        row = next(line for line in after if line.startswith(f"| {name} |"))
+        assert re.search(rf"\| 25% \(.*\) \| 0% \(.*\) \| 0% \(.*\) \| {points} \(", row), row
+
+
 def test_an_ablation_is_compared_over_the_seeds_that_have_it() -> None:
     late = seed(1, {"COOPER": rows(15)}, logs={})
     text = report(seed(0, {"COOPER": rows(15), "no exploration reward": rows(15)}), late)

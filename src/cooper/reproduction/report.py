@@ -26,6 +26,7 @@ from cooper.reproduction.claims import (
 )
 from cooper.reproduction.known import Column, Known
 from cooper.reproduction.logs import Log, accuracy, alike, gain
+from cooper.reproduction.open_calls import open_calls
 from cooper.reproduction.results import SeedResults
 from cooper.reproduction.variants import Plan
 from cooper.scenes.question import GENERAL, SPATIAL, TASKS
@@ -168,7 +169,7 @@ def _variants(known: Known) -> list[str]:
                 ],
             ), "",
         ]  # fmt: skip
-    return [*lines, *_without_exploration(known)]
+    return [*lines, *_without_exploration(known), *open_calls(known)]
 
 
 def _without_exploration(known: Known) -> list[str]:
