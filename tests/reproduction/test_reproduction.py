@@ -130,7 +130,7 @@ def finished(folder: Path) -> dict[Path, bytes]:
     return {path: path.read_bytes() for path in paths}
 
 
-def test_seeds_come_together(tmp_path: Path) -> None:
+def test_seeds_come_together_and_a_variant_may_be_added(tmp_path: Path) -> None:
     plan = replace(MINIATURE, variants=VARIANTS[:1], ablations=())
     run(tmp_path, [0], plan)
     shared = {path: path.read_bytes() for path in (tmp_path / "run/scratch").glob("*/log.jsonl")}
@@ -145,23 +145,19 @@ def test_seeds_come_together(tmp_path: Path) -> None:
     sees = {name for name in weights[0] if name.startswith(("autoencoder.", "vision."))}
     assert sees and sees <= same < weights[0].keys()
 
-
-def test_a_variant_may_be_added_when_others_are_done(tmp_path: Path) -> None:
-    plan = replace(MINIATURE, variants=VARIANTS[:1], ablations=())
-    run(tmp_path, [0], plan)
     done = finished(tmp_path)
     mine = Variant("mine", "base", "direct", "sampled", temperature=1.0)
     also = replace(plan, ablations=(mine,))
-    assert "| mine |" in run(tmp_path, [0], also).read_text()
+    assert "| mine |" in run(tmp_path, [1], also).read_text()
     assert finished(tmp_path).items() > done.items() and len(finished(tmp_path)) == len(done) + 1
-    assert "| mine |" not in run(tmp_path, [0], plan).read_text(), "it is of what was asked for"
-    assert "mine" in load_results(tmp_path / "docs/results")[0].answers, "and the rest is kept"
-    with pytest.raises(ValueError, match="seed-0 has answers of mine in a run with other settings"):
-        run(tmp_path, [0], replace(plan, ablations=(replace(mine, temperature=0.5),)))
+    assert "| mine |" not in run(tmp_path, [1], plan).read_text(), "it is of what was asked for"
+    assert "mine" in load_results(tmp_path / "docs/results")[1].answers, "and the rest is kept"
+    with pytest.raises(ValueError, match="seed-1 has answers of mine in a run with other settings"):
+        run(tmp_path, [1], replace(plan, ablations=(replace(mine, temperature=0.5),)))
     base = replace(plan.recipe.unified["base"], optimisation=replace(FAST, steps=4))
     longer = replace(plan, recipe=replace(plan.recipe, unified={**plan.recipe.unified, "base": base}))
-    with pytest.raises(ValueError, match=r"seed-0/base was begun with other settings, .* \(steps=3, and now steps=4\)"):
-        reproduce(tmp_path / "run", tmp_path / "new", longer, [0], 1, print, progress_bars)
+    with pytest.raises(ValueError, match=r"seed-1/base was begun with other settings, .* \(steps=3, and now steps=4\)"):
+        reproduce(tmp_path / "run", tmp_path / "new", longer, [1], 1, print, progress_bars)
 
 
 def test_with_the_autoencoder_of_another_model(tmp_path: Path) -> None:
