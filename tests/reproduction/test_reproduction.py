@@ -160,6 +160,24 @@ def test_seeds_come_together_and_a_variant_may_be_added(tmp_path: Path) -> None:
         reproduce(tmp_path / "run", tmp_path / "new", longer, [1], 1, print, progress_bars)
 
 
+def test_a_variants_name_changes_with_what_it_hangs_on_and_nothing_else() -> None:
+    recipe, names = FULL.recipe, FULL.names
+
+    def changed(plan: Plan) -> set[str]:
+        return {name for name, of in plan.names.items() if of != names[name]}
+
+    sft = replace(recipe.unified["interleaved"], rows=7)
+    found = changed(replace(FULL, recipe=replace(recipe, unified={**recipe.unified, "interleaved": sft})))
+    # by its model the questions are flagged that all reinforcement learns from
+    assert {"SFT only", "COOPER", "RE", "blank maps"} <= found
+    assert not found & {"base", "base, longer", "AMG direct", "PE", "SFT on true maps"}
+    fewer = replace(FULL, recipe=replace(recipe, reinforced_on=replace(recipe.reinforced_on, scenes=3)))
+    reinforced = {v.name for v in VARIANTS + CONTROLS + ABLATIONS if v.stage in recipe.reinforced}
+    assert changed(fewer) == {*reinforced, "SFT only, as sure"}
+    assert changed(replace(FULL, n_test=5)) == names.keys()
+    assert not changed(replace(FULL, ablations=(), variants=VARIANTS[:3]))
+
+
 def test_with_the_autoencoder_of_another_model(tmp_path: Path) -> None:
     model = UnifiedModel(dummy()).initialise(5)
     save_native(model, tokenizer(), tmp_path / "other", torch.float32)

@@ -96,8 +96,10 @@ class Plan:
 
     @property
     def shared(self) -> Plan:
-        """What all variants hang on: no variants, and no stages of their own."""
-        return replace(self, variants=(), ablations=(), recipe=replace(self.recipe, unified={}, reinforced={}))
+        """What all variants hang on: no variants, and nothing that single stages are trained with."""
+        none = Measured("", 0)
+        recipe = replace(self.recipe, unified={}, reinforced={}, reinforced_on=none, balance=none)
+        return replace(self, variants=(), ablations=(), recipe=recipe)
 
     @property
     def names(self) -> dict[str, str]:
@@ -108,11 +110,18 @@ class Plan:
         """All that a stage's model, or the answers of a `variant` that it gives, hang on, whatever else is trained and
         asked."""
         recipe = self.recipe
-        also = {recipe.reinforced_on.by, recipe.balance.by, variant and variant.as_sure_as}
-        ends = (stage, *(one for one in (*recipe.unified, *recipe.reinforced) if one in also))
-        stages = {name for end in ends for name in recipe.path(end)} - set(SCRATCH_STAGES)
+        todo = [stage, *([variant.as_sure_as] if variant and variant.as_sure_as else [])]
+        stages: dict[str, object] = {}
+        flagged: dict[str, Measured] = {}
+        while todo:
+            for name in (one for one in recipe.path(todo.pop()) if one not in (*SCRATCH_STAGES, *stages)):
+                stages[name] = recipe.stage(name)
+                balanced = name in recipe.unified and recipe.unified[name].balanced
+                if balanced or name in recipe.reinforced:
+                    flagged[name] = measured = recipe.balance if balanced else recipe.reinforced_on
+                    todo.append(measured.by)  # the stage whose model measures the flags
         asked = variant and replace(variant, name="", about="")
-        return self.shared, {name: recipe.stage(name) for name in sorted(stages)}, asked
+        return self.shared, stage, *(dict(sorted(of.items())) for of in (stages, flagged)), asked
 
 
 def shortened(recipe: Recipe, steps: dict[str, int]) -> Recipe:
