@@ -196,11 +196,16 @@ def test_results_that_cannot_be_read(tmp_path: Path) -> None:
     whole = SeedResults(figures, {"base": [{"seed": 3, "score": 1.0}]})
     whole.save(tmp_path / "seed-0")
     assert load_results(tmp_path) == [whole]
-    replace(whole, answers={}).keep(tmp_path / "seed-0")
+    replace(whole, answers={}).keep(tmp_path / "seed-0", {"base"})
     assert load_results(tmp_path) == [whole], "a run that has begun anew replaces nothing that it has not found itself"
     more = replace(whole, answers={**whole.answers, "PE": [{"seed": 4, "score": 0.0}]})
-    more.keep(tmp_path / "seed-0")
+    more.keep(tmp_path / "seed-0", {"base", "PE"})
     assert load_results(tmp_path) == [more]
+    again = replace(whole, answers={"base": [{"seed": 3, "score": 0.5}]})
+    again.keep(tmp_path / "seed-0", {"base"})
+    (kept,) = load_results(tmp_path)
+    assert kept.answers == {**more.answers, **again.answers}, "what another plan had asked, too, stays"
+    more.keep(tmp_path / "seed-0", {"base", "PE"})
     packed = tmp_path / "seed-0/predictions.jsonl.gz"
     for broken in (packed.read_bytes()[:-12], b"no gzip"):
         packed.write_bytes(broken)

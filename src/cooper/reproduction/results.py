@@ -9,8 +9,8 @@ import gzip
 import hashlib
 import json
 import zlib
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from functools import cache
 from importlib import resources
 from pathlib import Path
@@ -61,11 +61,20 @@ class SeedResults:
         with new_file(folder / _FIGURES) as file:
             file.write_text(json.dumps(asdict(self.figures), indent=1) + "\n", encoding="utf-8")
 
-    def keep(self, folder: Path) -> None:
-        """Save it, unless more of this seed is there: another run may have come further."""
-        known = _load(folder) if (folder / _FIGURES).exists() else None
-        if known is None or known.answers.keys() <= self.answers.keys():
+    def keep(self, folder: Path, planned: Collection[str]) -> None:
+        """Save it, unless more of this seed's `planned` variants is there: another run may have come further. Variants
+        that are not planned, and the logs of their stages, stay."""
+        if not (folder / _FIGURES).exists():
             self.save(folder)
+            return
+        known = _load(folder)
+        others = {name: rows for name, rows in known.answers.items() if name not in planned}
+        if known.answers.keys() - others.keys() <= self.answers.keys():
+            asked = {name: known.figures.asked[name] for name in others if name in known.figures.asked}
+            figures = replace(
+                self.figures, asked={**self.figures.asked, **asked}, logs={**known.figures.logs, **self.figures.logs}
+            )
+            replace(self, figures=figures, answers={**self.answers, **others}).save(folder)
 
 
 def load_results(folder: Path) -> list[SeedResults]:

@@ -33,7 +33,7 @@ def reproduce(
         for work in (Seed.run, Seed.run_ablations):
             for one in ones:
                 for _ in work(one, processes, say, bars):
-                    one.results().keep(results / one.folder.name)
+                    one.results().keep(results / one.folder.name, plan.names)
                     path = write_report(load_results(results), plan, out, command)
     return path
 
