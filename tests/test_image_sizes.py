@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from cooper.images import MODEL_PIXELS, fit_size, prepare, resize_to
+from cooper.images import MODEL_PIXELS, fit_size, prepare
 
 
 @pytest.mark.parametrize(
@@ -31,7 +31,6 @@ from cooper.images import MODEL_PIXELS, fit_size, prepare, resize_to
 )
 def test_fit_size(picture: tuple[int, int], branch: tuple[int, int, int], expected: tuple[int, int]) -> None:
     assert fit_size(*picture, *branch) == expected
-    assert resize_to(np.zeros((*picture, 3), np.uint8), *branch) == expected
 
 
 def test_fit_size_with_few_pixels() -> None:

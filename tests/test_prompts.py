@@ -108,6 +108,7 @@ def test_a_text_is_what_was_assigned_last_where_it_is_used(tmp_path: Path) -> No
         ('try:\n    A = "x"\nexcept E:\n    A = "y"\nfinally:\n    B = "z"', {"B": "z"}),
         ('A = "x"\nif later: A = later()', {}), ('A = "x"\ntry:\n    A = later()\nexcept E: pass', {}),
         ('A = "x"\ndef f():\n    A = later()\n    B = A + "y"', {"A": "x"}),
+        ('A = "x"\ndef f(A):\n    B = A', {"A": "x"}), ('A = "x"\ndef f(*, A=1):\n    B = A', {"A": "x"}),
         ('def f():\n    A = "x"\ndef g():\n    B = A + "y"', {"A": "x"}),
         ('class C:\n    A = "x"\n    B = A + "y"\n    def f(self):\n        D = A', {"A": "x", "B": "xy"}),
         ('while later:\n    A = "x"', {"A": "x"}), ('match later:\n    case 1:\n        A = "x"', {"A": "x"}),
@@ -176,7 +177,10 @@ def test_what_is_nested_too_deeply_is_told_in_one_line(
 
 @pytest.mark.parametrize(
     "text",
-    ["[]", "{", '{"system": {"no such mode": "x"}}', '{"reflection": 3}', r'{"reflection": "\ud800"}', '{"more": 1}'],
+    [
+        "[]", "{", '{"system": {"no such mode": "x"}}', '{"reflection": 3}', '{"reflection": false}',
+        r'{"reflection": "\ud800"}', '{"more": 1}',
+    ],
 )
 def test_other_files_are_no_prompts(tmp_path: Path, text: str) -> None:
     (tmp_path / FILE).write_text(text)

@@ -66,7 +66,8 @@ def test_lengths_as_they_are_spoken(text: str, found: Found) -> None:
         ("1.5 \u00d7 10\u207b\u00b3 km", (0.0015, "km")), ("10^{-2} m", (0.01, "m")), ("2 m^3", (2.0, "m")),
         ("2{,}500 mm", (2500.0, "mm")), ("3\\sqrt{2}\\text{ m}", (3 * 2**0.5, "m")), ("\\sqrt{5} m", (5**0.5, "m")),
         ("\u221a4", (2.0, None)), ("sqrt(2) m", (2**0.5, "m")), ("2\\pi", (6.283185307, None)),
-        ("20^\\circ", (20.0, None)),
+        ("20^\\circ", (20.0, None)), ("1\u20442 m", (0.5, "m")), ("1 \u215b in", (1.125, "in")),
+        ("1-3/4\"", (1.75, "in")),
         ("minus 5", (-5.0, None)), ("negative 3 m", (-3.0, "m")), ("minus five", (-5.0, None)),
         ("5 minus 3 = 2", (2.0, None)),
         ("two dozen", (24.0, None)), ("half a dozen", (6.0, None)), ("a dozen chairs", (12.0, None)),
@@ -107,7 +108,8 @@ def test_digits_of_other_widths_and_scripts(text: str, found: Found) -> None:
         ("5^\\prime 10^{\\prime\\prime}", 70),
         ("5 ft 10\u00bd in", 70.5), ("5' 10 1/2\"", 70.5), ("6 ft, 2 chairs", 72), ("5 ft 20", 60),
         ("6 ft. 2 people fit", 72),
-        ("5'-6'", 66), ("5 ft-10 ft", 90),
+        ("5'-6'", 66), ("5 ft-10 ft", 90), ("5'-6\"", 66), ("2-1/2 feet", 30), ("3 ft 4-1/2 in", 40.5),
+        ("5 ft 10-1/2 in", 70.5), ("2\u20131/2 ft", 30),
     ],
 )  # fmt: skip
 def test_feet_and_inches(text: str, feet: float) -> None:
@@ -159,3 +161,8 @@ def test_reading_takes_no_longer_than_the_text(part: str, kind: Kind) -> None:
     begun = time.process_time()
     answer_in(kind, final_text([f"The answer is {part * (10_000 // len(part))} ."]), ("chair", "2 m"))
     assert time.process_time() - begun < 0.6
+
+
+def test_an_area_may_be_stated_in_two_units() -> None:
+    assert square_metres("25 square meters (about 270 square feet)") == 25
+    assert square_metres("25 square meters and 30 square meters") is None

@@ -10,8 +10,9 @@ import pytest
 import torch
 from tests.helpers import Scripted, in_sequence, picture, random_model, sequencer
 
-from cooper.inference.engine import Engine, Rollout, Settings
+from cooper.inference.engine import Engine, Settings
 from cooper.inference.flow import FlowSettings, guide, schedule
+from cooper.inference.rollout import Rollout
 from cooper.inference.sampler import generator
 from cooper.layout import NO_LABEL, Noised, Piece, Words, chain, collate, lay_out
 from cooper.modalities import MapCodes, modality

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from cooper.checkpoints.adapters import OtherBaseWarning
     from cooper.checkpoints.checkpoint import UnusedWarning
     from cooper.images import ImageError
-    from cooper.inference.engine import Finished, FlowStep, MapDrawn, TokenWritten
+    from cooper.inference.rollout import Finished, FlowStep, MapDrawn, TokenWritten
     from cooper.options import OptionError, Options
     from cooper.policy import Policy
     from cooper.prompts import WordingWarning
@@ -24,7 +24,7 @@ _MODULES = {
     "cooper.checkpoints.adapters": ("OtherBaseWarning",),
     "cooper.checkpoints.checkpoint": ("UnusedWarning",),
     "cooper.images": ("ImageError",),
-    "cooper.inference.engine": ("Finished", "FlowStep", "MapDrawn", "TokenWritten"),
+    "cooper.inference.rollout": ("Finished", "FlowStep", "MapDrawn", "TokenWritten"),
     "cooper.options": ("OptionError", "Options"),
     "cooper.policy": ("Policy",),
     "cooper.prompts": ("WordingWarning",),

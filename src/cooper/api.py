@@ -23,8 +23,9 @@ from cooper.checkpoints.native import save_native
 from cooper.files import new_file, save_array
 from cooper.hardware import check_device
 from cooper.images import ImageSource, load_image
-from cooper.inference.engine import Engine, Event, Finished, OnEvent, Rollout, Settings
+from cooper.inference.engine import Engine, Settings
 from cooper.inference.flow import RELEASED, changed, on_demand
+from cooper.inference.rollout import Event, Finished, OnEvent, Rollout
 from cooper.inference.sampler import Sampling
 from cooper.inference.spelling import Spelling
 from cooper.modalities import MapCodes, MapView, Modality

@@ -1,6 +1,7 @@
 """The `cooper` command: which command is meant, and what becomes of its errors. The commands are in `cooper.commands`.
 
-Exit codes: 0 done, 2 the user's mistake (one line on standard error says which), 130 interrupted.
+Exit codes: 0 done, 1 what was measured is not what must be, 2 the user's mistake (one line on standard error says
+which), 130 interrupted, 141 nobody reads the output any more.
 """
 
 from __future__ import annotations
@@ -151,7 +152,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except RecursionError:
         return _complain("a file that was given is nested too deeply to be read")
     except (MemoryError, RuntimeError) as error:
-        if isinstance(error, RuntimeError) and "memory" not in str(error):
+        if isinstance(error, RuntimeError) and not re.search("out of memory|not enough memory|allocate", str(error)):
             raise  # our own mistake
         return _complain("not enough memory for this; use fewer samples or turns, or a smaller model")
     except OSError as error:

@@ -260,11 +260,6 @@ def fit_size(
     return size if height <= width else (size[1], size[0])
 
 
-def resize_to(image: np.ndarray, stride: int, longest: int, shortest: int) -> tuple[int, int]:
-    """The (height, width) that `prepare` should bring this picture (height, width, 3) to; see `fit_size`."""
-    return fit_size(image.shape[0], image.shape[1], stride, longest, shortest)
-
-
 def prepare(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     """uint8 RGB (height, width, 3) -> float32 (3, *size) in -1..1, resized with Pillow's bicubic filter."""
     height, width = size

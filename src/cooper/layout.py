@@ -163,7 +163,7 @@ class RowLayout:
         return Tree(slots, self.segment, [n.parent for n in self.nodes], self.sees, causal, blind, self.hidden)
 
     def allowed(self) -> np.ndarray:
-        """Attention, bool (N, N): may token i attend to token j?"""
+        """Attention, bool (N, N): may token i attend to token j? To look at: what is trained has it in `Batch`."""
         index = np.arange(len(self.segment))
         return self.tree(index).allowed(index, index)
 

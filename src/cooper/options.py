@@ -45,8 +45,8 @@ class Options:
     """Answers that are sampled and voted on; with more than one, a temperature of 0 becomes 0.7. Theirs are the seeds
     from `seed` on."""
     max_tokens: int | None = None
-    """Most tokens the model may write in a turn; one that is cut off has no answer. Never more than its config's
-    `trace_tokens`, which all turns of an answer have together."""
+    """Most tokens the model may write in a turn; one that is cut off before its answer ends has none. Never more than
+    its config's `trace_tokens`, which all turns of an answer have together."""
     batch: int = 32
     """Most answers that are written at the same time. Memory grows with it, speed less and less; the answers are the
     same."""

@@ -36,11 +36,6 @@ class Policy:
         if self.max_turns < 1:
             raise ValueError("a policy needs at least one turn, or there is no answer")
 
-    @property
-    def told(self) -> str:
-        """Its name, and a short name of all that it says: of others that are called like it there may be many."""
-        return f"{self.name} {hashlib.blake2b(repr(self).encode(), digest_size=4).hexdigest()}"
-
 
 #: Each mode, as data.
 POLICIES = {
@@ -67,5 +62,8 @@ def policy(mode: str | Policy) -> Policy:
 
 
 def told(mode: str | Policy) -> str:
-    """What a mode, or a policy of one's own, is called where answers are kept."""
-    return mode.told if isinstance(mode, Policy) else mode
+    """What a mode is called where answers are kept. A policy of one's own: its name, and a short name of all that it
+    says, as there may be many of that name."""
+    if isinstance(mode, str):
+        return mode
+    return f"{mode.name} {hashlib.blake2b(repr(mode).encode(), digest_size=4).hexdigest()}"

@@ -75,7 +75,8 @@ def load_prompts(path: str | Path) -> Prompts:
         made = Prompts(**data)
         if not (isinstance(made.system, dict) and isinstance(made.orders, dict)):
             raise TypeError("system and orders are texts by name")
-        texts = [*made.system.values(), *made.orders.values(), made.reflection or ""]
+        texts = [*made.system.values(), *made.orders.values()]
+        texts += [] if made.reflection is None else [made.reflection]
         if not all(isinstance(text, str) for text in texts):
             raise TypeError("a prompt is a text")
         for text in texts:

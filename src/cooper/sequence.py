@@ -13,7 +13,7 @@ import torch
 from tokenizers import Tokenizer
 from torch import Tensor
 
-from cooper.images import prepare, resize_to
+from cooper.images import fit_size, prepare
 from cooper.layout import Clean, Noised, Piece, Seen, Words, tokens_of
 from cooper.model.autoencoder import patchify
 from cooper.model.config import ModelConfig
@@ -126,10 +126,9 @@ class Sequencer:
 
     def for_vision(self, image: np.ndarray) -> Tensor:
         """An image as the vision transformer takes it: float (3, H, W) in [-1, 1]."""
-        sizes = self.config.vision_sizes
-        return torch.from_numpy(
-            prepare(image, resize_to(image, self.config.vision.patch, sizes.longest, sizes.shortest))
-        )
+        (height, width), sizes = image.shape[:2], self.config.vision_sizes
+        size = fit_size(height, width, self.config.vision.patch, sizes.longest, sizes.shortest)
+        return torch.from_numpy(prepare(image, size))
 
     def latent_grid(self, image: np.ndarray) -> tuple[int, int]:
         """Rows and columns of drawing tokens of an image."""
@@ -141,5 +140,5 @@ class Sequencer:
         return (*self._latent_size(image), 3)
 
     def _latent_size(self, image: np.ndarray) -> tuple[int, int]:
-        sizes = self.config.latent_sizes
-        return resize_to(image, self.config.latent_stride, sizes.longest, sizes.shortest)
+        (height, width), sizes = image.shape[:2], self.config.latent_sizes
+        return fit_size(height, width, self.config.latent_stride, sizes.longest, sizes.shortest)

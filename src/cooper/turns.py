@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from cooper.quantities import unit_after
+from cooper.quantities import quantity, unit_after
 
 _TAGS = r"<(?P<tag>[a-z][a-z0-9-]*)>(?P<instruction>[^<]*)</(?P=tag)>"
 _CALL = re.compile(_TAGS)
@@ -83,7 +83,6 @@ def answer_of(text: str) -> str | None:
 
 
 _BOX = re.compile(r"\\boxed\s*\{")
-_BARE_NUMBER = re.compile(r"[\s~$]*(?:[-+] *)?(?=[\d.,/])[\d.,/ ]*\d[\s~$]*")
 
 
 def boxed_in(text: str) -> str | None:
@@ -97,6 +96,7 @@ def boxed_in(text: str) -> str | None:
         depth += {"{": 1, "}": -1}.get(text[end], 0)
         if not depth:
             inside = text[start:end]
-            unit = unit_after(text[end + 1 :]) if _BARE_NUMBER.fullmatch(inside) else None
+            found = quantity(inside)
+            unit = unit_after(text[end + 1 :]) if found is not None and found[1] is None else None
             return f"{inside}{' ' * unit[0].isalpha()}{unit}" if unit else inside
     return text[start:]

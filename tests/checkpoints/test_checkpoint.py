@@ -23,7 +23,8 @@ from cooper.checkpoints.convert import convert
 from cooper.checkpoints.inspect import described, weight_bytes
 from cooper.checkpoints.native import save_native
 from cooper.checkpoints.stored import weight_files
-from cooper.inference.engine import Engine, FlowStep
+from cooper.inference.engine import Engine
+from cooper.inference.rollout import FlowStep
 from cooper.layout import Clean, Seen, Words
 from cooper.modalities.codes import RELEASED as RELEASED_CODES
 from cooper.model.config import PRECISIONS, FlowSettings, Precision
@@ -130,6 +131,7 @@ def test_what_is_missing_or_too_much_is_told_by_name(released: Path) -> None:
     about = described(found)
     assert about["missing"] == ["llm2vae.bias"] and about["unexpected"] == ["lora.extra"]
     assert about["misshapen"] == ["connector.fc1.bias: (5,) where the config asks for (64,)"]
+    assert about["no weights"] == []
     with pytest.raises(ValueError, match=r"released lacks llm2vae.bias \(cooper inspect tells all\)"):
         found.load()
     held["llm2vae.bias"] = torch.zeros(16)
@@ -270,6 +272,27 @@ def test_saving_replaces_a_model_too(tmp_path: Path, native: Path) -> None:
     convert(find(native), out, "released")
     other.save_pretrained(out)
     assert same(weights_in(out), dict(other.model.named_parameters())) and not list(out.glob("*ema*"))
+
+
+def test_what_belongs_to_no_model_is_not_replaced(tmp_path: Path, native: Path) -> None:
+    """Adapters have their words, and many a project a config.json."""
+    kept = {"adapter_model.safetensors": b"mine", "prompts.json": b"mine", "notes.txt": b"mine"}
+    for name, content in kept.items():
+        (tmp_path / name).write_bytes(content)
+    Cooper.load(native).save_pretrained(tmp_path)
+    assert {name: (tmp_path / name).read_bytes() for name in kept} == kept
+
+
+def test_a_folder_called_as_a_shipped_model_is(
+    tmp_path: Path, native: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    shutil.copytree(native, "tiny")
+    with pytest.warns(UserWarning, match=r"tiny is the shipped model; the one in the folder here .* is \./tiny"):
+        assert find("tiny").folders != (Path("tiny"),)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert find("./tiny").folders == find(Path("tiny")).folders == (Path("tiny"),)
 
 
 @pytest.mark.parametrize("precision", PRECISIONS)

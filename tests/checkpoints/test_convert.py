@@ -96,6 +96,13 @@ def test_what_is_not_known_of_a_released_model_stays(tmp_path: Path, released: P
     save_file(held | {"more.weight": torch.zeros(2)}, released / "ema.safetensors")
     with pytest.warns(UnusedWarning, match="1 tensor of .* is not used: more.weight"):
         convert(find(released, special=SPECIAL), tmp_path / "copy", "released")
+    with pytest.warns(UnusedWarning, match="more.weight"):
+        convert(find(released, special=SPECIAL), tmp_path / "own", "native")
+    own = load_file(tmp_path / "own/model.safetensors")
+    save_file(own | {"more.weight": torch.zeros(2)}, tmp_path / "own/model.safetensors")
+    with pytest.warns(UnusedWarning, match="more.weight"):
+        convert(find(tmp_path / "own"), tmp_path / "again", "native")
+    assert not find(tmp_path / "copy", special=SPECIAL).unexpected and not find(tmp_path / "again").unexpected
     for name in ("llm_config.json", "vit_config.json"):
         assert (tmp_path / "copy" / name).read_bytes() == (released / name).read_bytes()
     assert find(tmp_path / "copy", special=SPECIAL).config == find(released, special=SPECIAL).config

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +19,8 @@ from cooper.checkpoints.checkpoint import find
 from cooper.checkpoints.convert import convert
 from cooper.checkpoints.native import save_native
 from cooper.checkpoints.released import released_tokenizer
-from cooper.model.config import SpecialTokens
-from cooper.model.presets import BAGEL_FLOW, bagel_7b
+from cooper.model.config import ImageSizes, SpecialTokens
+from cooper.model.presets import BAGEL_FLOW, bagel_7b, dummy
 
 NO_HEADS = {"hidden": 4, "layers": 1, "heads": 0, "kv_heads": 1, "ffn": 4, "vocabulary": 4}
 
@@ -103,7 +104,9 @@ def test_settings_that_are_none(
 
 def test_settings_that_are_read_in_the_place_of_others_agree_with_them(tmp_path: Path) -> None:
     """What was converted from our own layout says everything twice."""
-    save_native(random_model(), tokenizer(), tmp_path / "own", torch.float32)
+    seeing = replace(dummy().vision, patch=14)  # as in all models of that layout, which says nothing of pictures' sizes
+    model = random_model(vision=seeing, vision_sizes=ImageSizes(112, 56))
+    save_native(model, tokenizer(), tmp_path / "own", torch.float32)
     convert(find(tmp_path / "own"), tmp_path / "theirs", "released")
     path = tmp_path / "theirs/llm_config.json"
     path.write_text(json.dumps(json.loads(path.read_text()) | {"rope_theta": 5e5, "more": 1}))

@@ -93,7 +93,9 @@ def test_other_files_are_not_taken_for_answers(held: str, ask: Ask) -> None:
     assert Path("mine.json").read_text() == held
 
 
-@pytest.mark.parametrize("changed", [{"answer": "no"}, {"question": "Is there a blue ball?"}])
+@pytest.mark.parametrize("changed", [
+    {"answer": "no"}, {"question": "Is there a blue ball?"}, {"type": "Word"}, {"category": "balls"}, {"group": "all"},
+])  # fmt: skip
 def test_answers_to_what_has_changed_since_are_refused(changed: dict[str, str], ask: Ask, place: Path) -> None:
     """A table whose answers were corrected in place has the same name and the same number of questions."""
     assert ask("--out", "a.jsonl").code == 0
@@ -156,6 +158,8 @@ def test_a_folder_of_pictures(capsys: pytest.CaptureFixture[str], place: Path, m
         (["tsv", "--data", "four.tsv", "--limit", "0"], "--limit must be at least 1, not 0"),
         (["tsv", "--data", "four.tsv", "--seed", "-1"], "--seed must be at least 0, not -1"),
         (["tsv", "--data", "four.tsv", "--out", "."], "--out names a file"),
+        (["tsv", "--data", ".", "--out", "a.jsonl"], "a.jsonl is, or lies in, the --data that is read"),
+        (["scenes", "--shards", "rendered", "--size", "256"], "--size is for rendering"),
         (["tsv", "--data", "four.tsv", "--judge", "http://localhost:1"], "--judge-model NAME together"),
         (["tsv", "--data", "four.tsv", "--mode", "dream"], "direct"),
         (["mmvp", "--data", "four.tsv"], "holds no question that can be asked; "),
@@ -203,7 +207,8 @@ def test_exported_scenes_score_as_scenes_do(capsys: pytest.CaptureFixture[str], 
     assert summary["broken"] == 0 and 0 < result["mean"] < 1
     argv = ("eval", "tsv", "--data", "new/scenes.tsv", "--mode", "perception", "--limit", "1", "--out", "a.jsonl")
     run_command(capsys, *argv)
-    (row,) = kept("a.jsonl")
+    row, *others = kept("a.jsonl")
+    assert {one["group"] for one in others} == {row["group"]}, "about the same scene"
     assert row["calls"] == ["depth", "segmentation"] and len(row["turns"]) == 3
     assert row["answer"] and row["answer"] in row["turns"][-1], "as it was read, beside what was written"
     wrong = run_command(capsys, "scenes", "export", "--out", "scenes.csv")

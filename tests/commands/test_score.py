@@ -75,7 +75,7 @@ def test_one_run_against_another(
     # of five questions that both answer four and three are right; of two whole pairs, one and none
     assert any(line.startswith("per question 80.0 60.0 +20.0 +0.0 to +") and line.endswith(" 5") for line in lines)
     assert any(line.startswith("per pair 50.0 0.0 +50.0 ") and line.endswith(" 2 (1 incomplete)") for line in lines)
-    assert any(line.startswith("eyes per question 100.0 50.0 +50.0 +50.0 to +50.0 2") for line in lines)
+    assert any(line.startswith("eyes per question 100.0 50.0 +50.0 - 2") for line in lines)
     page = (place / "page.html").read_text(encoding="utf-8")
     assert "<strong>+20.0</strong>" in page and "<p>against</p>" in page and "<dd>other</dd>" in page
     figures = [
@@ -90,11 +90,12 @@ def test_one_run_against_another(
     ("changed", "why"),
     [
         ({"data": "else.tsv"}, "answer different questions: of data 'data.tsv' and 'else.tsv'"),
-        ({"truth": "B"}, "question 0-0 was not the same for both"), ({"index": "9"}, "no question that both answer"),
+        ({"truth": "B"}, "question 0-0 was not the same for both"),
+        ({"size": 3}, "question 0-0 was not the same for both"), ({"index": "9"}, "no question that both answer"),
     ],
 )
 def test_runs_that_cannot_be_compared(
-    changed: dict[str, str], why: str, capsys: pytest.CaptureFixture[str], place: Path
+    changed: dict[str, object], why: str, capsys: pytest.CaptureFixture[str], place: Path
 ) -> None:
     row = json.loads((place / "answers.jsonl").read_text().splitlines()[0])
     write_predictions(place / "others.jsonl", [row | changed])

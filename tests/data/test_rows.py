@@ -182,7 +182,10 @@ def test_sat_offers_choices_that_do_not_tell_which_is_right(folder: Path) -> Non
         reader[1]
 
 
-@pytest.mark.parametrize("options", [{"options": ["ball", "red box"]}, {"A": "ball", "B": "red box", "C": ""}])
+@pytest.mark.parametrize("options", [
+    {"options": ["ball", "red box"]}, {"A": "ball", "B": "red box", "C": ""}, {"choices": '["ball", "red box"]'},
+    {"options": "['ball', 'red box']"}, {"options": "A. ball\nB. red box"},
+])  # fmt: skip
 def test_options_are_asked_as_they_are_evaluated(folder: Path, options: dict[str, Any]) -> None:
     """A letter of options that nobody has seen could only be learned by heart."""
     row = {"image": "a.png", "question": "What is it?", "type": "MCQ", **options}
@@ -193,13 +196,15 @@ def test_options_are_asked_as_they_are_evaluated(folder: Path, options: dict[str
     assert {e.question for e in reader[:5]} == {"What is it?\nA. ball\nB. red box"}
     evaluated = Questions(TSV, path).items
     assert [(one.row, one.prompt, one.truth) for one in evaluated] == [
-        (i, reader[i].question, reader[i].answer) for i in range(4)
+        (i, reader[i].question, reader[i].answer) for i in range(5)
     ]
     for i in (5, 6):
         with pytest.raises(BadRow, match=f"row {i + 1}: its answer '(C|cone)' is no"):
             reader[i]
     listed = {**row, "question": "What is it? A. ball B. red box", "answer": "B"}
     assert QuestionRows(table(folder, listed))[0].question == listed["question"], "it lists them itself"
+    with pytest.raises(BadRow, match="its options are no list; write them as"):
+        QuestionRows(table(folder, {**row, "options": "ball or box", "answer": "B"}))[0]
 
 
 def test_whether_is_written_in_many_ways(folder: Path) -> None:
@@ -211,7 +216,7 @@ def test_broken_rows_of_questions(folder: Path) -> None:
     whole = {"image": "a.png", "question": "How?", "answer": "so"}
     wrong: tuple[tuple[dict[str, Any], str], ...] = (
         ({"question": ""}, "it has no question or query or problem; its fields are image, question, answer"),
-        ({"question": "   "}, "the question is empty"), ({"question": "how " * 999}, "3996 characters"),
+        ({"question": "   "}, "the question is empty"), ({"question": "how" * 999}, "2997 characters"),
         ({"answer": None}, "it has no answer or"), ({"answer": "  "}, "its answer is empty"),
         ({"answer": ["a"]}, "this row has list"), ({"image": "b.png"}, "b.png does not exist"),
         ({"image": 3}, "picture is int"), ({"answer": float("nan")}, "it has no answer or"),

@@ -11,6 +11,7 @@ import pytest
 from tests.evaluation.tables import answered, coded, png, write_table
 
 from cooper.data.options import letter_of, options_in
+from cooper.data.question_rows import QuestionRows
 from cooper.data.tables import BadRow
 from cooper.evaluation.benchmarks import BENCHMARKS
 from cooper.evaluation.benchmarks.sibench import SETTINGS
@@ -63,6 +64,14 @@ def test_sibench(tmp_path: Path) -> None:
         {**row, "type": "Number", "answer": "10", "question": "How many cm?", "category": "length"},
         {**row, "index": "1", "type": "Number_Int", "answer": "4", "question": "How many?"},
     ])  # fmt: skip
+    # every file numbers its questions from the start, and names the picture of another of its own
+    here, there = ({**row, "index": "5", "image_path": f"Set/{k}.png"} for k in range(2))
+    write_table(tmp_path / "Existence.tsv", [here, {**here, "index": "6", "image_path": "5"}])
+    write_table(tmp_path / "Occlusion.tsv", [there, {**there, "index": "6", "image_path": "5"}])
+    both = questions("sibench", tmp_path)
+    assert shows(both, "Existence/6", 0) and shows(both, "Occlusion/6", 1)
+    for name in ("Existence", "Occlusion"):
+        (tmp_path / f"{name}.tsv").unlink()
     write_table(tmp_path / "Camera_Pose.tsv", [row])
     found = questions("sibench", tmp_path)
     names = ["Height/0", "Height/1", "relative_distance/0", "relative_distance/1"]
@@ -330,7 +339,7 @@ def test_questions_of_a_table_may_belong_together(tmp_path: Path) -> None:
 
 
 def test_a_table_that_can_be_trained_on_can_be_evaluated(tmp_path: Path) -> None:
-    answers: tuple[Any, ...] = ("2.1 m", 3, "Yes", True, "the box", "(B)")
+    answers: tuple[Any, ...] = ("2.1 m", 3, "Yes", True, "<answer>\\boxed{the box}</answer>", "(B)")
     table = [{"image": coded(0), "question": "Which? A. ball B. box", "answer": answer} for answer in answers]
     found = questions("tsv", write_table(tmp_path / "t.jsonl", table))
     assert [item.kind for item in found.items] == ["number", "count", "yes_no", "yes_no", "word", "choice"]
@@ -340,6 +349,12 @@ def test_a_table_that_can_be_trained_on_can_be_evaluated(tmp_path: Path) -> None
     says = ("210 cm", "three", "yes", "yes", "Box", "box")
     right = {item.index: text for item, text in zip(found.items, says, strict=True)}
     assert points(rows_of(found, right))["mean over questions"] == 1
+    # pictures under other names, the mark of where they stand, and what else stands for yes
+    row = {"images": [coded(0)], "question": "<image>\nIs it?", "type": "yn", "answer": 1}
+    path = write_table(tmp_path / "u.jsonl", [row])
+    (asked,), trained = questions("tsv", path).items, QuestionRows(path)[0]
+    assert (asked.prompt, asked.truth) == (trained.question, trained.answer) == ("Is it?", "yes")
+    assert np.array_equal(questions("tsv", path).picture(asked), trained.picture)
 
 
 def test_options_in_a_question() -> None:

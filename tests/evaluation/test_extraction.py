@@ -27,6 +27,8 @@ THINGS = ("the red ball", "box", "left", "front left")
         # a unit behind the box belongs to its number
         (["<answer>\\boxed{30} inches</answer>"], "30 inches"), (["It is $\\boxed{30}$ in."], "30 in"),
         (["\\boxed{120}~\\text{cm}"], "120 cm"), (["\\boxed{1.2} (meters)"], "1.2 meters"), (["\\boxed{30}\""], '30"'),
+        (["\\boxed{\\frac{1}{2}} feet"], "\\frac{1}{2} feet"), (["\\boxed{5-6} feet"], "5-6 feet"),
+        (["\\boxed{about 5} feet"], "about 5 feet"), (["\\boxed{2.5\\times 10^2} cm"], "2.5\\times 10^2 cm"),
         (["\\boxed{3} in the room"], "3"), (["\\boxed{3} balls"], "3"), (["\\boxed {B} m"], "B"),
         ([], ""),
     ],

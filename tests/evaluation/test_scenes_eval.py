@@ -22,14 +22,15 @@ from cooper.api import Cooper
 from cooper.commands.evaluate import EvalScenes
 from cooper.evaluation.predictions import Predictions, fingerprint, key_of
 from cooper.evaluation.scenes import evaluate_scenes, row_of, summarise
-from cooper.inference.engine import Engine, Rollout, Shown
+from cooper.inference.engine import Engine
+from cooper.inference.rollout import Rollout, Shown
 from cooper.inference.session import Written
 from cooper.modalities import MapCodes, modality
 from cooper.modalities.base import at_size
 from cooper.model.precision import put_in
 from cooper.model.presets import dummy
 from cooper.model.unified import UnifiedModel
-from cooper.policy import POLICIES, Policy
+from cooper.policy import POLICIES, Policy, told
 from cooper.scenes.chosen import Asked, choose_questions
 from cooper.scenes.question import TASKS, Question
 from cooper.scenes.render import View
@@ -166,7 +167,7 @@ def test_an_interrupted_evaluation_goes_on(cooper: Cooper, oracle: type[Oracle],
     with pytest.raises(ValueError, match=r"mode 'interleaved', not 'interleaved [0-9a-f]{8}'"):
         evaluate_scenes(cooper, own, SceneSet(4, size=64), maps=False, predictions=path)
     of_own = evaluate_scenes(cooper, own, SceneSet(4, size=64), questions=2, maps=False)
-    assert of_own["mode"] == own.told and of_own["tasks"] == run(4)["tasks"] and oracle.asked == 20
+    assert of_own["mode"] == told(own) and of_own["tasks"] == run(4)["tasks"] and oracle.asked == 20
 
 
 def test_a_file_that_holds_no_answers_is_refused(tmp_path: Path) -> None:

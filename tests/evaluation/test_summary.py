@@ -66,6 +66,18 @@ def test_pairs_without_a_verdict() -> None:
     assert (pairs["score"], pairs["n"], summary["no_verdict"]) == (0.5, 2, 2)
 
 
+def test_verdicts_that_either_run_lacks_are_counted_and_left_out() -> None:
+    mine = [answered("mmvp", said, index=str(k), group=str(k)) for k, said in enumerate(("A", "A", "?"))]
+    others = [answered("mmvp", said, index=str(k), group=str(k)) for k, said in enumerate(("B", "?!", "A"))]
+    replies = {"?": [(200, "perhaps", 0.0)], "?!": [(200, "perhaps", 0.0)]}
+    with serving(replies) as server:
+        judge = Judge(server.url, "m", key="k", retries=0)
+        found = compare(mine, others, judge, judge)
+    figure = found["readings"]["per question"]
+    assert (found["answers"], found["no_verdict"], figure["n"], figure["difference"]) == (3, 2, 1, 1.0)
+    assert figure["interval"] is None, "one question tells nothing of others"
+
+
 def test_open_answers_are_graded() -> None:
     said = {"a cat": ["rec"], "a pet": ["rec", "ocr"], "fog": ["ocr"], "": ["ocr"]}
     rows = [
@@ -128,7 +140,7 @@ def test_the_page_holds_the_figures_and_nothing_runs() -> None:
     words = Words(page)
     assert page.startswith("<!doctype html>") and page.rstrip().endswith("</html>") and "script" not in words.tags
     assert page.count(html.escape(evil)) >= 6 and words.text.count(evil) >= 6 and "<script" not in page
-    assert re.search(r"per question\s+50\.0\s+50\.0 to 50\.0", words.text) and re.search(r"per pair\s+0\.0", words.text)
+    assert re.search(r"per question\s+50\.0\s+-\s+2", words.text) and re.search(r"per pair\s+0\.0", words.text)
     assert "2 of 9 questions answered, 0 no answer" in words.text
     unscored = score_page(summarise([answered("mm-vet", "a cat", kind="open")]))
     assert "graded by a judge" in unscored and "-" in Words(unscored).text

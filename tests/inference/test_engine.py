@@ -16,8 +16,9 @@ from tests.helpers import Scripted, decoder_calls, picture, random_model, sequen
 
 from cooper.hardware import threads
 from cooper.inference.cache import Context
-from cooper.inference.engine import Engine, Event, Finished, FlowStep, MapDrawn, Rollout, Settings, TokenWritten
+from cooper.inference.engine import Engine, Settings
 from cooper.inference.flow import FlowSettings
+from cooper.inference.rollout import Event, Finished, FlowStep, MapDrawn, Rollout, TokenWritten
 from cooper.inference.sampler import Sampling
 from cooper.inference.session import Session
 from cooper.layout import Piece, Words, tokens_of

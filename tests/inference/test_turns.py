@@ -8,8 +8,9 @@ from dataclasses import dataclass, replace
 import pytest
 from tests.helpers import Scripted, picture, random_model, sequencer
 
-from cooper.inference.engine import Engine, Rollout, Settings
+from cooper.inference.engine import Engine, Settings
 from cooper.inference.flow import FlowSettings
+from cooper.inference.rollout import Rollout
 from cooper.modalities import modality
 from cooper.model.config import ImageSizes
 from cooper.policy import POLICIES, Policy, policy

@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cooper.modalities import Depth, Segmentation, by_tag, modality
+from cooper.modalities import Depth, MapCodes, Segmentation, by_tag, modality
+from cooper.modalities.base import at_size
 
 
 @pytest.mark.parametrize("code", ["log", "linear"])
@@ -103,6 +104,13 @@ def test_legend_names_what_is_there() -> None:
     assert view.legend is not None and [name for name, _ in view.legend] == ["red ball"]
     with pytest.raises(ValueError, match="no class"):
         segmentation.number("red sofa")
+    assert segmentation.name_of(segmentation.number("red ball")) == "red ball"
+    assert segmentation.name_of(0) == segmentation.coded(MapCodes(named=False)).name_of(0) == "background"
+
+
+def test_a_map_at_another_size_may_be_written_to() -> None:
+    for values in (np.ones((4, 4), np.float32), np.ones((4, 4), np.int32)):
+        at_size(values, 6, 8)[0, 0] = 2
 
 
 def test_the_registry_knows_tags_and_names() -> None:

@@ -50,3 +50,7 @@ def test_two_runs_beside_each_other() -> None:
     found = alike([(one, list(reversed(other))), (one, one)], "exploration")
     assert (found.steps, found.rewarded) == (8, 4)
     assert found.furthest == pytest.approx(0.05) and found.size == pytest.approx(0.15)
+    one[2]["loss"] = None  # as a loss is logged that was not finite
+    found = alike([(one, other)], "exploration")
+    assert (found.steps, found.rewarded) == (4, 2)
+    assert found.furthest == pytest.approx(0.05) and found.size == pytest.approx(0.4 / 3)

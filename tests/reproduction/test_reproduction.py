@@ -202,9 +202,13 @@ def test_results_that_cannot_be_read(tmp_path: Path) -> None:
     more.keep(tmp_path / "seed-0", {"base", "PE"})
     assert load_results(tmp_path) == [more]
     again = replace(whole, answers={"base": [{"seed": 3, "score": 0.5}]})
+    replace(more, figures=replace(figures, maps={"answers": {"depth": {}}}, hours={"answers": 2.0})).save(
+        tmp_path / "seed-0"
+    )
     again.keep(tmp_path / "seed-0", {"base"})
     (kept,) = load_results(tmp_path)
     assert kept.answers == {**more.answers, **again.answers}, "what another plan had asked, too, stays"
+    assert kept.figures.maps == {"answers": {"depth": {}}} and kept.figures.hours == {"answers": 2.0, "base": 0.5}
     more.keep(tmp_path / "seed-0", {"base", "PE"})
     packed = tmp_path / "seed-0/predictions.jsonl.gz"
     for broken in (packed.read_bytes()[:-12], b"no gzip"):

@@ -27,7 +27,7 @@ def test_one_eye_cannot_tell(rendered: list[tuple[Scene, View]]) -> None:
         assert seen.rgb is view.rgb and seen.labels is view.labels and seen.visible == view.visible
         for thing, before in zip(other.things, scene.things, strict=True):
             assert (thing.name, thing.id, thing.yaw) == (before.name, before.id, before.yaw)
-            old, new = ([scene.camera_coordinates(p) for p in t.corners] for t in (before, thing))
+            old, new = ([scene.camera.to_camera(p) for p in t.corners] for t in (before, thing))
             for a, b in zip(old, new, strict=True):
                 assert b / np.linalg.norm(b) == pytest.approx(a / np.linalg.norm(a), abs=1e-9)
         a, b = look(scene, view).seen, look(other, seen).seen

@@ -79,7 +79,7 @@ def test_metres(asked: Asked) -> None:
             if task == "distance_to_camera":
                 truth = depth_of(view, a)
             elif task == "distance_between":
-                gap = scene.camera_coordinates(a.position) - scene.camera_coordinates(rest[0].position)
+                gap = scene.camera.to_camera(a.position) - scene.camera.to_camera(rest[0].position)
                 truth = float((gap**2).sum() ** 0.5)
             elif task == "height":
                 truth = 2 * a.position[2] if a.on is None else 2 * (a.position[2] - scene.thing(a.on).size[2])
@@ -123,7 +123,7 @@ def test_relative_position(asked: Asked) -> None:
             truth, other = "left", "right"
             if column_of(view, a) > column_of(view, b):
                 truth, other = other, truth
-            across = [scene.camera_coordinates(t.position)[0] for t in (a, b)]
+            across = [scene.camera.to_camera(t.position)[0] for t in (a, b)]
             assert (truth == "left") == (across[0] < across[1]), "in the room as in the picture"
         if q.answer in ("yes", "no"):
             assert (truth in q.text) != (other in q.text)

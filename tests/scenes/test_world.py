@@ -153,10 +153,10 @@ def test_camera_coordinates(scenes: list[Scene]) -> None:
     scene = scenes[0]
     pose = scene.camera.pose
     assert np.allclose(pose[:3, :3] @ pose[:3, :3].T, np.eye(3)) and np.linalg.det(pose[:3, :3]) == pytest.approx(1)
-    assert np.allclose(scene.camera_coordinates(pose[:3, 3]), 0)
+    assert np.allclose(scene.camera.to_camera(pose[:3, 3]), 0)
     ahead = pose[:3, 3] + 2 * pose[:3, 2] + 0.5 * np.array([1, 0, 0])
-    assert np.allclose(scene.camera_coordinates(ahead), [0.5, 0, 2])
-    assert scene.camera_coordinates((0.0, 3.0, 0.0))[1] > scene.camera_coordinates((0.0, 3.0, 1.0))[1]  # y is down
+    assert np.allclose(scene.camera.to_camera(ahead), [0.5, 0, 2])
+    assert scene.camera.to_camera((0.0, 3.0, 0.0))[1] > scene.camera.to_camera((0.0, 3.0, 1.0))[1]  # y is down
 
 
 def test_depth_and_labels_agree_with_rays(drawn: list[tuple[Scene, View]]) -> None:
@@ -182,7 +182,7 @@ def test_the_nearest_point_of_a_ball(drawn: list[tuple[Scene, View]]) -> None:
             mine = (labels == thing.id) & (view.labels == thing.id)
             if thing.shape == "ball" and mine.sum() > 60 and view.visible[thing.id] == 1:
                 at = np.unravel_index(np.where(mine, depth[thing.id], np.inf).argmin(), mine.shape)
-                nearest = scene.camera_coordinates(thing.position)[2] - thing.size[0] / 2
+                nearest = scene.camera.to_camera(thing.position)[2] - thing.size[0] / 2
                 assert view.depth[at] == pytest.approx(nearest, abs=0.01)
                 assert view.depth[at] == pytest.approx(depth[(thing.id, *at)], abs=0.002)
                 found += 1

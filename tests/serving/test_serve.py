@@ -29,7 +29,7 @@ from cooper.api import Answer
 from cooper.cli import main
 from cooper.files import shipped
 from cooper.images import load_image
-from cooper.inference.engine import MapDrawn, TokenWritten
+from cooper.inference.rollout import MapDrawn, TokenWritten
 from cooper.options import Options
 from cooper.trace import Picture, Text, Trace
 
@@ -525,7 +525,7 @@ import sys, time
 import uvicorn
 from cooper.api import Cooper
 from cooper.cli import main
-from cooper.inference.engine import TokenWritten
+from cooper.inference.rollout import TokenWritten
 
 def answer_many(self, *_, on_event=None, **__):
     print("answering", flush=True)

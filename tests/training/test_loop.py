@@ -60,10 +60,29 @@ class Filtering(Supervised[nn.Conv2d]):
         return Image.new("RGB", (4, 4))
 
 
-def filtered(folder: Path, steps: int, dtype: torch.dtype = torch.float32, stop: int | None = None) -> Trainer:
+class Matrices(Filtering):
+    """The same, but that half of what is trained are matrices inside a layer, and so for Muon."""
+
+    def trained(self, model: nn.Conv2d) -> dict[str, nn.Parameter]:
+        return {"filter.layers.0.weight": model.weight, "bias": model.bias}  # type: ignore[dict-item]
+
+    def batch(self, step: int, share: Share) -> Tensor:
+        random = torch.Generator().manual_seed(1000 * step + share.rank)
+        return torch.randn(32 // share.world, 27, generator=random)
+
+    def loss(self, model: Any, batch: Tensor) -> tuple[Tensor, dict[str, float]]:
+        loss = (model(batch.to(model.weight.dtype)) - batch @ FILTER.view(2, 27).T).float().square().mean()
+        return loss, {}
+
+
+def filtered(
+    folder: Path, steps: int, dtype: torch.dtype = torch.float32, stop: int | None = None, matrices: bool = False
+) -> Trainer:
     torch.manual_seed(0)
-    optimisation = Optimisation(steps, lr=0.05, warmup=2, decay=0.5, ema=0.8)
-    trainer = Trainer(blank(), Filtering(), optimisation, folder, dtype=dtype, workers=0)
+    optimisation = Optimisation(steps, lr=0.05, warmup=2, decay=0.5, ema=0.8, matrix_lr=0.05 if matrices else None)
+    model, stage = (nn.Linear(27, 2), Matrices()) if matrices else (blank(), Filtering())
+    trainer: Trainer = Trainer(model, stage, optimisation, folder, dtype=dtype, workers=0)  # type: ignore[arg-type]
+    assert len(trainer.optimisers) == 1 + matrices
     if stop is not None:
         update = trainer.update
 
@@ -80,11 +99,13 @@ def filtered(folder: Path, steps: int, dtype: torch.dtype = torch.float32, stop:
     return trainer
 
 
-@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-def test_a_run_that_was_stopped_ends_where_it_would_have(tmp_path: Path, dtype: torch.dtype) -> None:
-    whole = filtered(tmp_path / "whole", 40, dtype)
-    filtered(tmp_path / "halves", 40, dtype, stop=17)
-    halves = filtered(tmp_path / "halves", 40, dtype)
+@pytest.mark.parametrize(
+    ("dtype", "matrices"), [(torch.float32, False), (torch.bfloat16, False), (torch.float32, True)]
+)
+def test_a_run_that_was_stopped_ends_where_it_would_have(tmp_path: Path, dtype: torch.dtype, matrices: bool) -> None:
+    whole = filtered(tmp_path / "whole", 40, dtype, matrices=matrices)
+    filtered(tmp_path / "halves", 40, dtype, stop=17, matrices=matrices)
+    halves = filtered(tmp_path / "halves", 40, dtype, matrices=matrices)
     for a, b in zip(whole.model.parameters(), halves.model.parameters(), strict=True):
         assert torch.equal(a, b)
     steps = [json.loads(row)["step"] for row in (tmp_path / "halves" / "log.jsonl").read_text().splitlines()]

@@ -193,15 +193,21 @@ def test_a_stage_ends_there_and_the_next_begins_with_it(
 
 
 def test_more_steps_make_another_model(seeing: Workspace, tmp_path: Path) -> None:
+    """What had gone on from the one before does not go on from this, nor is it told to be trained."""
     space, more = copied(seeing, tmp_path), replace(QUICK.unified["base"], optimisation=replace(FAST, steps=STEPS + 2))
+    direct = replace(QUICK.unified["direct"], optimisation=FAST.in_steps(1))
     made = []
-    for recipe in (QUICK, QUICK, replace(QUICK, unified={**QUICK.unified, "base": more})):
+    for recipe in (QUICK, QUICK, replace(QUICK, unified={**QUICK.unified, "base": more, "direct": direct})):
+        if made:
+            train(space, replace(QUICK, unified={**QUICK.unified, "direct": direct}), "direct", quiet=True)
         train(space, recipe, "base", quiet=True)
         made.append((space.model("base") / "model.safetensors").stat().st_mtime_ns)
         trained = load_file(space.stage("base") / "state.safetensors")["average/decoder.head.weight"]
         kept = dict(Cooper.load(space.model("base")).model.named_parameters())["decoder.head.weight"]
         assert torch.equal(kept, trained)
     assert made[0] == made[1] < made[2]
+    with pytest.raises(ValueError, match=r"direct was begun with .* \(start model: \w+, and now start model: \w+\)"):
+        train(space, recipe, "direct", quiet=True)
 
 
 def test_steps_may_grow_and_nothing_else(tmp_path: Path) -> None:
@@ -216,6 +222,15 @@ def test_steps_may_grow_and_nothing_else(tmp_path: Path) -> None:
     pipeline.claim(tmp_path, settings, of={"scenes": "some"})
     with pytest.raises(ValueError, match=r"start model \(scenes: some, and now scenes: others\); choose another"):
         pipeline.claim(tmp_path, settings, of={"scenes": "others"})
+    # begun before what it goes on from was
+    pipeline.claim(tmp_path, settings, of={"scenes": "some"}, later={"start model": "one"})
+    with pytest.raises(ValueError, match=r"\(start model: one, and now start model: two\)"):
+        pipeline.claim(tmp_path, settings, of={"scenes": "some"}, later={"start model": "two"})
+    # nothing that is learned
+    pipeline.claim(
+        tmp_path, replace(settings, checkpointing=True, sheet_every=7), of={"scenes": "some"},
+        later={"start model": "one"},
+    )  # fmt: skip
 
 
 def test_a_run_goes_on_with_the_scenes_it_was_begun_with(seeing: Workspace, tmp_path: Path) -> None:

@@ -18,8 +18,8 @@ from tests.judge_server import serving
 
 from cooper.data.mixture import Mixture
 from cooper.evaluation.judge import Judge
-from cooper.inference.engine import Rollout
 from cooper.inference.flow import FlowSettings
+from cooper.inference.rollout import Rollout
 from cooper.inference.sampler import Sampling
 from cooper.lora import Lora, add_adapters
 from cooper.modalities import modality
@@ -339,8 +339,6 @@ def test_what_would_be_less_likely_in_training_is_not_sampled() -> None:
     for sampling in (Sampling(0.0), Sampling(1.0, top_p=0.9), Sampling(1.0, banned=(3,))):
         with pytest.raises(ValueError, match="above 0, of all tokens"):
             replace(SETTINGS, sampling=sampling)
-    with pytest.raises(ValueError, match="mode perception forces its last turn"):
-        ReinforcementStage(DRAWS, SEQUENCER, replace(SETTINGS, mode="perception"))
 
 
 def test_runs_of_other_seeds_have_other_rollouts() -> None:

@@ -127,7 +127,3 @@ def test_the_sum_and_that_the_order_of_rollouts_does_not_matter() -> None:
     for order in permutations(range(4)):
         shuffled = rewards([group[i] for i in order], record, TAGS, Weights(2.0, 0.5, 1.0))
         assert [r.total for r in shuffled] == pytest.approx([totals[i] for i in order])
-
-
-def test_a_drawing_is_where_it_should_be() -> None:
-    assert isinstance(trace(DEPTH, ends_drawing=True).segments[-1], Drawing)

@@ -35,6 +35,8 @@ def test_a_field_that_came_later_is_noted_when_it_is_used() -> None:
         assert noted(settings) == repr(settings).replace(", by_eye=0.0", "")  # the first that came later
     assert ", by_eye=0.5" in noted(TINY)
     assert noted({"b": Since()}) == repr({"b": Before()}) and noted(Since(share=0.0, rate=1)) == repr(Before(1))
+    stage = TINY.unified["base"]
+    assert noted(replace(stage, checkpointing=True, sheet_every=7)) == noted(stage), "nothing that is learned"
     assert noted((Since(share=0.5),)) == "(Before(rate=0.5, names=('a',), share=0.5),)"
 
 
@@ -63,7 +65,8 @@ def test_a_setting_is_changed_by_its_name() -> None:
         ("sampling.temperature=0", "a temperature above 0"), ("objective.kl=-1", "kl must be from 0 on"),
         ("objective.clip=0,1", "clip must be above 0"), ("rollouts=0", "must be from 1 on, and finite, not 0"),
         ("view_dropout=2", "from 0 to 1, not 2"), ("optimisation.ema=1.5", "ema must be from 0 to 1"),
-        ("optimisation.lr=nan", "finite, not nan"), ("weights.form=inf", "form must be"),
+        ("optimisation.lr=nan", "finite, not nan"), ("optimisation.clip=0", "clip must be above 0, or nothing is"),
+        ("mode=perception", "mode perception forces its last turn to answer"), ("weights.form=inf", "form must be"),
         ("turn_tokens=0", "turn_tokens must be from 1 on"), ("mode=x", "choose from direct"),
         ("optimisation.lr=--help", "'--help' is no float"),
     ],
@@ -81,6 +84,12 @@ def test_settings_of_the_last_stage_are_changed() -> None:
     changed = {name for name in TINY.reinforced if recipe.reinforced[name] != TINY.reinforced[name]}
     assert changed == {"reinforcement"} and recipe.reinforced["reinforcement"].view_dropout == 0.5
     assert recipe.unified == TINY.unified
+    few = Train("base", Path("run"), changes=("optimisation.steps=50",)).changing(TINY, "base").unified["base"]
+    assert (few.optimisation.steps, few.optimisation.warmup) == (50, 5), "of few, few are for warming up"
+    both = ("optimisation.steps=50", "optimisation.warmup=40")
+    assert Train("base", Path("run"), changes=both).changing(TINY, "base").unified["base"].optimisation.warmup == 40
+    with pytest.raises(ValueError, match="--set rollouts to 2 or more"):
+        Train("reinforcement", Path("run"), changes=("rollouts=1",)).changing(TINY, "reinforcement")
     with pytest.raises(ValueError, match="vision comes before"):
         asked.changing(TINY, "vision")
 

@@ -33,6 +33,7 @@ from cooper.data.question_rows import Fields, QuestionRows
 from cooper.data.sets import named, open_set
 from cooper.layout import Clean, Noised, Seen, Words
 from cooper.lora import Lora, add_adapters
+from cooper.policy import POLICIES
 from cooper.trace import Drawing, Picture, Text, Trace
 from cooper.training.asked import record_of
 from cooper.training.examples import ExampleRows, Shaping, known
@@ -114,6 +115,8 @@ def test_questions_and_traces_are_learned_where_the_model_writes() -> None:
     said = [[(rows.sequencer.text(list(p.ids)), p.loss) for p in of if isinstance(p, Words)] for of in pieces]
     assert said[0] == [("How many?", False), ("<answer>\\boxed{3}</answer>", True)]
     assert [loss for _, loss in said[1]] == [False, False, True, False, True]
+    # progress pages ask as is learned
+    assert not said[0][0][1] and POLICIES[rows.mode].system is None and len(rows.asked(2)) == 1
     assert said[1][0][0] == "Draw a map if it helps, think, then answer."
     own = replace(trace, segments=(Text("My own.", "system"), *trace.segments))
     words = [p for n in rows.nodes(TraceExample(own, ""), rng()) if isinstance(p := n.piece, Words)]

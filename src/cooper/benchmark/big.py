@@ -47,12 +47,12 @@ QUESTION, WRITTEN = 20, 8
 FLOW = FlowSettings(3)
 
 #: told what is being done
-OnProgress: TypeAlias = Callable[[str], object]
+OnLine: TypeAlias = Callable[[str], object]
 
 
 def bench_big(
     config: ModelConfig, name: str, precision: Precision, folder: Path | None = None,
-    on_progress: OnProgress = lambda _: None,
+    on_progress: OnLine = lambda _: None,
 ) -> dict[str, Any]:  # fmt: skip
     """Seconds, and GiB of memory at most until the model is loaded and until the end, for a model of these sizes.
 
@@ -101,7 +101,7 @@ def released_headers(config: ModelConfig) -> dict[str, dict[str, Header]]:
 
 
 def write_random(
-    config: ModelConfig, headers: Mapping[str, Mapping[str, Header]], folder: Path, on_progress: OnProgress
+    config: ModelConfig, headers: Mapping[str, Mapping[str, Header]], folder: Path, on_progress: OnLine
 ) -> None:
     """Write a released checkpoint of random weights; there is never more than one tensor of it in memory."""
     weights = RandomWeights()
@@ -136,7 +136,7 @@ class RandomWeights:
         return made.view(header.shape)
 
 
-def _in_its_own_process(folder: str, precision: Precision, on_progress: OnProgress) -> dict[str, Any]:
+def _in_its_own_process(folder: str, precision: Precision, on_progress: OnLine) -> dict[str, Any]:
     """`take_turn` in a new process, so that its memory is its own."""
     spawn = multiprocessing.get_context("spawn")
     here, there = spawn.Pipe(duplex=False)
@@ -166,7 +166,7 @@ def _send_turn(folder: str, precision: Precision, there: Connection) -> None:
     there.send(take_turn(folder, precision, there.send))
 
 
-def take_turn(folder: str, precision: Precision, on_progress: OnProgress) -> dict[str, Any]:
+def take_turn(folder: str, precision: Precision, on_progress: OnLine) -> dict[str, Any]:
     """Load the model and let it take a turn; seconds of each part, and this process's memory at most."""
     stats = RunStats()
 

@@ -245,9 +245,13 @@ def _weights(folders: Sequence[Path], stems: Sequence[str]) -> list[Path]:
 
 
 def _folder(source: str | Path, weights: Sequence[str] = HUB_WEIGHT_PATTERNS) -> Path:
-    if (own := shipped(str(source))) is not None:
-        return own
     folder = Path(source)
+    if isinstance(source, str) and (own := shipped(source)) is not None:
+        if (folder / "config.json").is_file():
+            warnings.warn(
+                f"{source} is the shipped model; the one in the folder here of that name is ./{source}", stacklevel=4
+            )
+        return own
     if str(source).strip() and folder.exists():  # no name at all would be the folder that one is in
         if folder.is_dir():
             return folder

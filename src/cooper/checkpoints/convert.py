@@ -24,12 +24,12 @@ from cooper.model.unified import UnifiedModel, sincos_table
 
 Layout: TypeAlias = Literal["native", "released"]
 #: told how many bytes of how many are written
-OnProgress: TypeAlias = Callable[[int, int], object]
+OnBytes: TypeAlias = Callable[[int, int], object]
 
 
 def convert(
     found: Checkpoint, folder: Path, to: Layout, dtype: torch.dtype | None = None, shard_bytes: int | None = None,
-    on_progress: OnProgress = lambda *_: None, adapters: Adapters | None = None,
+    on_progress: OnBytes = lambda *_: None, adapters: Adapters | None = None,
 ) -> None:  # fmt: skip
     """Write a checkpoint into a folder in the layout `to`, as it is stored, or in `dtype` (but for the autoencoder,
     whose errors show in every map). `adapters` become part of the matrices that they are beside, which are in fp32 then
@@ -82,15 +82,15 @@ _Tensors: TypeAlias = dict[str, tuple[Header, Callable[[], Tensor]]]
 def _native(found: Checkpoint) -> tuple[_Tensors, _Tensors]:
     """Our names; a fused tensor is read from several."""
     if found.family == "native":
-        return {k: (h, partial(found.tensor, k)) for k, h in found.main.headers.items()}, {}
+        return {name: (found.main.headers[name], partial(found.tensor, name)) for name in found.expected[0]}, {}
     out: _Tensors = {}
     for name, parts in released_names(found.config).items():
         headers = [found.main.headers[part] for part in parts]
         shape = (sum(h.shape[0] for h in headers), *headers[0].shape[1:])
         dtype = reduce(torch.promote_types, (h.dtype for h in headers))  # of several, none loses anything
         out[name] = Header(headers[0].path, dtype, shape), partial(found.tensor, name)
-    for name, header in found.ae.headers.items():
-        out[AUTOENCODER + name] = header, partial(found.tensor, AUTOENCODER + name)
+    for name in found.expected[1]:
+        out[AUTOENCODER + name] = found.ae.headers[name], partial(found.tensor, AUTOENCODER + name)
     return out, {}
 
 
@@ -107,9 +107,9 @@ def _released(found: Checkpoint) -> tuple[_Tensors, _Tensors]:
         header, whole = found.main.headers[name], partial(found.tensor, name)
         for part, shape, take in _parts(found, name, header.shape, whole):
             main[part] = Header(header.path, header.dtype, shape), take
-    for name, header in found.main.headers.items():
+    for name in found.expected[0]:
         if name.startswith(AUTOENCODER):
-            ae[name.removeprefix(AUTOENCODER)] = header, partial(found.tensor, name)
+            ae[name.removeprefix(AUTOENCODER)] = found.main.headers[name], partial(found.tensor, name)
     return main | tables, ae
 
 

@@ -30,7 +30,7 @@ def described(found: Checkpoint) -> dict[str, Any]:
         "dtypes": {str(dtype).removeprefix("torch."): n for dtype, n in found.dtypes.items()},
         "parameters": parts | {"all": sum(parts.values())}, "bytes": needs,
         "missing": found.missing + ([f"tokenizer ({lacks})"] if lacks else []), "unexpected": found.unexpected,
-        "misshapen": found.misshapen,
+        "misshapen": found.misshapen, "no weights": found.whole_numbers,
     }  # fmt: skip
 
 

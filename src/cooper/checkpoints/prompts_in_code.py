@@ -68,6 +68,8 @@ _Scope: TypeAlias = ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef
 def _collect(scope: _Scope | ast.Module, outer: str, around: _Known, found: dict[str, str]) -> None:
     """Those of a module, function or class, and then of those in it; `around` are the names that it sees."""
     inner: list[_Scope] = []
+    if not isinstance(scope, ast.Module | ast.ClassDef):
+        around = {**around, **{one.arg: None for one in ast.walk(scope.args) if isinstance(one, ast.arg)}}
     own = _after(scope.body, {}, around, inner)
     for name, text in own.items():
         if text is not None:

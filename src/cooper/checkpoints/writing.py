@@ -26,13 +26,13 @@ OF_A_MODEL = (
     *(stem + end for stem in ("model", "ema", "ae")
       for end in (".safetensors", ".safetensors.index.json", "-*-of-*.safetensors")),
 )  # fmt: skip
-_MODELS = ("config.json", "llm_config.json", "*.safetensors")
+_WEIGHTS = tuple(name for name in OF_A_MODEL if name.endswith(".safetensors"))
 
 
 def replaced_in(folder: Path) -> Sequence[str]:
     """Patterns of what goes from a folder when a model is written into it: what the model before it was, if one is
-    there. Words alone may have been put there for the new one."""
-    return OF_A_MODEL if any(next(folder.glob(pattern), None) for pattern in _MODELS) else ()
+    there. Words alone may have been put there for the new one, and other things have a config.json, too."""
+    return OF_A_MODEL if any(next(folder.glob(pattern), None) for pattern in _WEIGHTS) else ()
 
 
 #: makes a tensor when its turn has come

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -88,7 +89,7 @@ class Ask(WithModel):
                 raise ValueError(f"--html {self.html} may be what --out writes; give the page another name")
         if self.html is not None:
             check_file(self.html, "--html", self.picture)
-        if self.picture != "-" and not Path(self.picture).exists() and Path(self.question).is_file():
+        if self.picture != "-" and not os.path.exists(self.picture) and os.path.isfile(self.question):
             raise ValueError(f"{self.picture} does not exist; the picture comes first, then the question")
         picture = load_image(self.picture)
 
@@ -140,7 +141,7 @@ class Ask(WithModel):
         """Many chains: how far they are, then the one that won, and the votes."""
         from cooper.api import Answer
         from cooper.commands.chain import ChainView, waiting
-        from cooper.inference.engine import Finished, FlowStep
+        from cooper.inference.rollout import Finished, FlowStep
 
         with waiting(console) as progress:
             bar = progress.add_task("thinking", total=self.samples)

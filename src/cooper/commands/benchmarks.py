@@ -12,7 +12,7 @@ from rich.console import Console
 from tyro.conf import arg
 
 from cooper.commands.options import Flag, JudgeName, JudgeUrl, OutFile, WithModel, check_counts, options
-from cooper.commands.outputs import check_file
+from cooper.commands.outputs import check_apart, check_file
 from cooper.commands.score import judge_of, show
 from cooper.commands.terminal import progress_bars, tell_left_out
 from cooper.evaluation.benchmarks import BENCHMARKS
@@ -35,7 +35,7 @@ class EvalBenchmark(WithModel):
     """JSON Lines file to keep every answer in, for `cooper score`; run again, the evaluation goes on where it was
     interrupted."""
     limit: Annotated[int | None, arg(metavar="N", help_behavior_hint="(default: all)")] = None
-    """Ask only the first questions, and what is of one pair or rotation with them."""
+    """Ask only the first questions, and what belongs together with them: a pair, rotations, a scene's."""
     seed: int = 0
     """Of the noise that maps are drawn from."""
     batch: int = 32
@@ -54,6 +54,7 @@ class EvalBenchmark(WithModel):
         options(seed=self.seed, batch=self.batch)
         if self.out is not None:
             check_file(self.out)
+            check_apart(self.out, self.data)
         judge = judge_of(self.judge, self.judge_model, self.out)
         questions = Questions(BENCHMARKS[self.benchmark], self.data, self.limit, self.strict)
         if judge is not None:
@@ -124,7 +125,8 @@ class CvBench(EvalBenchmark):
 
 
 class ThreeDsr(EvalBenchmark):
-    """3DSRBench: its TSV. Scored by whole questions (all rotations and flips right) and plain."""
+    """3DSRBench: its TSV. Scored by whole questions (right in all rotations; in those of the mirrored picture,
+    too) and plain."""
 
     benchmark = "3dsrbench"
 

@@ -9,7 +9,7 @@ from rich.text import Text as Styled
 from cooper.api import Answer
 from cooper.commands.terminal import INDENT, Prose, printable, show_map
 from cooper.commands.turn import TurnReader
-from cooper.inference.engine import Event, Finished, FlowStep, MapDrawn, TokenWritten
+from cooper.inference.rollout import Event, Finished, FlowStep, MapDrawn, TokenWritten
 from cooper.modalities import MapCodes
 from cooper.trace import Drawing, Text, Trace
 

@@ -51,7 +51,7 @@ class Inspect:
         if about["published"]:
             words = "its own" if about["prompts"] else "the tiny model's (see cooper prompts import)"
             console.print(f"addressed in {words} words")
-        for what in ("missing", "misshapen", "unexpected"):
+        for what in ("missing", "misshapen", "no weights", "unexpected"):
             for name in about[what]:
                 console.print(f"{what}: {name}", markup=False)
         return 0

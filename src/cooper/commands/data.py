@@ -13,7 +13,7 @@ from rich.console import Console
 from tyro.conf import arg
 
 from cooper.commands.options import WithModel, check_counts
-from cooper.commands.outputs import check_file
+from cooper.commands.outputs import check_apart, check_file
 from cooper.commands.terminal import progress_bars
 from cooper.training.flags import Flagging
 
@@ -100,8 +100,7 @@ class Flag(WithModel):
             print(f"cooper: passed over: {error}", file=sys.stderr)
 
         name, path = named(data)
-        if self.out.resolve().is_relative_to(Path(path).resolve()):
-            raise ValueError(f"{self.out} is, or lies in, the --data that is read; give another --out")
+        check_apart(self.out, path)
         examples = open_set(name, path)
         if not len(examples):
             raise ValueError(f"{path} has no rows")

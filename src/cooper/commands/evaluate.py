@@ -57,6 +57,8 @@ class EvalScenes(WithModel):
         check_counts(self, "n", "questions", "batch", "size")
         if self.out is not None:
             check_file(self.out, "--out")
+        if self.shards is not None and self.size != EvalScenes.size:
+            raise ValueError("--size is for rendering; --shards have the size that they have")
         which = SceneSet(self.n, self.split, self.start, self.size, self.shards)
         cooper = self.load()
         with progress_bars() as show:

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from cooper.scenes.chosen import Asked
     from cooper.scenes.question import Question
 
-_COLUMNS = ("index", "image", "question", "answer", "type", "category")
+_COLUMNS = ("index", "image", "question", "answer", "type", "category", "group")
 
 
 @dataclass(frozen=True)
@@ -63,13 +63,14 @@ class Export:
 
 
 def rows_of(asked: list[Asked], pictures: list[np.ndarray]) -> Iterator[tuple[str, ...]]:
-    """The rows of the table. A picture is in the row of its first question; the others name that row's index."""
+    """The rows of the table. A picture is in the row of its first question; the others name that row's index. Questions
+    about one scene are a group: they are easy or hard together."""
     first: dict[int, int] = {}
     for number, one in enumerate(asked):
         at = first.setdefault(one.index, number)
         image = png_base64(pictures[one.index]) if at == number else str(at)
         kind, answer = typed(one.question)
-        yield str(number), image, one.question.text, answer, kind, one.question.task
+        yield str(number), image, one.question.text, answer, kind, one.question.task, str(one.seed)
 
 
 def typed(question: Question) -> tuple[str, str]:

@@ -113,7 +113,10 @@ class EvalDepth(_EvalMaps):
     """Whether scale and shift are first fitted to the truth, picture by picture."""
     clamp: Annotated[
         tuple[float, float] | None,
-        arg(metavar="LOW HIGH", help_behavior_hint="(default: 0.001 10 after alignment; 0.001 80 outdoors)"),
+        arg(
+            metavar="LOW HIGH",
+            help_behavior_hint="(default: 0.001 10 after alignment; 0.001 65 for Hypersim, 0.001 80 outdoors)",
+        ),
     ] = None
     """Limit drawn depth to so many metres."""
     crop: Annotated[Literal["eigen"] | None, arg(help_behavior_hint="")] = None

@@ -28,6 +28,12 @@ def check_file(path: Path, option: str = "--out", reads: str | Path | None = Non
     _check_writable(written.parent, option)
 
 
+def check_apart(path: Path, data: str | Path) -> None:
+    """Raises ValueError if a file to write is, or lies in, the data: its tables are read again when work goes on."""
+    if path.resolve().is_relative_to(Path(data).resolve()):
+        raise ValueError(f"{path} is, or lies in, the --data that is read; give another --out")
+
+
 def _check_writable(folder: Path, option: str) -> None:
     there = next(p for p in (folder.absolute(), *folder.absolute().parents) if p.exists())
     if not there.is_dir():

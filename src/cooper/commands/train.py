@@ -7,7 +7,7 @@ import sys
 from dataclasses import dataclass, field, replace
 from math import inf
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, TypeVar
 
 from tyro.conf import Positional, arg
 
@@ -15,12 +15,16 @@ from cooper.commands.options import Flag, JudgeName, JudgeUrl, check_counts, che
 from cooper.commands.outputs import check_folder
 from cooper.training.optimisation import Optimisation
 from cooper.training.recipe import RECIPES, TINY, Recipe, check_beginning
+from cooper.training.reinforcement import Reinforcement
 from cooper.training.settings import with_changes
 from cooper.training.unified import StageSettings
 
 STAGES = ("tiny", *TINY.stages)
 #: Settings of stages that rows of a user's own do not follow.
 ABOUT_SCENES = ("mix", "scenes", "drawn", "balanced", "point_weight", "tolerance")
+
+
+Settings = TypeVar("Settings", bound=StageSettings | Reinforcement)
 
 
 @dataclass(frozen=True)
@@ -98,7 +102,7 @@ class Train:
     """With --data, in reinforcement: server of a model that judges answers in words (OpenAI-compatible), such as
     http://localhost:8000/v1. Letters, numbers, yes and no are compared by rules."""
     judge_model: JudgeName = None
-    """That model. Its verdicts are kept in RUN/reinforcement/judge.jsonl."""
+    """That model. Its verdicts are kept in RUN/STAGE/judge.jsonl."""
 
     def run(self) -> int:
         check_counts(self, "lora", "processes")
@@ -160,7 +164,7 @@ class Train:
             settings = replace(
                 settings, optimisation=how, questions=self.rows or settings.questions, turn_tokens=None, flow=None
             )
-        settings = with_changes(settings, self.changes)
+        settings = self.changed(settings)
         together = settings.rows if isinstance(settings, StageSettings) else settings.questions
         parts = tuple(map(Part.parse, self.data))
         tuning = Tuning(
@@ -196,13 +200,23 @@ class Train:
             },
         )
 
+    def changed(self, settings: Settings) -> Settings:
+        """Settings with the changes that are asked for. Raises ValueError if nothing can be learned with them."""
+        settings = with_changes(settings, self.changes)
+        named, how = {change.partition("=")[0] for change in self.changes}, settings.optimisation
+        if "optimisation.steps" in named and "optimisation.warmup" not in named:
+            settings = replace(settings, optimisation=how.in_steps(how.steps))
+        if isinstance(settings, Reinforcement) and settings.rollouts < 2:
+            raise ValueError("rollouts of a question are compared with each other; --set rollouts to 2 or more")
+        return settings
+
     def changing(self, recipe: Recipe, last: str) -> Recipe:
         """The recipe whose stage `last` has the changes that are asked for."""
         unified, reinforced = dict(recipe.unified), dict(recipe.reinforced)
         if last in unified:
-            unified[last] = with_changes(unified[last], self.changes)
+            unified[last] = self.changed(unified[last])
         elif last in reinforced:
-            reinforced[last] = with_changes(reinforced[last], self.changes)
+            reinforced[last] = self.changed(reinforced[last])
         elif self.changes:
             raise ValueError(f"--set changes a stage of the whole model; {last} comes before there is one")
         return replace(recipe, unified=unified, reinforced=reinforced)
@@ -217,7 +231,8 @@ class Train:
         if self.scenes is None:
             raise ValueError("give --scenes, a folder for scenes to train on, or --data, your own")
         for name in ("base", "prompts", "steps", "rows", "lr", "judge", "judge_model", "strict"):
-            if getattr(self, name) not in (None, False):
+            value = getattr(self, name)
+            if value is not None and value is not False:
                 raise ValueError(f"--{name.replace('_', '-')} goes with --data alone")
         if self.device != "cpu":
             raise ValueError("--device goes with --data alone; scenes are trained on with CPUs")

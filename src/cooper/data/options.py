@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import ast
 import itertools
 import re
 from collections.abc import Sequence
 from string import ascii_uppercase
+from typing import Any
 
 from cooper.data.fields import given
 from cooper.data.tables import Row
@@ -19,17 +21,30 @@ def lettered(options: Sequence[str]) -> list[str]:
 
 
 def options_of(row: Row, *names: str) -> tuple[str, ...]:
-    """The options in the first of these fields that is a list, or in the fields A, B, C ... up to an empty one.
+    """The options in the first of these fields that has any, or in the fields A, B, C ... up to an empty one.
 
-    Raises ValueError if there are more than `LETTERS`, beyond which nothing could be answered.
+    Raises ValueError for a field that holds no list of them, and if there are more than `LETTERS`, beyond which nothing
+    could be answered.
     """
-    listed = next((row[name] for name in names if isinstance(row.get(name), (list, tuple))), None)
+    listed = next((_list_in(row[name], name) for name in names if given(row.get(name))), None)
     if listed is None:
         fields = itertools.takewhile(lambda letter: given(row.get(letter)), ascii_uppercase)
         listed = [row[letter] for letter in fields]
     if len(listed) > len(LETTERS):
         raise ValueError(f"it has {len(listed)} options; up to {len(LETTERS)} can be told apart")
     return tuple(str(option).strip() for option in listed)
+
+
+def _list_in(value: Any, name: str) -> Sequence[Any]:
+    """Options as a list, as a list in text, which is how CSV files hold one, or as text that marks them by letters."""
+    if isinstance(value, str):
+        try:
+            value = ast.literal_eval(value.strip())  # also most of what JSON is
+        except (ValueError, SyntaxError, RecursionError, MemoryError):
+            value = options_in(value)
+    if not isinstance(value, list | tuple) or not value:
+        raise ValueError(f"its {name} are no list; write them as [\"chair\", \"table\"]")
+    return value
 
 
 def letter_of(answer: str) -> str:

@@ -12,7 +12,18 @@ from cooper.data.tables import BadRow, Row, TableReader, open_table
 from cooper.trace import asked
 from cooper.turns import answer_of, boxed_in
 
-_YES_NO = {"1": "yes", "0": "no", "true": "yes", "false": "no"}
+#: What stands for yes and no beside these words.
+YES_NO = {"1": "yes", "0": "no", "true": "yes", "false": "no"}
+
+
+def plain_question(text: str) -> str:
+    """A question without the mark of where its picture stands among the words: it comes first here."""
+    return text.replace("<image>", "").strip()
+
+
+def plain_answer(text: str) -> str:
+    """The answer in an answer's field: some hold whole turns, or have it boxed."""
+    return next(found for found in (answer_of(text), boxed_in(text), text) if found is not None).strip()
 
 
 @dataclass(frozen=True)
@@ -46,8 +57,7 @@ class QuestionRows(TableReader[QuestionExample]):
             question = asked(question)
         except ValueError as error:
             raise BadRow(where, error) from None
-        # some solutions are whole turns, or boxed
-        answer = next(text for text in (answer_of(answer), boxed_in(answer), answer) if text is not None).strip()
+        answer = plain_answer(answer)
         if not answer or answer in ("inf", "-inf"):
             raise BadRow(where, "its answer is empty, or no number; leave the row out")
         question, answer = _with_options(row, question, answer, where)
@@ -59,9 +69,9 @@ class QuestionRows(TableReader[QuestionExample]):
         """Question and answer, unchecked."""
         if row.get("caption") and not any(row.get(name) for name in self.fields.question):
             label = str(field(row, ("label",), where)).lower()
-            if label not in _YES_NO:
+            if label not in YES_NO:
                 raise BadRow(where, f"its label is {label!r}; whether a caption is true is 1 or 0")
-            return f"Is this true? {row['caption']}", _YES_NO[label]
+            return f"Is this true? {row['caption']}", YES_NO[label]
         question, answer = field(row, self.fields.question, where), field(row, self.fields.answer, where)
         for value in (question, answer):
             if not isinstance(value, str | int | float):
@@ -71,9 +81,8 @@ class QuestionRows(TableReader[QuestionExample]):
             # sorted: there the right one tends to come first
             question = f"{question} Choose one: {', '.join(sorted(map(str, choices)))}."
         if isinstance(answer, bool) or str(row.get("type")).lower() == "yn":
-            answer = _YES_NO.get(str(answer).lower(), answer)
-        # where the picture stands among the words: it comes first here
-        return str(question).replace("<image>", ""), str(answer)
+            answer = YES_NO.get(str(answer).lower(), answer)
+        return plain_question(str(question)), str(answer)
 
 
 def _with_options(row: Row, question: str, answer: str, where: str) -> tuple[str, str]:

@@ -10,7 +10,8 @@ from cooper.evaluation.extraction import answer_in, final_text
 from cooper.evaluation.items import Item
 from cooper.evaluation.predictions import Predictions, Row, fingerprint
 from cooper.evaluation.questions import Questions
-from cooper.inference.engine import Engine, Event, Finished, Rollout
+from cooper.inference.engine import Engine
+from cooper.inference.rollout import Event, Finished, Rollout
 from cooper.policy import Policy
 from cooper.policy import told as policy_told
 from cooper.progress import OnProgress
@@ -48,9 +49,8 @@ def answer_all(
     Raises ValueError if `answers` holds answers to other questions of the same numbers.
     """
     for item in questions.items:
-        row = answers.rows.get(item.index)
-        told = (item.prompt, item.truth, list(item.options))
-        if row and tuple(row.get(name) for name in ("prompt", "truth", "options")) != told:
+        row, now = answers.rows.get(item.index), _of_item(item)
+        if row and any(row.get(name) != what for name, what in now.items()):
             raise ValueError(f"{answers.path} answers another question {item.index} than this; choose another file")
     policy, batch = engine.sequencer.prompts.policy(mode), engine.settings.batch
     missing = [item for item in questions.items if item.index not in answers.rows]
@@ -77,12 +77,19 @@ def answer_all(
     return [answers.rows[item.index] for item in questions.items if item.index in answers.rows]
 
 
+def _of_item(item: Item) -> dict[str, Any]:
+    """What a line of a file of predictions holds of its question: all that scoring it takes."""
+    return {
+        "index": item.index, "category": list(item.category), "prompt": item.prompt, "truth": item.truth,
+        "options": list(item.options), "kind": item.kind, "group": item.group, "size": item.size,
+    }  # fmt: skip
+
+
 def _row(item: Item, rollout: Rollout) -> dict[str, Any]:
     """What a line of a file of predictions holds beside its run."""
     turns = list(rollout.trace.turns)
     return {
-        "index": item.index, "category": list(item.category), "prompt": item.prompt, "truth": item.truth,
-        "options": list(item.options), "kind": item.kind, "group": item.group, "size": item.size, "turns": turns,
+        **_of_item(item), "turns": turns,
         "answer": answer_in(item.kind, final_text(turns), item.options, item.truth),
         "calls": [drawing.modality for drawing in rollout.trace.drawings], "reason": rollout.reason,
         "seed": rollout.seed, "seconds": round(rollout.seconds, 3),

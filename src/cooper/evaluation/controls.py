@@ -12,7 +12,8 @@ from typing import Literal, TypeAlias
 
 import numpy as np
 
-from cooper.inference.engine import Settings, Shown
+from cooper.inference.engine import Settings
+from cooper.inference.rollout import Shown
 from cooper.inference.sampler import Demand
 from cooper.modalities import MapCodes, modality
 from cooper.policy import Policy

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
 from cooper.data.fields import given
@@ -93,9 +92,9 @@ def one_picture(row: Row) -> Any:
     return row["image"] if given(row.get("image")) else row.get("image_path")
 
 
-def name_of_file(where: str) -> str:
-    """The file's name, without ending, in what `Table.where` says."""
-    return Path(where.rpartition(", row ")[0]).stem
+def file_of(where: str) -> str:
+    """The file in what `Table.where` says."""
+    return where.rpartition(", row ")[0]
 
 
 def grouped(items: Sequence[Item], lost: Mapping[str, int]) -> list[Item]:

@@ -84,7 +84,9 @@ class Predictions:
             raise ValueError(f"{self.path}, line {number}, is not an answer; choose another file") from None
         for name, value in self.run.items():
             if found[name] != value:
-                raise ValueError(f"{self.path} is of {name} {found[name]!r}, not {value!r}; choose another file")
+                raise ValueError(
+                    f"{self.path} is of {name} {found[name]!r}, not {value!r}; choose another file, or delete this one"
+                )
 
     def of(self, row: Row) -> Row | None:
         """The row that answers the question that `row` is about, if there is one."""

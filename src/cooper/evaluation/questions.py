@@ -13,7 +13,7 @@ from cooper.data.fields import given
 from cooper.data.pictures import picture_of
 from cooper.data.tables import BadRow, open_table
 from cooper.evaluation.benchmarks import Benchmark
-from cooper.evaluation.items import Item, Place, grouped, name_of_file
+from cooper.evaluation.items import Item, Place, file_of, grouped
 from cooper.images import ImageError
 
 
@@ -31,7 +31,8 @@ class Questions:
         self.broken: list[str] = []
         self.others = 0
         """Rows that are none of this benchmark's questions."""
-        self._row_of: dict[str, int] = {}
+        self._row_of: dict[tuple[str, str], int] = {}
+        """Of a file and an index in it, the first row."""
         self._lost: Counter[str] = Counter()
         items = grouped(benchmark.expand(list(self._read())), self._lost)
         if not items:
@@ -52,8 +53,8 @@ class Questions:
                 row, where = self.table[number], self.table.where(number)
                 group = self.benchmark.group(row)
                 if given(row.get("index")):
-                    self._row_of.setdefault(str(row["index"]), number)
-                item = self.benchmark.read(row, Place(number + 1, name_of_file(where)))
+                    self._row_of.setdefault((file_of(where), str(row["index"])), number)
+                item = self.benchmark.read(row, Place(number + 1, Path(file_of(where)).stem))
                 if item is None:
                     self.others += 1
                     continue
@@ -77,9 +78,10 @@ class Questions:
         try:
             value = self.benchmark.picture(self.table[item.row])
             if isinstance(value, str) and value.isdigit():  # tables hold a picture once: others name its index
-                if value not in self._row_of:
+                named = file_of(self.table.where(item.row)), value  # every file may number its rows from the start
+                if named not in self._row_of:
                     raise ImageError(f"its picture is that of index {value}, which is not there")
-                value = self.benchmark.picture(self.table[self._row_of[value]])
+                value = self.benchmark.picture(self.table[self._row_of[named]])
             return picture_of(value, self.table.folder)
         except ValueError as error:
             raise error if isinstance(error, BadRow) else BadRow(self.table.where(item.row), error) from None

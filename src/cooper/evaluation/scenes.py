@@ -15,7 +15,8 @@ from cooper.evaluation.form import well_formed
 from cooper.evaluation.maps import evaluate_maps
 from cooper.evaluation.predictions import Predictions, Row, fingerprint, key_of
 from cooper.evaluation.scores import score_answer, score_interval
-from cooper.inference.engine import Engine, Rollout, Settings
+from cooper.inference.engine import Engine, Settings
+from cooper.inference.rollout import Rollout
 from cooper.inference.sampler import Sampling
 from cooper.modalities import modality, names
 from cooper.policy import Policy, policy

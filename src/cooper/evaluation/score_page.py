@@ -76,8 +76,8 @@ def figure_texts(figure: Mapping[str, Any]) -> tuple[str, ...]:
     if figure["score"] is None:
         return *("-" for _ in names), "-", n
     points = (f"{100 * figure[name]:{sign if name == 'difference' else ''}.1f}" for name in names)
-    low, high = figure["interval"]
-    return *points, f"{100 * low:{sign}.1f} to {100 * high:{sign}.1f}", n
+    interval = " to ".join(f"{100 * end:{sign}.1f}" for end in figure["interval"] or ())
+    return *points, interval or "-", n
 
 
 def title_of(summary: Mapping[str, Any]) -> str:
@@ -114,7 +114,7 @@ def _cells(tag: str, texts: Sequence[str], span: str) -> Iterator[str]:
 
 def _span(figure: Mapping[str, Any]) -> str:
     """A cell with the score and its interval as a mark on a bar from 0 to 100; a difference has none."""
-    if figure["score"] is None or "difference" in figure:
+    if figure["interval"] is None or "difference" in figure:
         return "<td></td>"
     low, high = (100 * end for end in figure["interval"])
     mark = f'<b style="left: {100 * figure["score"]:.2f}%"></b>'

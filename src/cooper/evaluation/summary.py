@@ -114,11 +114,12 @@ def summarise(rows: Sequence[Row], judge: Judge | None = None) -> dict[str, Any]
     """Figures of answers of one run, as JSON values; scores are in 0..1.
 
     "readings" has the figure of each reading, "categories" those of each category. A figure has a "score" with its 95 %
-    "interval", which resamples whole groups (Wilson's, of their number, if all are right or all are wrong); "n", how
-    many scores that is the mean of (without any, the first two are None); and "incomplete", how many groups lack a
-    question and so are not in it. "no_answer" is the number of answers in which nothing was found; they are wrong.
-    "no_verdict" is the number of those that only a judge could score and that have no verdict; they are left out. Open
-    questions need the `judge`, who is also asked whether an answer is right that no rule can read.
+    "interval", which resamples whole groups (Wilson's, of their number, if all are right or all are wrong; None of one
+    group, which cannot tell); "n", how many scores that is the mean of (without any, the first two are None); and
+    "incomplete", how many groups lack a question and so are not in it. "no_answer" is the number of answers in which
+    nothing was found; they are wrong. "no_verdict" is the number of those that only a judge could score and that have
+    no verdict; they are left out. Open questions need the `judge`, who is also asked whether an answer is right that no
+    rule can read.
     """
     judged = judged_rows(rows, judge)
     return {**_counts(judged, judge), **figures_of(rows, lambda reading, name: _figure(within(judged, name), reading))}
@@ -131,8 +132,9 @@ def compare(
 
     As `summarise`, of the questions that both have answered; "against" tells the other run. A figure has the "score" of
     the first run, "against", that of the other, and "difference", with its 95 % "interval": each question's difference
-    is taken, so what makes a question hard for both counts for neither. Raises ValueError if they were not asked the
-    same questions.
+    is taken, so what makes a question hard for both counts for neither (None if all differences are the same, as of
+    equal answers, which resampling would be sure of, however few). "no_verdict" counts questions that either lacks one
+    for. Raises ValueError if they were not asked the same questions.
     """
     for name in ("benchmark", "data"):
         if rows[0][name] != others[0][name]:
@@ -147,7 +149,7 @@ def compare(
     if unlike := next((a for a, b in zip(ours, theirs, strict=True) if _asked(a.row) != _asked(b.row)), None):
         raise ValueError(f"question {unlike.row['index']} was not the same for both")
     return {
-        **_counts(ours, judge), "against": {name: others[0][name] for name in RUN},
+        **_counts(ours, judge, theirs), "against": {name: others[0][name] for name in RUN},
         **figures_of(
             [j.row for j in ours],
             lambda reading, name: _difference(within(ours, name), within(theirs, name), reading),
@@ -157,17 +159,19 @@ def compare(
 
 def _asked(row: Row) -> tuple[Any, ...]:
     """What makes a question the same one."""
-    return tuple(row[name] for name in ("prompt", "truth", "kind", "options", "category", "group"))
+    return tuple(row[name] for name in ("prompt", "truth", "kind", "options", "category", "group", "size"))
 
 
-def _counts(judged: Sequence[Judged], judge: Judge | None) -> dict[str, Any]:
+def _counts(judged: Sequence[Judged], judge: Judge | None, others: Sequence[Judged] = ()) -> dict[str, Any]:
+    """`others` are the answers of another run to the same questions, which is compared."""
     first, note = judged[0].row, ""
+    unknown = {j.row["index"] for j in (*judged, *others) if j.no_verdict}
     if judge is None and any(j.row["kind"] == "open" and j.no_verdict for j in judged):
         note = f"answers to {first['benchmark']} are graded by a judge: give --judge URL and --judge-model NAME"
     return {
         **{name: first[name] for name in RUN}, "questions": int(first["questions"]), "answers": len(judged),
         "judge": judge.model if judge else None,
-        "no_answer": sum(j.no_answer for j in judged), "no_verdict": sum(j.no_verdict for j in judged), "note": note,
+        "no_answer": sum(j.no_answer for j in judged), "no_verdict": len(unknown), "note": note,
     }  # fmt: skip
 
 
@@ -225,9 +229,12 @@ def _figure(judged: Sequence[Judged], reading: Reading) -> dict[str, Any]:
     if not known:
         return {"score": None, "interval": None, "n": 0, "incomplete": incomplete}
     mean, *interval = _mean(known, reading)
+    groups = len({row["group"] for row, _ in known})
     if {score for _, score in known} in ({0}, {1}):  # no resample is another one
-        interval = list(wilson(mean, len({row["group"] for row, _ in known})))
-    return {"score": mean, "interval": interval, "n": len(known), "incomplete": incomplete}
+        interval = list(wilson(mean, groups))
+    elif groups == 1:
+        interval = []
+    return {"score": mean, "interval": interval or None, "n": len(known), "incomplete": incomplete}
 
 
 def _difference(ours: Sequence[Judged], theirs: Sequence[Judged], reading: Reading) -> dict[str, Any]:
@@ -245,7 +252,9 @@ def _difference(ours: Sequence[Judged], theirs: Sequence[Judged], reading: Readi
         _mean([(row, other) for row, _, other in known], reading)[0],
         _mean([(row, score - other) for row, score, other in known], reading),
     )
-    new = {"score": ours_mean, "against": theirs_mean, "difference": mean, "interval": [low, high], "n": len(known)}
+    alike = len({score - other for _, score, other in known}) == 1 or len({row["group"] for row, _, _ in known}) == 1
+    interval = None if alike else [low, high]
+    new = {"score": ours_mean, "against": theirs_mean, "difference": mean, "interval": interval, "n": len(known)}
     return figure | new
 
 

@@ -9,10 +9,9 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Literal, TypeAlias
 
 import numpy as np
 import torch
@@ -20,6 +19,7 @@ from torch import Tensor
 
 from cooper.hardware import SMALL, lanes, side_by_side
 from cooper.inference.flow import FlowSettings
+from cooper.inference.rollout import Event, Finished, FlowStep, MapDrawn, OnEvent, Reason, Rollout, Shown, TokenWritten
 from cooper.inference.sampler import Demand, Sampling, generator
 from cooper.inference.session import Session, Written
 from cooper.layout import Clean, Piece, Words, tokens_of
@@ -32,9 +32,8 @@ from cooper.trace import Drawing, Picture, Text, Trace
 from cooper.turns import answer_of, calls_of
 from cooper.view_dropout import hidden_view, seeded
 
-#: why a trace ended: it answered; a turn neither answered nor called a map it may call; a turn or the whole trace ran
-#: out of tokens; the last turn called for another map
-Reason: TypeAlias = Literal["answered", "malformed", "length", "turns"]
+#: Fewest rows for which a thread of their own was measured to be worth it (docs/log.md, "Answering on two cores").
+LANE = 16
 
 
 @dataclass(frozen=True)
@@ -56,69 +55,6 @@ class Settings:
     view_dropout: float = 0.0
     """Share of the picture that is hidden from what is written after a map (`cooper.view_dropout`); for rollouts to
     learn from."""
-
-
-@dataclass(frozen=True)
-class TokenWritten:
-    """A rollout, by its number, got one more token."""
-
-    number: int
-    token: int
-    text: str = ""
-    """What it adds to the turn, in `Cooper.stream` (`cooper.inference.spelling`)."""
-
-
-@dataclass(frozen=True)
-class FlowStep:
-    """The map that a rollout is drawing is `step` of `steps` flow steps along."""
-
-    number: int
-    modality: str
-    step: int
-    steps: int
-
-
-@dataclass(frozen=True)
-class MapDrawn:
-    """A rollout's map is finished."""
-
-    number: int
-    drawing: Drawing
-
-
-@dataclass(frozen=True)
-class Finished:
-    """A rollout is finished."""
-
-    number: int
-    rollout: Rollout
-
-
-#: Fewest rows for which a thread of their own was measured to be worth it (docs/log.md, "Answering on two cores").
-LANE = 16
-
-Event: TypeAlias = TokenWritten | FlowStep | MapDrawn | Finished
-#: told of an event as soon as it happens, perhaps in another thread
-OnEvent: TypeAlias = Callable[[Event], None]
-#: the number of a rollout and the map it drew, to the map that it is shown instead
-Shown: TypeAlias = Callable[[int, Drawing], Drawing]
-
-
-@dataclass
-class Rollout:
-    """A finished trace and what was recorded on the way."""
-
-    trace: Trace
-    reason: Reason
-    seed: int
-    turns: list[Written]
-    """Token ids and log-probabilities of every turn the model wrote."""
-    seconds: float = 0.0
-    """From the start of its batch to its end."""
-
-    @property
-    def tokens(self) -> int:
-        return sum(len(turn.ids) for turn in self.turns)
 
 
 @dataclass

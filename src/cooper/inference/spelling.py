@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
-from cooper.inference.engine import Event, TokenWritten
+from cooper.inference.rollout import Event, TokenWritten
 
 _BROKEN = "\N{REPLACEMENT CHARACTER}"
 

@@ -125,4 +125,4 @@ def at_size(values: np.ndarray, height: int, width: int) -> np.ndarray:
     if values.shape == (height, width):
         return values
     how = Image.Resampling.NEAREST if np.issubdtype(values.dtype, np.integer) else Image.Resampling.BILINEAR
-    return np.asarray(Image.fromarray(values).resize((width, height), how))
+    return np.array(Image.fromarray(values).resize((width, height), how))

@@ -18,6 +18,8 @@ from cooper.modalities.metrics import segmentation_iou
 Colour = tuple[int, int, int]
 #: How far (of 0..1 a channel, all three together) a pixel may be from its class's very colour.
 _EXACT = 0.04
+#: What 0 is called.
+BACKGROUND = "background"
 #: Drawings hover between classes whose colours are at most so far apart: one step of the palette.
 _NEAR = 0.36
 #: If the mean colour of a thing is further from its class's than this, and a larger thing of a near class touches it,
@@ -70,7 +72,7 @@ class Segmentation(Modality):
         raise ValueError(f"no class is called {name!r}")
 
     def name_of(self, value: int) -> str:
-        return self.classes[value - 1][0]
+        return self.classes[value - 1][0] if value else BACKGROUND
 
     def coded(self, codes: CodeSettings) -> Segmentation:
         return self if codes.named else Colours()
@@ -167,7 +169,7 @@ class Colours(Segmentation):
         return MapView("segmentation", np.array(colours, dtype=np.uint8)[labels], legend=legend)  # type: ignore[arg-type]
 
     def name_of(self, value: int) -> str:
-        return f"colour {value}"
+        return f"colour {value}" if value else BACKGROUND
 
     def _found(self, rgb: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Labels (height, width), and the colour of each label, 0..1 (labels, 3)."""

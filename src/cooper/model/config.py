@@ -8,6 +8,7 @@ from typing import Any, Literal, TypeAlias, get_args
 
 import numpy as np
 
+from cooper.images import fit_size
 from cooper.modalities import MapCodes, modality
 from cooper.model.typed import check_fields
 
@@ -218,7 +219,7 @@ class ModelConfig:
         try:
             values = {k: parts[k](**tuples(v)) if k in parts else v for k, v in data.items()}
             made = cls(**tuples(values))
-        except (TypeError, AttributeError) as error:
+        except (TypeError, AttributeError, ZeroDivisionError) as error:
             known = ", ".join(f.name for f in fields(cls))
             raise ValueError(f"not a model config ({error}); it has the fields {known}") from None
         made.check()
@@ -231,12 +232,24 @@ class ModelConfig:
         """Raises ValueError for what no model can be made with, wherever it was read."""
         check_fields(self)
         own = {name: value for name, value in asdict(self).items() if name != "codes"}
-        for name, value in {**own, **own["decoder"], **own["vision"], **own["autoencoder"]}.items():
-            if isinstance(value, int) and value < 1:
-                raise ValueError(f"{name} is {value}; it must be at least 1")
+        for part in (own, own["decoder"], own["vision"], own["autoencoder"]):
+            for name, value in part.items():
+                if isinstance(value, int) and value < 1:
+                    raise ValueError(f"{name} is {value}; it must be at least 1")
         for name, part in (("rope_theta", self.decoder), ("norm_eps", self.decoder), ("norm_eps", self.vision)):
             if getattr(part, name) <= 0:
                 raise ValueError(f"{name} is {getattr(part, name):g}; it must be above 0")
+        for name, side in (("vision_sizes", self.vision.patch), ("latent_sizes", self.latent_stride)):
+            sizes = getattr(self, name)
+            try:
+                fit_size(1, 1, side, sizes.longest, sizes.shortest)
+            except ValueError as error:
+                raise ValueError(f"{name}: {error}") from None
+        near, far = self.codes.depth or (0.5, 1.0)
+        if not 0 <= near < far or (near == 0 and not self.codes.linear):
+            raise ValueError(
+                f"codes.depth is {near:g} to {far:g}; it must rise, from above 0 unless codes.linear is true"
+            )
         for name in self.modalities:
             modality(name)
 

@@ -49,6 +49,8 @@ _PARTS_OF_ONE = re.compile(
 # "2½ m", "three quarters of a metre", "2 and a half m", "1.5 ± 0.2 m", "distance: 30; unit: inches", 5’10”
 _SPELLED: tuple[tuple[str, str], ...] = (
     ("\u00bd", " 1/2"), ("\u00bc", " 1/4"), ("\u00be", " 3/4"), ("\u2153", " 1/3"), ("\u2154", " 2/3"),
+    ("\u215b", " 1/8"), ("\u215c", " 3/8"), ("\u215d", " 5/8"), ("\u215e", " 7/8"),
+    (r"(?<![\w./,])(\d+)[-\u2013](?=\d{1,2}/\d{1,2}(?![\d/]))", r"\1 "),  # 2-1/2
     (r"\bhalf-(an?)-", r"half \1 "), (r"\bquarter of (?=an? )", "1/4 of "), (r"(?<=\d and )(?:a|one) half\b", "1/2"),
     *((rf"\b{word} and (?=\d/\d)", f"{value} and ") for word, value in SMALL.items()),
     (r"\b(?:nought|naught) point\b|^point(?= [a-z])", "zero point"),
@@ -73,9 +75,10 @@ _PRONOUN = re.compile(
 )
 
 
-# full-width forms, Arabic commas, full stops and tildes of Asia; not all that NFKC does: 10\u00b2 is not 102
+# full-width forms, Arabic commas, full stops and tildes of Asia, the slash of fractions; not all that NFKC does:
+# 10\u00b2 is not 102
 _NARROW = {code: code - 0xFEE0 for code in range(0xFF01, 0xFF5F)} | {
-    ord(wide): plain for wide, plain in zip("\u066b\u066c\u3002\u3001\u301c\u223c\u3000", ".,.,~~ ", strict=True)
+    ord(wide): plain for wide, plain in zip("\u066b\u066c\u3002\u3001\u301c\u223c\u3000\u2044", ".,.,~~ /", strict=True)
 }
 _OTHER_DIGIT = re.compile(r"(?![0-9])\d")
 

@@ -18,7 +18,7 @@ AREA = re.compile(
 )
 LENGTH = re.compile(_WITH_UNIT)
 # a full stop only behind what is short: "1 m. 20 cm.", not "1 metre. 20 cm are free."
-_THEN = r"(?:(?:(?<=[\s\dkcdm]m)\.|(?<=ft|yd|mi)\.)?,?\s*(?:and\s+)?|\s*-)"
+_THEN = r"(?:\s*-|(?:(?<=[\s\dkcdm]m)\.|(?<=ft|yd|mi)\.)?,?\s*(?:and\s+)?)"
 _GOES_ON = re.compile(rf"{_THEN}(?:{_WITH_UNIT})")
 # "5 ft 10", "five foot ten", "5'10 tall"
 _BARE_INCHES = re.compile(rf"{_THEN}(\d+(?:\.\d+)?|{WORDS})(?=[.,;]?\s*$|\s+(?:tall|high|long|wide|deep)\b)")
@@ -70,10 +70,12 @@ def unit_after(text: str) -> str | None:
 
 
 def square_metres(text: str) -> float | None:
-    """The one area that a text states: "24 square feet" is about 2.2. None if it states none, or several."""
-    found = {round(area_of(match), 6) for match in AREA.finditer(normalised(text))}
-    area = found.pop() if len(found) == 1 else math.nan
-    return area if math.isfinite(area) else None
+    """The one area that a text states: "24 square feet" is about 2.2. None if it states none, or several; where others
+    say nearly the same ("25 sq m, about 270 sq ft"), the first is meant."""
+    found = [area_of(match) for match in AREA.finditer(normalised(text))]
+    if not all(math.isfinite(area) and math.isclose(area, found[0], rel_tol=0.05) for area in found):
+        return None
+    return found[0] if found else None
 
 
 def without_areas(text: str) -> str:

@@ -51,7 +51,7 @@ class Alike:
     rewarded: int
     """Steps in which the part of the reward that is in question was not zero in the first run."""
     furthest: float
-    """The largest difference between the losses of a step."""
+    """The largest difference between the losses of a step, of those in which both are finite."""
     size: float
     """Mean absolute loss of the first run."""
 
@@ -63,10 +63,11 @@ def alike(pairs: Sequence[tuple[Log, Log]], part: str) -> Alike:
         for one, other in pairs for theirs in [{row["step"]: row for row in other}] for row in one
         if row["step"] in theirs
     ]  # fmt: skip
+    finite = [(row["loss"], other["loss"]) for row, other in both if None not in (row["loss"], other["loss"])]
     return Alike(
         len(both), sum(bool(row[f"reward/{part}"]) for row, _ in both),
-        max(abs(row["loss"] - other["loss"]) for row, other in both),
-        float(np.mean([abs(row["loss"]) for row, _ in both])),
+        max((abs(ours - theirs) for ours, theirs in finite), default=math.nan),
+        float(np.mean([abs(ours) for ours, _ in finite])) if finite else math.nan,
     )  # fmt: skip
 
 

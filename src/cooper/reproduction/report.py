@@ -330,7 +330,7 @@ def _time(known: Known) -> list[str]:
             stage that no variant above comes from was begun and is not done. "by the clock" is the whole seed, with
             rendering, drawing maps for traces, measuring which questions maps help with, and asking; a part that was
             killed is not in it, so it may be less than the sum. What all seeds share (scenes, autoencoder, decoder,
-            vision) counts for the seed that made it.
+            vision) was made once, and is listed with every seed; by the clock it counts for the seed that made it.
         """), "",
         *(f"- Seed {s.seed}: {_machine(s)}" for s in known.seeds), "",
         *_hours(known), "",

@@ -63,7 +63,7 @@ class SeedResults:
 
     def keep(self, folder: Path, planned: Collection[str]) -> None:
         """Save it, unless more of this seed's `planned` variants is there: another run may have come further. Variants
-        that are not planned, and the logs of their stages, stay."""
+        that are not planned stay, with what is known of the stages they went through."""
         if not (folder / _FIGURES).exists():
             self.save(folder)
             return
@@ -71,9 +71,11 @@ class SeedResults:
         others = {name: rows for name, rows in known.answers.items() if name not in planned}
         if known.answers.keys() - others.keys() <= self.answers.keys():
             asked = {name: known.figures.asked[name] for name in others if name in known.figures.asked}
+            ours, theirs = self.figures, known.figures
             figures = replace(
-                self.figures, asked={**self.figures.asked, **asked}, logs={**known.figures.logs, **self.figures.logs}
-            )
+                ours, asked={**ours.asked, **asked}, logs={**theirs.logs, **ours.logs},
+                maps={**theirs.maps, **ours.maps}, hours={**theirs.hours, **ours.hours},
+            )  # fmt: skip
             replace(self, figures=figures, answers={**self.answers, **others}).save(folder)
 
 

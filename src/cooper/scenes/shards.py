@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import TypeAlias
 
 import numpy as np
+from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from cooper.files import new_file
@@ -75,7 +76,7 @@ def make_shards(
     missing = [(path, seeds.start, len(seeds), size) for path, seeds in parts.items() if not path.exists()]
     _check_alike([path for path in parts if path.exists()], size)
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, disable=quiet) as progress:
+    with Progress(*columns, console=Console(stderr=True), disable=quiet) as progress:
         bar = progress.add_task("scenes", total=n, completed=n - sum(job[2] for job in missing))
         for done in _work(missing, workers):
             progress.advance(bar, done)

@@ -138,7 +138,7 @@ class Camera:
         return pose
 
     def to_camera(self, points: np.ndarray) -> np.ndarray:
-        """World points (..., 3) in camera coordinates."""
+        """World points (..., 3) in camera coordinates, float64: x right, y down, z forward, metres."""
         pose = self.pose
         return (np.asarray(points, dtype=float) - pose[:3, 3]) @ pose[:3, :3]
 
@@ -151,10 +151,6 @@ class Scene:
     room: Room
     camera: Camera
     things: tuple[Thing, ...]
-
-    def camera_coordinates(self, point: Vector | np.ndarray) -> np.ndarray:
-        """A world point as float64 (3,): x right, y down, z forward, metres."""
-        return self.camera.to_camera(np.asarray(point))
 
     def thing(self, id: int) -> Thing:
         """The thing with that label. Raises ValueError if there is none."""

@@ -22,7 +22,7 @@ from PIL import Image
 from starlette.types import Receive, Scope, Send
 
 from cooper.api import Answer, Cooper
-from cooper.inference.engine import Event, FlowStep, MapDrawn, TokenWritten
+from cooper.inference.rollout import Event, FlowStep, MapDrawn, TokenWritten
 from cooper.modalities import MapCodes
 from cooper.serving.together import Busy
 from cooper.trace import Drawing, Text, Trace

@@ -13,7 +13,7 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 
 from cooper.api import Answer, Cooper
-from cooper.inference.engine import Event, OnEvent
+from cooper.inference.rollout import Event, OnEvent
 from cooper.options import Options
 from cooper.trace import Trace
 

@@ -50,6 +50,7 @@ class ExampleRows:
         shaping: Shaping = Shaping(),
     ):  # fmt: skip
         self.examples, self.autoencoder, self.sequencer, self.shaping = examples, autoencoder, sequencer, shaping
+        self.mode = "direct"  # a question is followed by its answer
 
     def encode(self, image: np.ndarray) -> Tensor:
         """Drawing tokens (tokens, latent_dim) of an image, uint8 (H, W, 3)."""

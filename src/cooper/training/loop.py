@@ -1,8 +1,9 @@
 """The training loop all stages share: steps, schedule, EMA, logs, contact sheets, checkpoints, resume.
 
-A stage says what a batch is and what is learned from it (`Stage`). A batch is a pure function of seed and step, so a
-run that was interrupted goes on exactly where its last checkpoint was. Of several processes (`processes.run_in`), each
-takes its share of every batch and the gradients are averaged; two processes of one thread are faster than one of two.
+A stage says what a batch is and what is learned from it (`Stage`). A batch is a pure function of seed, step and number
+of processes, so a run that was interrupted, and goes on with as many, does so exactly where its last checkpoint was.
+Of several processes (`processes.run_in`), each takes its share of every batch and the gradients are averaged; two
+processes of one thread are faster than one of two.
 The model is trained where it is: nothing here moves it to a device.
 What is trained is kept in fp32. Where the compute dtype is lower, a copy in that dtype does the forward and backward
 passes (autocast costs a cast at every operation); if what is not trained is in it already, as it is under adapters, the

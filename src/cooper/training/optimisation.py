@@ -31,6 +31,7 @@ class Optimisation:
     eps: float = 1e-8
     weight_decay: float = 0.0
     clip: float = 1.0
+    """Norm of all gradients together, at most."""
     ema: float = 0.998
     """Decay of the averaged weights, which are what a stage ends with. At step k it is at most (1 + k) / (10 + k), so
     that little is left of what a stage began with."""
@@ -38,6 +39,8 @@ class Optimisation:
     def __post_init__(self) -> None:
         within(self, 0, math.inf, "steps", "lr", "matrix_lr", "scale_lr", "warmup", "eps", "weight_decay", "clip")
         within(self, 0, 1, "decay", "betas", "ema")
+        if self.clip == 0:
+            raise ValueError("clip must be above 0, or nothing is learned; a large one never clips")
 
     def in_steps(self, steps: int, warming: float = 0.1) -> Optimisation:
         """The same in another number of steps. Of few, at most that share is for warming up."""

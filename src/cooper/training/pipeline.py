@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import os
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -16,6 +16,7 @@ from rich.progress import Progress
 from tokenizers import Tokenizer
 
 from cooper.api import Cooper
+from cooper.checkpoints.checkpoint import find
 from cooper.checkpoints.native import reading_tokenizer, save_native, write_tokenizer
 from cooper.data.mixture import Mixture
 from cooper.evaluation.judge import Judge
@@ -156,7 +157,7 @@ def train_autoencoder(space: Workspace, scratch: Scratch, quiet: bool = False) -
     return model
 
 
-def train_vision(model: UnifiedModel, space: Workspace, scratch: Scratch, quiet: bool = False) -> UnifiedModel:
+def train_vision(model: UnifiedModel, space: Workspace, scratch: Scratch, quiet: bool = False) -> None:
     """Teach the model's vision transformer to see, in place."""
     torch.manual_seed(scratch.seed)
     pictures, held_out = SceneImages(space.train), SceneImages(space.validation)
@@ -167,7 +168,6 @@ def train_vision(model: UnifiedModel, space: Workspace, scratch: Scratch, quiet:
     stage = VisionStage(pictures, held_out, scratch.vision_batch, 100 * scratch.seed, scratch.geometry)
     Trainer(VisionWithHeads(model), stage, scratch.vision, space.stage("vision"), dtype=fast_dtype()).run(quiet)
     settle(model, stage.images)
-    return model
 
 
 def tokenizer_of(space: Workspace, config: ModelConfig) -> Tokenizer:
@@ -191,33 +191,32 @@ def _tokenizer(space: Workspace) -> Path:
 def train_stage(
     name: str, model: UnifiedModel, space: Workspace, settings: StageSettings, flags: Path | None = None,
     quiet: bool = False,
-) -> UnifiedModel:  # fmt: skip
+) -> None:  # fmt: skip
     """One supervised stage on the unified model, in place. `flags`: questions by whose flags it is balanced."""
-    claim(space.stage(name), settings, of={"scenes": open_shards(space.train).fingerprint})
-    weights = task_weights(flags) if flags else None
+    claim_on_scenes(name, space, settings)
+    images, held_out = SceneImages(space.train), SceneImages(space.validation)
     sequencer = Sequencer(tokenizer_of(space, model.config), model.config)
-    sets = []
-    for folder in (space.train, space.validation):
-        images = SceneImages(folder)
-        made = Latents(images, folder, model.autoencoder, sequencer)
-        for kind in ("picture", *(model.config.modalities if settings.mix.draws_maps else ())):
-            made.make(kind, quiet=quiet)
-        drawn, scenes = None, settings.scenes if folder == space.train else None
-        if settings.drawn and folder == space.train:
-            drawn = DrawnMaps(images, scenes or len(images), space.run, model, sequencer)
-            for kind in model.config.modalities:
-                drawn.make(kind, quiet=quiet)
-        sets.append(
-            SceneRows(images, made, sequencer, settings.mix, model.config.time_shift, drawn, scenes, weights)
-        )
-    stage = UnifiedStage(name, sets[0], sets[1], settings)
+    latents = Latents(images, space.train, model.autoencoder, sequencer)
+    for kind in ("picture", *(model.config.modalities if settings.mix.draws_maps else ())):
+        latents.make(kind, quiet=quiet)
+    drawn = None
+    if settings.drawn:
+        drawn = DrawnMaps(images, settings.scenes or len(images), space.run, model, sequencer)
+        for kind in model.config.modalities:
+            drawn.make(kind, quiet=quiet)
+    rows = SceneRows(
+        images, latents, sequencer, settings.mix, model.config.time_shift, drawn, settings.scenes,
+        task_weights(flags) if flags else None,
+    )  # fmt: skip
+    # those are looked at alone, which takes no latents
+    unseen = Latents(held_out, space.validation, model.autoencoder, sequencer)
+    stage = UnifiedStage(name, rows, SceneRows(held_out, unseen, sequencer, settings.mix), settings)
     with adapted(model, settings, space.stage(name)):
         trainer = Trainer(
             model, stage, settings.optimisation, space.stage(name), dtype=fast_dtype(),
             sheet_every=settings.sheet_every,
         )  # fmt: skip
         trainer.run(quiet)
-    return model
 
 
 def flag(
@@ -247,15 +246,14 @@ def flag(
 
 def train_reinforcement(
     name: str, model: UnifiedModel, space: Workspace, settings: Reinforcement, flags: Path, quiet: bool = False
-) -> UnifiedModel:
+) -> None:
     """One reinforcement stage on flagged questions, in place."""
+    claim_on_scenes(name, space, settings)
     images = SceneImages(space.train)
-    claim(space.stage(name), settings, of={"scenes": images.shards.fingerprint})
     sequencer = Sequencer(tokenizer_of(space, model.config), model.config)
     questions = Mixture([(flagged_questions(flags, images), 1.0)], settings.seed)
     with adapted(model, settings, space.stage(name)):
         reinforce(model, questions, sequencer, settings, name, space.stage(name), quiet=quiet)
-    return model
 
 
 def reinforce(
@@ -270,10 +268,21 @@ def reinforce(
     Trainer(model, stage, settings.optimisation, folder, sheet_every=10, workers=0).run(quiet)
 
 
-def claim(folder: Path, settings: StageOfModel | Optimisation, *more: object, of: Mapping[str, object]) -> None:
-    """Note in a stage's folder what it is trained with, but for the number of steps, which may grow. What it is made
-    `of`, by name, may have been replaced where it lies; runs that were begun before this was noted go on with what is
-    there now.
+def claim_on_scenes(name: str, space: Workspace, settings: StageOfModel) -> None:
+    """`claim`, for a stage on the run's scenes. More steps of the stage before it make another model to go on from, of
+    which nothing is told that a computer might round otherwise."""
+    before = space.model(settings.after)
+    later = {"start model": find(str(before)).fingerprint} if settings.after and before.exists() else {}
+    claim(space.stage(name), settings, of={"scenes": open_shards(space.train).fingerprint}, later=later)
+
+
+def claim(
+    folder: Path, settings: StageOfModel | Optimisation, *more: object, of: Mapping[str, object],
+    later: Mapping[str, object] | None = None,
+) -> None:  # fmt: skip
+    """Note in a stage's folder what it is trained with, but for the number of steps, which may grow, and of those that
+    warm up. What it is made `of`, by name, may have been replaced where it lies; runs that were begun before this was
+    noted, or before what came `later` was, go on with what is there now.
 
     Raises ValueError if something has been trained there with other settings: going on would mix the two, or just tell
     what is there.
@@ -283,17 +292,18 @@ def claim(folder: Path, settings: StageOfModel | Optimisation, *more: object, of
     trained = any((folder / name).exists() for name in (STATE, "model"))
     all_but_steps = how if isinstance(settings, Optimisation) else replace(settings, optimisation=how)
     asked_for = noted((all_but_steps, *more))
-    whole = "\n".join([asked_for, *(f"{name}: {which}" for name, which in of.items())])
-    note_once(folder / "settings.txt", whole, trained, formerly=asked_for)
+    with_data = "\n".join([asked_for, *(f"{name}: {which}" for name, which in of.items())])
+    whole = "\n".join([with_data, *(f"{name}: {which}" for name, which in (later or {}).items())])
+    note_once(folder / "settings.txt", whole, trained, formerly=(asked_for, with_data))
 
 
-def note_once(path: Path, what: str, begun: bool, formerly: str | None = None) -> None:
-    """Note something in a file. Raises ValueError if it holds something else, neither that nor what was noted
+def note_once(path: Path, what: str, begun: bool, formerly: Collection[str] = ()) -> None:
+    """Note something in a file. Raises ValueError if it holds something else, neither that nor one of what was noted
     `formerly`, and what that was about has `begun`."""
 
     def note() -> None:
         held = path.read_text(encoding="utf-8", errors="replace").strip() if begun and path.exists() else what
-        if held not in (what, formerly):
+        if held not in (what, *formerly):
             was = "with other settings, data or start model ({}, and now {})".format(*_first_difference(held, what))
             if path.name == "start.txt":  # which holds names of weights that nobody knows
                 was = "from another model"
@@ -307,7 +317,7 @@ def note_once(path: Path, what: str, begun: bool, formerly: str | None = None) -
 def _first_difference(*notes: str) -> list[str]:
     """What each of these notes says, in short, of the first thing that they do not say alike."""
     alike = os.path.commonprefix(notes)
-    named = [found.start() for found in re.finditer(r"\b\w+(?:=|: )", alike)]
+    named = [found.start() for found in re.finditer(r"\b\w+=|^[a-z ]+: ", alike, re.M)]
     rests = [note[named[-1] if named else 0 :] for note in notes]
     return [re.split(r", (?=\w+=)|\n", rest)[0][:60] or "nothing" for rest in rests]
 

@@ -43,8 +43,9 @@ from PIL import Image
 from torch import Tensor, nn
 
 from cooper.evaluation.judge import Judge
-from cooper.inference.engine import Engine, Rollout, Settings
+from cooper.inference.engine import Engine, Settings
 from cooper.inference.flow import FlowSettings
+from cooper.inference.rollout import Rollout
 from cooper.inference.sampler import Sampling
 from cooper.layout import NO_LABEL, Batch, Node, collate, lay_out_rows, merge
 from cooper.lora import Lora, adapters_or_all, without_adapters
@@ -60,7 +61,7 @@ from cooper.training.logged import Logged
 from cooper.training.optimisation import Optimisation
 from cooper.training.processes import Share, gathered
 from cooper.training.rewards import Record, Reward, RewardFunction, Weights, claim_of, rewards
-from cooper.training.settings import within
+from cooper.training.settings import ASIDE, within
 from cooper.training.sharpness import sharpness
 from cooper.training.sheet import contact_sheet
 from cooper.training.stage import Losses, Stage
@@ -81,7 +82,7 @@ class Reinforcement:
     rollouts: int = 8
     updates: int = 1
     """Optimisation passes over the rollouts of a step (GRPO's mu)."""
-    together: int = 4
+    together: int = field(default=4, metadata=ASIDE)
     """Size of a micro-batch: questions whose rollouts share a forward pass. More need more memory."""
     mode: str = "interleaved"
     sampling: Sampling = Sampling(1.0)
@@ -101,7 +102,7 @@ class Reinforcement:
     mask_truncated: bool = False
     """Leave out rollouts that ran out of tokens."""
     seed: int = 4
-    page_every: int = 1
+    page_every: int = field(default=1, metadata=ASIDE)
     """Steps between pages of a question's rollouts."""
     after: str = ""
     """The stage that this one goes on from."""
@@ -110,7 +111,8 @@ class Reinforcement:
         if self.sampling.temperature <= 0 or self.sampling.top_p < 1 or self.sampling.banned:
             # what is learned from must be as likely in training as when it was sampled
             raise ValueError(f"rollouts are sampled at a temperature above 0, of all tokens; not by {self.sampling}")
-        policy(self.mode)
+        if policy(self.mode).answers_last:  # its tags are put there, not sampled, and cannot be learned from
+            raise ValueError(f"mode {self.mode} forces its last turn to answer; reinforce another one")
         # (of one rollout nothing is learned, and grpo says so; it may be timed)
         within(self, 1, math.inf, "questions", "rollouts", "updates", "together", "turn_tokens", "page_every")
         within(self, 0, math.inf, "tolerance", "seed")
@@ -171,8 +173,6 @@ class ReinforcementStage(Stage[UnifiedModel]):
             raise ValueError(f"there is a reward called {', '.join(sorted(taken))} already; give yours another name")
         self.name, self.questions, self.sequencer, self.settings = name, questions, sequencer, settings
         self.policy = sequencer.prompts.policy(settings.mode)
-        if self.policy.answers_last:  # its tags are put there, not sampled, and cannot be learned from
-            raise ValueError(f"mode {settings.mode} forces its last turn to answer; reinforce another one")
         self.tags = tuple(modality(name).tag for name in self.policy.calls)
         self._shown: list[Group] = []
 

@@ -135,7 +135,7 @@ class SceneRows:
         drawn: DrawnMaps | None = None, scenes: int | None = None, task_weights: Mapping[str, float] | None = None,
     ):  # fmt: skip
         self.images, self.latents, self.sequencer = images, latents, sequencer
-        self.length = min(len(images), len(latents), scenes or len(images), len(images if drawn is None else drawn))
+        self.length = min(len(images), scenes or len(images), len(images if drawn is None else drawn))
         self.mix, self.time_shift, self.drawn = mix, time_shift, drawn
         self.task_weights = task_weights
         self.mentions = Mentions(sequencer.tokenizer)
@@ -152,7 +152,8 @@ class SceneRows:
         return nodes, pointers(nodes, *self.images.shards[i], patch, self.mentions) if pointing else []
 
     def scene(self, k: int, seed: int) -> int:
-        """The scene of row k. Every epoch goes through all in an order of its own."""
+        """The scene of row k. Every epoch goes through all in an order of its own, or, if some are to come more often
+        (`Mix.answered`), with some of them in the place of others."""
         epoch, at = divmod(k, len(self))
         if self._order is None or self._order[0] != (seed, epoch):
             rng = np.random.default_rng((seed, 1, epoch))
@@ -169,9 +170,15 @@ class SceneRows:
         return [[self.images.image(i, kind) for kind in kinds] for i in range(min(n, len(self.images)))]
 
     def asked(self, n: int) -> list[tuple[np.ndarray, str, str]]:
-        """A question about each of the first so many scenes."""
+        """A question about each of the first so many scenes, if any are learned."""
+        if not self.mix.questions:
+            return []
         scenes = [self.images.shards[i] for i in range(min(n, len(self.images)))]
         return [(scenes[a.index][1].rgb, a.question.text, a.question.answer) for a in choose_questions(scenes, 1)]
+
+    @property
+    def mode(self) -> str:
+        return max(self.mix.modes, key=lambda one: one[1])[0]
 
     def nodes(self, i: int, rng: np.random.Generator) -> list[Node]:
         scene, view = self.images.shards[i]

@@ -18,14 +18,19 @@ T = TypeVar("T")
 #: Metadata of a field that came when runs and results without it were there: while it has its default, `noted` leaves
 #: it out, and they go on. The default must then mean what was done before, and stay what it is.
 LATER = {"later": True}
+#: Metadata of a field that says how a stage is computed or shown, and nothing of what is learned: a run goes on with
+#: another one.
+ASIDE = {"aside": True}
 
 
 def noted(settings: Any) -> str:
-    """Settings as runs note them and results are named by: their `repr`, without what is `LATER` and has its
-    default."""
+    """Settings as runs note them and results are named by: their `repr`, without what is `LATER` and has its default,
+    and with the defaults of what is `ASIDE`."""
     if is_dataclass(settings) and not isinstance(settings, type):
         kept = (f for f in fields(settings) if f.repr and not (f.metadata.get("later") and _has_default(settings, f)))
-        told = ", ".join(f"{f.name}={noted(getattr(settings, f.name))}" for f in kept)
+        told = ", ".join(
+            f"{f.name}={noted(f.default if f.metadata.get('aside') else getattr(settings, f.name))}" for f in kept
+        )
         return f"{type(settings).__qualname__}({told})"
     if type(settings) is dict:
         return f"{{{', '.join(f'{noted(k)}: {noted(v)}' for k, v in settings.items())}}}"

@@ -147,8 +147,8 @@ def _train(tuning: Tuning, more: Mapping[str, RewardFunction] | None, quiet: boo
     if own := [part.named[0] for part in tuning.data if part.reader]:
         of["readers"] = own
     claim(
-        folder, settings, tuning.data, tuning.start, tuning.base, tuning.prompts, tuning.shaping, tuning.judge,
-        of=of,
+        folder, settings, tuning.data, tuning.start, tuning.base, tuning.prompts, tuning.shaping,
+        tuning.judge and tuning.judge[1], of=of,
     )  # fmt: skip
     cooper = Cooper.load(
         tuning.start, tuning.precision, base=tuning.base, prompts=tuning.prompts, device=tuning.device

@@ -1,4 +1,4 @@
-"""The stages that train the unified model: base, perception, interleaved (supervised). They differ in data alone."""
+"""The stages that train the unified model: base, perception, interleaved (supervised). They differ in settings."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from cooper.training.optimisation import Optimisation
 from cooper.training.pointing import Pointer, Pointers, Pointing, gather
 from cooper.training.processes import Share
 from cooper.training.rows import Mix
-from cooper.training.settings import within
+from cooper.training.settings import ASIDE, within
 from cooper.training.sheet import contact_sheet
 from cooper.training.stage import Supervised
 
@@ -54,9 +54,10 @@ class StageSettings:
     """Whether the vision transformer is trained. (The autoencoder never is, here.)"""
     lora: Lora | None = None
     """Train adapters only, which become part of the weights when the stage ends; None: all weights."""
-    checkpointing: bool = False
+    checkpointing: bool = field(default=False, metadata=ASIDE)
     """Activation checkpointing: recompute each layer in the backward pass. Slower, with much less memory."""
-    sheet_every: int = field(default=500)
+    sheet_every: int = field(default=500, metadata=ASIDE)
+    """Steps between contact sheets, and pages of questions."""
     after: str = ""
     """The stage that this one goes on from; "" for the one that comes first."""
 
@@ -78,6 +79,10 @@ class Rows(Protocol):
 
     def asked(self, n: int) -> list[tuple[np.ndarray, str, str]]:
         """At most so many pictures, each with a question and the true answer."""
+
+    @property
+    def mode(self) -> str:
+        """The mode in which most questions are learned."""
 
 
 class UnifiedStage(Supervised[UnifiedModel]):
@@ -142,11 +147,11 @@ class UnifiedStage(Supervised[UnifiedModel]):
         return contact_sheet(rows)
 
     def page(self, model: UnifiedModel) -> str:
-        """Held-out questions, answered greedily in the mode that most rows have, and the true answers."""
-        asked = self.held_out.asked(4) if self.settings.mix.questions else []
+        """Held-out questions, answered greedily as most are learned, and the true answers."""
+        asked = self.held_out.asked(4)
         if not asked:
             return ""
-        sequencer, (mode, _) = self.held_out.sequencer, max(self.settings.mix.modes, key=lambda one: one[1])
+        sequencer, mode = self.held_out.sequencer, self.held_out.mode
         prompts = [Trace((Picture(picture), Text(question))) for picture, question, _ in asked]
         rollouts = Engine(model, sequencer).run(prompts, sequencer.prompts.policy(mode))
         traces = [

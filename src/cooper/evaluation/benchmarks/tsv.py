@@ -4,8 +4,11 @@ type, or, without one, by what its answer is, as it is in training."""
 
 from __future__ import annotations
 
-from cooper.data.fields import given
+from typing import Any
+
+from cooper.data.fields import PICTURE, given
 from cooper.data.options import letter_among, options_in, options_of
+from cooper.data.question_rows import YES_NO, plain_answer, plain_question
 from cooper.data.tables import Row
 from cooper.evaluation.benchmarks.base import Benchmark, Reading
 from cooper.evaluation.grading import check_number, kind_of, with_unit
@@ -16,13 +19,12 @@ KINDS: dict[str, Kind] = {
 }  # fmt: skip
 _NAMES = {kind: name for name, kind in KINDS.items()}
 _BY_LOWER = {name.lower(): name for name in KINDS}
-_YES_NO = {"yes": "yes", "true": "yes", "no": "no", "false": "no"}
 
 
 def typed(row: Row) -> tuple[Kind, str, tuple[str, ...]]:
     """The kind, truth and options of a row by its `type`; one that has none, but options, is a choice. Raises
     ValueError if they do not fit."""
-    options, answer = listed_options(row), text_of(row, "answer")
+    options, answer = listed_options(row), plain_answer(text_of(row, "answer"))
     named = text_of(row, "type", default="MCQ" if options else "")
     if named.lower() not in _BY_LOWER:
         known = ", ".join(KINDS)
@@ -32,7 +34,8 @@ def typed(row: Row) -> tuple[Kind, str, tuple[str, ...]]:
         options = options or options_in(text_of(row, "question"))
         return kind, letter_among(options, answer), options
     if kind == "yes_no":
-        return kind, _YES_NO.get(answer.lower().rstrip("."), answer), ()
+        said = answer.lower().rstrip(".")
+        return kind, YES_NO.get(said, said), ()
     if kind == "number":
         return kind, with_unit(check_number(answer), text_of(row, "question")), ()
     return kind, check_number(answer) if kind == "count" else answer, ()
@@ -45,7 +48,7 @@ def listed_options(row: Row) -> tuple[str, ...]:
 
 def _untyped(row: Row) -> tuple[Kind, str, tuple[str, ...]]:
     answer = row.get("answer")
-    kind, truth = kind_of(("no", "yes")[answer] if isinstance(answer, bool) else text_of(row, "answer"))
+    kind, truth = kind_of(("no", "yes")[answer] if isinstance(answer, bool) else plain_answer(text_of(row, "answer")))
     if kind != "choice":
         return kind, truth, ()
     options = options_in(text_of(row, "question"))
@@ -55,7 +58,7 @@ def _untyped(row: Row) -> tuple[Kind, str, tuple[str, ...]]:
 def read(row: Row, place: Place) -> Item:
     kind, truth, options = typed(row) if given(row.get("type")) or listed_options(row) else _untyped(row)
     return Item(
-        text_of(row, "index", default=str(place.number)), text_of(row, "question"), truth, kind,
+        text_of(row, "index", default=str(place.number)), plain_question(text_of(row, "question")), truth, kind,
         (text_of(row, "category", "type", default=_NAMES[kind]),), options, listed=bool(listed_options(row)),
     )  # fmt: skip
 
@@ -64,6 +67,10 @@ def group_of(row: Row) -> str:
     return text_of(row, "group", default="")
 
 
+def picture(row: Row) -> Any:
+    return next((row[name] for name in PICTURE if given(row.get(name))), None)
+
+
 TSV = Benchmark(
-    "tsv", read, (Reading("mean over categories", levels=1), Reading("mean over questions")), group=group_of
+    "tsv", read, (Reading("mean over categories", levels=1), Reading("mean over questions")), picture, group_of
 )
