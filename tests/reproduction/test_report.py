@@ -130,8 +130,15 @@ def test_what_the_reward_for_calls_is_worth_is_told_where_calls_are_open() -> No
     names = ("SFT half by eye", "half by eye", "half by eye without exploration reward")
     both = {name: rows(right) for name, right in zip(names, (8, 15, 11), strict=True)}
     assert "where calls are open" not in report(seed(0, {name: both[name] for name in names[:2]}))
-    text = report(seed(0, {"COOPER": rows(15)}), seed(1, both))
-    assert re.search(r"they differ by \+20\.0 \(\+\d+\.\d to \+\d+\.\d\) on spatial tasks \(seed 1\)\.", text)
+    log = [{"step": k, "reward/answer": 0.5, "loss": 0.0, "calls/depth/distance_between": k / 10} for k in range(11)]
+    logs = {"by_eye_reinforcement": log, "by_eye_no_exploration": [{**row, "calls/depth/size": 1.0} for row in log]}
+    text = report(seed(0, {"COOPER": rows(15)}), seed(1, both, logs=logs))
+    interval = r"\(\+\d+\.\d to \+\d+\.\d\)"
+    assert re.search(
+        rf"they differ by \+20\.0 {interval} on spatial tasks \(over SFT half by eye: \+35\.0 {interval}\), seed 1\. "
+        "Rollouts about distances called for depth, with that reward from 20% of them in the first five steps to 80% "
+        "in the last, without it from ", text,
+    )  # fmt: skip
     for name, points in (("SFT half by eye", "40.0"), (names[2], "55.0")):
         after = text.split("where calls are open")[1].splitlines()
         row = next(line for line in after if line.startswith(f"| {name} |"))

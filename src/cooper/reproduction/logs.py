@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple, TypeAlias
 
@@ -41,6 +41,14 @@ def gain(logs: Sequence[Log], steps: int) -> Mean | None:
     error = math.hypot(*errors)
     freedom = error**4 / sum(e**4 / (len(of) - 1) for e, of in zip(errors, (first, last), strict=True)) if error else 1
     return _with_interval(float(last.mean() - first.mean()), error, freedom)
+
+
+def share_drawing(logs: Sequence[Log], tasks: Collection[str], kind: str, part: slice) -> float | None:
+    """Share of the rollouts about these tasks, in these steps of every run, that called for a map of that kind, each
+    task and step counting the same; None if none were about them."""
+    keys = [f"calls/{kind}/{task}" for task in tasks]
+    shares = [row[key] for log in logs for row in log[part] for key in keys if row.get(key) is not None]
+    return float(np.mean(shares)) if shares else None
 
 
 @dataclass(frozen=True)

@@ -14,6 +14,7 @@ from cooper.reproduction.claims import (
     shown,
 )
 from cooper.reproduction.known import Known
+from cooper.reproduction.logs import share_drawing
 from cooper.scenes.question import GENERAL, SPATIAL
 
 _SFT, _WITH, _WITHOUT = "SFT half by eye", "half by eye", "half by eye without exploration reward"
@@ -35,9 +36,21 @@ def open_calls(known: Known) -> list[str]:
             for name, of in models.items()
         ],
     )  # fmt: skip
+    gained = f" (over {_SFT}: {shown(difference(rewarded, before, SPATIAL))})" if before else ""
     return [cells.prose(f"""
         **And where calls are open?** Half of the traces that these models were taught call for no map where one would
         help, so that rollouts of one question differ in what they call for. Reinforced with the exploration reward and
-        without it, they differ by {shown(difference(rewarded, not_rewarded, SPATIAL))} on spatial tasks
-        ({numbered(rewarded)}).
+        without it, they differ by {shown(difference(rewarded, not_rewarded, SPATIAL))} on spatial
+        tasks{gained}, {numbered(rewarded)}. {_in_rollouts(known)}
     """), "", *table, ""]
+
+
+def _in_rollouts(known: Known) -> str:
+    """How often depth was called for in reinforcement, sampled, as it began and as it ended."""
+    told = []
+    for name, which in ((_WITH, "with that reward"), (_WITHOUT, "without it")):
+        logs = next((known.logs[v.stage] for v in known.variants if v.name == name and v.stage in known.logs), {})
+        shares = [share_drawing([*logs.values()], DISTANCES, "depth", part) for part in (slice(5), slice(-5, None))]
+        if None not in shares:
+            told.append(f"{which} from {shares[0]:.0%} of them in the first five steps to {shares[1]:.0%} in the last")
+    return f"Rollouts about distances called for depth, {', '.join(told)}." if told else ""
