@@ -228,13 +228,10 @@ def _figure(judged: Sequence[Judged], reading: Reading) -> dict[str, Any]:
     known = [(row, score) for row, score in scored if score is not None]
     if not known:
         return {"score": None, "interval": None, "n": 0, "incomplete": incomplete}
-    mean, *interval = _mean(known, reading)
-    groups = len({row["group"] for row, _ in known})
-    if {score for _, score in known} in ({0}, {1}):  # no resample is another one
-        interval = list(wilson(mean, groups))
-    elif groups == 1:
-        interval = []
-    return {"score": mean, "interval": interval or None, "n": len(known), "incomplete": incomplete}
+    (mean, *ends), groups = _mean(known, reading), len({row["group"] for row, _ in known})
+    alike = {score for _, score in known} in ({0}, {1})  # no resample is another one
+    interval = list(wilson(mean, groups)) if alike else ends if groups > 1 else None
+    return {"score": mean, "interval": interval, "n": len(known), "incomplete": incomplete}
 
 
 def _difference(ours: Sequence[Judged], theirs: Sequence[Judged], reading: Reading) -> dict[str, Any]:

@@ -269,8 +269,8 @@ def reinforce(
 
 
 def claim_on_scenes(name: str, space: Workspace, settings: StageOfModel) -> None:
-    """`claim`, for a stage on the run's scenes. More steps of the stage before it make another model to go on from, of
-    which nothing is told that a computer might round otherwise."""
+    """`claim`, for a stage on the run's scenes. More steps of the stage before it make another model to go on from,
+    which is named by what is stored of it: another computer may round what is in memory otherwise."""
     before = space.model(settings.after)
     later = {"start model": find(str(before)).fingerprint} if settings.after and before.exists() else {}
     claim(space.stage(name), settings, of={"scenes": open_shards(space.train).fingerprint}, later=later)
