@@ -103,7 +103,7 @@ def _id(data: bytes) -> str:
 @contextmanager
 def hub(repos: dict[str, dict[str, bytes]]) -> Iterator[Hub]:
     server = Hub(repos)
-    Thread(target=server.serve_forever, daemon=True).start()
+    Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()  # how long it may take to end
     yield server
     server.shutdown()
     server.server_close()

@@ -71,7 +71,7 @@ class Handler(BaseHTTPRequestHandler):
 @contextmanager
 def serving(replies: Mapping[str, Sequence[tuple[int, str, float]]]) -> Iterator[Server]:
     server = Server(replies)
-    Thread(target=server.serve_forever, daemon=True).start()
+    Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()  # how long it may take to end
     yield server
     server.shutdown()
     server.server_close()

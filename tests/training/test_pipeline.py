@@ -73,10 +73,18 @@ def space_in(folder: Path) -> Workspace:
 
 @pytest.fixture(scope="module")
 def seeing(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
-    """A run up to the stage vision, to be copied."""
+    """A run up to the stage vision, from nothing, to be copied."""
     space = space_in(tmp_path_factory.mktemp("seeing"))
-    assert train(space, QUICK, "vision", quiet=True) == space.run / "vision"
+    with pytest.MonkeyPatch.context() as patched:
+        as_anywhere(patched)
+        assert train(space, QUICK, "vision", quiet=True) == space.run / "vision"
     return space
+
+
+def as_anywhere(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The losses above are of any machine."""
+    for module in (pipeline, muon):
+        monkeypatch.setattr(module, "fast_dtype", lambda: torch.float32)
 
 
 def copied(space: Workspace, folder: Path) -> Workspace:
@@ -90,12 +98,11 @@ def lettered(traces, record, tags, weights, *_):  # type: ignore[no-untyped-def]
     return [Reward(0, 0, 0, sum(map(str.isalpha, s)) + weights.exploration * s.count(" ")) for s in said]
 
 
-def test_all_stages_from_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_all_stages(seeing: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(pipeline, "flag_questions", flagged)
     monkeypatch.setattr(reinforcement, "rewards", lettered)
-    for module in (pipeline, muon):  # the losses above are of any machine
-        monkeypatch.setattr(module, "fast_dtype", lambda: torch.float32)
-    space = space_in(tmp_path)
+    as_anywhere(monkeypatch)
+    space = copied(seeing, tmp_path)
     assert train(space, QUICK, quiet=True) == space.run / "reinforcement"
     for name in ("true_maps", *QUICK.reinforced):
         train(space, QUICK, name, quiet=True)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import atexit
 import json
 import math
+import os
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import replace
@@ -125,7 +127,10 @@ UNEQUAL: Said = {
 
 
 def _learned(folder: Path, together: int, quiet: bool) -> None:
-    """One step, and then two steps of two passes of other questions."""
+    """One step, and then two steps of two passes of other questions. Of several processes each ends with what aborts a
+    Python that lets go of everything, which costs nothing of what was learned."""
+    if Share.mine().world > 1:
+        atexit.register(os.abort)
     _step(folder, quiet)
     settings = replace(SETTINGS, together=together, updates=2)
     stage = scripted(settings, UNEQUAL)

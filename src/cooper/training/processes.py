@@ -7,9 +7,10 @@ import multiprocessing
 import os
 import re
 import signal
+import sys
 import uuid
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass
 from datetime import timedelta
 from multiprocessing import resource_tracker
@@ -152,3 +153,9 @@ def _process(
         work(*args, quiet or rank > 0)
     finally:
         dist.destroy_process_group()
+    # a thread of gloo's may hold the last reference to a tensor, and let go of it when Python has gone, which aborts
+    # the process (pytorch/pytorch#179291): this one goes before
+    with suppress(OSError, ValueError, AttributeError):  # closed, or not there
+        sys.stdout.flush()
+        sys.stderr.flush()
+    os._exit(0)
