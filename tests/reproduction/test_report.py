@@ -8,9 +8,11 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from matplotlib.figure import Figure
 
 from cooper.evaluation.predictions import Row
 from cooper.evaluation.scores import bootstrap_interval
+from cooper.reproduction import plots
 from cooper.reproduction.known import Known
 from cooper.reproduction.plots import comparable
 from cooper.reproduction.report import text_of, write_report
@@ -170,3 +172,18 @@ def test_plots_are_of_the_seeds_that_all_have() -> None:
     assert shown == {"base": {0: rows(15)}, "COOPER": {0: rows(12)}} and seeds == "seed 0"
     assert comparable(answers, ["base"]) == ({"base": answers["base"]}, "seeds 0, 1")
     assert comparable(answers, ["base", "RE"]) == (answers, "not of the same seeds")
+
+
+@pytest.mark.parametrize(("names", "rows_of_names"), [(3, 1), (10, 2), (1, 1)])
+def test_all_that_is_shown_is_named_within_the_picture(
+    names: int, rows_of_names: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shown: list[Figure] = []
+    monkeypatch.setattr(plots, "_save", lambda figure, path: shown.append(figure))
+    plots.scores({f"a model with a name, {k}": {0: rows(9)} for k in range(names)}, tmp_path / "scores.png")
+    ((figure,),) = (shown,)
+    figure.draw_without_rendering()
+    (legend,) = figure.legends
+    box = legend.get_window_extent()
+    assert figure.bbox.x0 <= box.x0 and box.x1 <= figure.bbox.x1
+    assert len({round(text.get_window_extent().y0) for text in legend.get_texts()}) == rows_of_names

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -38,7 +39,7 @@ def scores(answers: Mapping[str, Answers], path: Path) -> None:
     axis.set_ylim(0, 105)
     axis.set_title(seeds, loc="right", fontsize="medium")
     _rules(axis)
-    figure.legend(ncols=len(names), loc="outside upper center", frameon=False)
+    _legend(figure, axis)
     _save(figure, path)
 
 
@@ -57,7 +58,7 @@ def calls(answers: Mapping[str, Answers], path: Path) -> None:
         axis.set_title(name)
         _rules(axis)
     axes[0][0].set_ylabel("% of answers (95 % intervals)")
-    figure.legend(*axes[0][0].get_legend_handles_labels(), ncols=4, loc="outside upper center", frameon=False)
+    _legend(figure, axes[0][0])
     _save(figure, path)
 
 
@@ -95,7 +96,7 @@ def rewards(logs: Mapping[str, Sequence[Sequence[Row]]], path: Path) -> None:
         axis.set_title(title)
         axis.set_xlabel("step")
         _rules(axis)
-    figure.legend(*axes[0].get_legend_handles_labels(), ncols=3, loc="outside upper center", frameon=False)
+    _legend(figure, axes[0])
     _save(figure, path)
 
 
@@ -114,7 +115,7 @@ def beside_the_paper(answers: Mapping[str, Answers], paper: Mapping[str, tuple[f
         axis.set_ylim(0, 100)
         _rules(axis)
     axes[0].set_ylabel("score (here: 95 % intervals)")
-    figure.legend(*axes[0].get_legend_handles_labels(), ncols=2, loc="outside upper center", frameon=False)
+    _legend(figure, axes[0])
     _save(figure, path)
 
 
@@ -131,6 +132,17 @@ def _off(found: Sequence[claims.Figure]) -> np.ndarray | None:
     """How far intervals reach below and above their points (2, n); rounding may put an end on the wrong side."""
     off = np.array([(f.points - f.low, f.high - f.points) for f in found])
     return np.maximum(off, 0).T if found else None
+
+
+def _legend(figure: Figure, axis: Axes) -> None:
+    """Above all panels, what is shown in this one, in as few rows as the picture has room for."""
+    handles, labels = axis.get_legend_handles_labels()
+    for rows in range(1, len(labels) + 1):
+        columns = math.ceil(len(labels) / rows)
+        legend = figure.legend(handles, labels, ncols=columns, loc="outside upper center", frameon=False)
+        if columns == 1 or legend.get_window_extent().width <= figure.bbox.width:
+            return
+        legend.remove()
 
 
 def _rules(axis: Axes) -> None:
