@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal, TypeAlias
 
-from cooper.data.fields import given
+from cooper.data.fields import PICTURE, given
 from cooper.data.options import LETTERS, lettered
 from cooper.data.tables import Row
 
@@ -88,8 +88,8 @@ def text_of(row: Row, *names: str, default: str | None = None) -> str:
 
 
 def one_picture(row: Row) -> Any:
-    """What most rows have as their picture: the field `image`, or the path in `image_path`."""
-    return row["image"] if given(row.get("image")) else row.get("image_path")
+    """What most rows have as their picture, in the first of the fields that training looks in, too."""
+    return next((row[name] for name in PICTURE if given(row.get(name))), None)
 
 
 def file_of(where: str) -> str:

@@ -4,9 +4,7 @@ type, or, without one, by what its answer is, as it is in training."""
 
 from __future__ import annotations
 
-from typing import Any
-
-from cooper.data.fields import PICTURE, given
+from cooper.data.fields import given
 from cooper.data.options import letter_among, options_in, options_of
 from cooper.data.question_rows import YES_NO, plain_answer, plain_question
 from cooper.data.tables import Row
@@ -67,10 +65,6 @@ def group_of(row: Row) -> str:
     return text_of(row, "group", default="")
 
 
-def picture(row: Row) -> Any:
-    return next((row[name] for name in PICTURE if given(row.get(name))), None)
-
-
 TSV = Benchmark(
-    "tsv", read, (Reading("mean over categories", levels=1), Reading("mean over questions")), picture, group_of
+    "tsv", read, (Reading("mean over categories", levels=1), Reading("mean over questions")), group=group_of
 )
