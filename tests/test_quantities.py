@@ -46,6 +46,7 @@ def test_thousands_may_have_an_exponent(text: str, found: Found) -> None:
         ("nought point five m", (0.5, "m")), ("point five metres", (0.5, "m")),
         ("1'000 m", (1000.0, "m")), ("2\u2019500 mm", (2500.0, "mm")), ("5'10 tall", (5 + 10 / 12, "ft")),
         ("one metre eighty", (1.8, "m")), ("1 m 80", (1.8, "m")), ("1m80", (1.8, "m")), ("2m50cm", (2.5, "m")),
+        ("1m5cm", (1.05, "m")), ("1m5", None),
         ("5 m 20 people wide", (5.0, "m")), ("24 m 5", (24.0, "m")),
         ("one hundred and five m", (105.0, "m")), ("five and ten feet", (10.0, "ft")),
         ("between two and three metres", (2.5, "m")), ("one to two and a half feet", (1.75, "ft")),
@@ -126,6 +127,7 @@ def test_feet_and_inches(text: str, feet: float) -> None:
         # as uncertain as a range
         ("3 or 4 m", (3.5, "m")), ("3 m or 4 m", (3.5, "m")), ("two or three", (2.5, None)), ("3 m or so", (3.0, "m")),
         ("5 feet or 1.5 m", (5.0, "ft")), ("1.5 m or about 5 feet", (1.5, "m")), ("0.8 m or 2.6 ft", (0.8, "m")),
+        ("2-3-inch", (2.5, "in")), ("5-foot-3-inch", (5.25, "ft")),
         ("3 or more", (3.0, None)), ("2 chairs or 3 stools", (2.0, None)),
         ("1 m. 20 cm.", (1.2, "m")), ("It is one metre. 20 cm are free.", (1.0, "m")),
     ],

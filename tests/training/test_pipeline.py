@@ -201,12 +201,15 @@ def test_a_stage_ends_there_and_the_next_begins_with_it(
 
 def test_more_steps_make_another_model(seeing: Workspace, tmp_path: Path) -> None:
     """What had gone on from the one before does not go on from this, nor is it told to be trained."""
-    space, more = copied(seeing, tmp_path), replace(QUICK.unified["base"], optimisation=replace(FAST, steps=STEPS + 2))
-    direct = replace(QUICK.unified["direct"], optimisation=FAST.in_steps(1))
-    made = []
-    for recipe in (QUICK, QUICK, replace(QUICK, unified={**QUICK.unified, "base": more, "direct": direct})):
+    def recipe_of(steps: int) -> Recipe:
+        fast = {"base": replace(FAST, steps=steps), "direct": FAST.in_steps(1)}
+        short = {name: replace(QUICK.unified[name], optimisation=how) for name, how in fast.items()}
+        return replace(QUICK, unified={**QUICK.unified, **short})
+
+    space, made = copied(seeing, tmp_path), []
+    for recipe in (recipe_of(3), recipe_of(3), recipe_of(5)):
         if made:
-            train(space, replace(QUICK, unified={**QUICK.unified, "direct": direct}), "direct", quiet=True)
+            train(space, recipe_of(3), "direct", quiet=True)
         train(space, recipe, "base", quiet=True)
         made.append((space.model("base") / "model.safetensors").stat().st_mtime_ns)
         trained = load_file(space.stage("base") / "state.safetensors")["average/decoder.head.weight"]

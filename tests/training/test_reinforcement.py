@@ -8,6 +8,7 @@ import math
 import os
 from collections import defaultdict
 from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import TypeAlias
@@ -17,6 +18,7 @@ import pytest
 import torch
 from tests.helpers import Scripted, picture, random_model, sequencer
 from tests.judge_server import serving
+from torch import nn
 
 from cooper.data.mixture import Mixture
 from cooper.evaluation.judge import Judge
@@ -56,6 +58,11 @@ SAID: Said = {
     0: [ANSWER], 1: [DEPTH, ANSWER], 2: [DEPTH, SEGMENT, ANSWER], 3: [None],
     4: [ANSWER], 5: [ANSWER], 6: [ANSWER], 7: [ANSWER],
 }  # fmt: skip
+
+
+def spaces(traces: Sequence[Trace], _: Record) -> list[float]:
+    """A reward that even an untrained model earns, and differently."""
+    return [float(trace.turns[0].count(" ")) for trace in traces]
 
 
 def scripted(settings: Reinforcement, said: Said = SAID) -> ReinforcementStage:
@@ -272,6 +279,40 @@ def test_what_is_rewarded_is_said_more(updates: int, tmp_path: Path) -> None:
     assert [p.name for p in sorted((tmp_path / "pages").iterdir())] == ["000010.html", "000020.html"]
     page = (tmp_path / "pages" / "000010.html").read_text()
     assert all(f"reward, {part}" in page for part in ("total", "answer", "form", "exploration", "even"))
+
+
+def test_interrupted_between_two_updates_a_step_is_made_again(tmp_path: Path) -> None:
+    """What the second update would be made of, the rollouts and how likely they were, is not kept."""
+    settings = replace(SETTINGS, updates=2, optimisation=replace(SETTINGS.optimisation, steps=3))
+
+    def trained(folder: Path, stop: int | None = None) -> tuple[int, dict[str, nn.Parameter]]:
+        """How many updates were begun, and the weights; interrupted at the beginning of that one."""
+        model, begun = random_model(), 0
+        stage = ReinforcementStage(DRAWS, SEQUENCER, settings, more={"spaces": spaces})
+        trainer = Trainer(model, stage, settings.optimisation, folder, workers=0, save_every=0.0)
+        descend = trainer.descend
+
+        def descending(norm: float) -> None:
+            nonlocal begun
+            begun += 1
+            if begun == stop:
+                raise KeyboardInterrupt
+            descend(norm)
+
+        trainer.descend = descending  # type: ignore[method-assign]
+        with pytest.raises(KeyboardInterrupt) if stop else nullcontext():
+            trainer.run(quiet=True)
+        return begun, dict(model.named_parameters())
+
+    of_whole, whole = trained(tmp_path / "whole")
+    trained(tmp_path / "parts", stop=4)
+    of_rest, parts = trained(tmp_path / "parts")
+    assert (of_whole, of_rest) == (6, 4), "the second step is made from its beginning"
+    assert all(torch.equal(p, parts[k]) for k, p in whole.items())
+    before = dict(random_model().named_parameters())
+    assert any(not torch.equal(p, before[k]) for k, p in whole.items())
+    log = [json.loads(row) for row in (tmp_path / "parts" / "log.jsonl").read_text().splitlines()]
+    assert [row["step"] for row in log] == [1, 2, 3] and log[1]["log_p_difference"] < 1e-4
 
 
 def test_how_sure_a_model_is_is_learned_as_one_number(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -197,7 +197,7 @@ def test_whole_models_are_tuned(sets: Path, capsys: pytest.CaptureFixture[str]) 
             "--rows", "3", "--checkpointing", "--data", "questions.jsonl", "maps=maps.jsonl@0.5", "traces"]  # fmt: skip
     assert main(argv) == 0
     ran = capsys.readouterr()
-    assert ran.out.strip().endswith("finished: run/interleaved/model")
+    assert ran.out == "finished: run/interleaved/model\n", "all else is told on standard error"
     assert "cooper: questions.jsonl: 5 examples of the set questions" in ran.err
     assert "1 rows could not be read: run/interleaved/broken.txt" in ran.err
     told = Path("run/interleaved/broken.txt").read_text()
@@ -284,6 +284,30 @@ def test_adapters_learn_to_draw(sets: Path, experts: tuple[str, ...], capsys: py
     Path("run/perception/adapter/map_codes.json").write_text('{"depth": [1, "x"]}')
     with pytest.raises(ValueError, match="map_codes.json does not tell what maps stand for: depth is "):
         Cooper.load("start", adapter="run/perception/adapter")
+
+
+def test_adapters_that_were_stopped_end_where_they_would_have(sets: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("peft")
+    argv = ["train", "perception", "--start", "start", "--steps", "4", "--rows", "2", "--lora", "2", "--experts", "gen",
+            "--lr", "0.01", "--processes", "1", "--data", "maps.jsonl", "--run"]  # fmt: skip
+    update = Trainer.update
+
+    def stopping(self: Trainer[Any], *given: Any) -> dict[str, float]:
+        if self.step == 2:
+            raise KeyboardInterrupt
+        return update(self, *given)
+
+    assert main([*argv, "whole"]) == 0
+    with monkeypatch.context() as patched:
+        patched.setattr(Trainer, "update", stopping)
+        assert main([*argv, "halves"]) == 130
+    assert not Path("halves/perception/adapter").exists()
+    assert main([*argv, "halves"]) == 0
+    names = "perception/adapter/adapter_model.safetensors", "perception/model/model.safetensors"
+    for whole, halves in ((load_file(f"{run}/{name}") for run in ("whole", "halves")) for name in names):
+        assert whole.keys() == halves.keys() and all(torch.equal(tensor, halves[k]) for k, tensor in whole.items())
+    log = [json.loads(line)["step"] for line in Path("halves/perception/log.jsonl").read_text().splitlines()]
+    assert log == [1, 2, 3, 4]
 
 
 def bytes_of(*tensors: Iterable[torch.Tensor]) -> int:

@@ -55,9 +55,9 @@ _SPELLED: tuple[tuple[str, str], ...] = (
     *((rf"\b{word} and (?=\d/\d)", f"{value} and ") for word, value in SMALL.items()),
     (r"\b(?:nought|naught) point\b|^point(?= [a-z])", "zero point"),
     (r"(?<=\d)['\u2019](?=\d{3}(?!\d))", ""),  # thousands in Switzerland
-    # 5.2 x 10^1, 5ft6in, 1m80
+    # 5.2 x 10^1, 5ft6in, 1m80, 1m5cm
     (r"(?<=\d)\s*(?:[\u00d7\u00b7\u22c5x*]|\btimes\b)\s*10\s*\^\s*\(?\s*([-+]?\d+)\s*\)?", r"e\1"),
-    (r"(?<=\d)(\s?(?:ft|feet))\.?(?=\d)", r"\1 "), (r"(?<=\d)(\s?m)(?=\d\d)", r"\1 "),
+    (r"(?<=\d)(\s?(?:ft|feet))\.?(?=\d)", r"\1 "), (r"(?<=\d)(\s?m)(?=\d\d|\d\s?cm)", r"\1 "),
     (r"(?<=\d) and (?=\d/\d)", " "), (r"\s*(?:\u00b1|\+/?-)\s*\d+(?:\.\d+)?", ""),
     (r"(?<=\d)\s*(?:''|\u2032\u2032|\u2019\u2019|[\u201d\u2033])", '"'), (r"(?<=\d)\s*[\u2019\u2032](?![a-z])", "'"),
     (r"(?<=\d)\s?'\s?(\d[\d./ ]{0,9}?)\s?\"", "' \\1\""),

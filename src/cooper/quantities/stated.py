@@ -63,9 +63,9 @@ _NOTHING = re.compile(
 
 _AMOUNT = r"(?:\d+(?:[.,]\d+)?(?![.,]?\d)|[a-z]+\b(?: and a half\b)?)"
 _END = rf"(?:(?:{ANY_UNIT})\.?)?"
-_SIDES = (
+_SIDES = (  # "2-3-inch" is one, "5-foot-10" is none
     rf"(?P<low>\b{_AMOUNT})\s*(?P<first>{_END})\s*(?:%s|(?P<or>or\b))\s*"
-    rf"(?P<high>{_AMOUNT})\s*(?P<second>{_END})(?!\s*=)"
+    rf"(?P<high>{_AMOUNT})(?:-(?=(?:{ANY_UNIT})\b)|\s*)(?P<second>{_END})(?!\s*=)"
 )
 _RANGES = (
     re.compile(r"\bbetween\s+" + _SIDES % "and"),

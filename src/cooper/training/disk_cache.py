@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from abc import ABC, abstractmethod
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,7 @@ from typing import Any
 import numpy as np
 import torch
 from filelock import FileLock, Timeout
-from rich import print as show
+from rich.console import Console
 from rich.progress import Progress
 
 from cooper.files import new_file
@@ -54,7 +55,8 @@ class DiskCache(ABC):
                     lock.acquire(blocking=False)
                 except Timeout:
                     if not quiet:
-                        show(f"{self.folder}: another run is making {self.name} of {kind}; waiting for it")
+                        waiting = f"{self.folder}: another run is making {self.name} of {kind}; waiting for it"
+                        print(waiting, file=sys.stderr)
                     lock.acquire()
             wait()
             self._make(kind, share, batch, quiet)
@@ -76,7 +78,7 @@ class DiskCache(ABC):
         mine = range(share.rank * batch, len(self), share.world * batch)
         told = done_file.read_text() if done_file.exists() else ""
         done = int(told) if told.isdecimal() else 0
-        with Progress(disable=quiet) as progress, torch.no_grad():
+        with Progress(console=Console(stderr=True), disable=quiet) as progress, torch.no_grad():
             bar = progress.add_task(f"{self.name} of {kind}", total=len(mine), completed=done)
             for k, first in enumerate(mine[done:], done + 1):
                 rows = range(first, min(first + batch, len(self)))

@@ -27,6 +27,7 @@ import numpy as np
 import torch
 import torch.distributed as dist
 from PIL import Image
+from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
@@ -174,7 +175,8 @@ class Trainer(Generic[M]):
         if first:
             _cut(log_file, self.step)
         saved = began = time.monotonic()
-        with Progress(*columns, disable=quiet or not first) as progress, log_file.open("a", buffering=1) as log:
+        progress = Progress(*columns, console=Console(stderr=True), disable=quiet or not first)
+        with progress, log_file.open("a", buffering=1) as log:
             bar = progress.add_task(
                 self.stage.name, total=self.optimisation.steps, completed=self.step, figures=""
             )

@@ -5,13 +5,14 @@ from __future__ import annotations
 import copy
 import os
 import re
+import sys
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
-from rich import print as show
+from rich.console import Console
 from rich.progress import Progress
 from tokenizers import Tokenizer
 
@@ -153,7 +154,8 @@ def train_autoencoder(space: Workspace, scratch: Scratch, quiet: bool = False) -
     model.requires_grad_(False)
     if trained and not quiet:
         error = depth_error(model, SceneImages(space.validation))
-        show(f"autoencoder: AbsRel of depth after encoding and decoding {error:.4f} (validation)")
+        told = f"autoencoder: AbsRel of depth after encoding and decoding {error:.4f} (validation)"
+        print(told, file=sys.stderr)
     return model
 
 
@@ -232,7 +234,7 @@ def flag(
         shards = SceneImages(space.train).shards
         scenes = [shards[i] for i in range(len(shards))[-wanted.scenes :]]
         cooper = Cooper.load(space.model(wanted.by))
-        with Progress(disable=quiet) as progress:
+        with Progress(console=Console(stderr=True), disable=quiet) as progress:
             bar = progress.add_task("flagging questions", total=None)
             asked = choose_questions(scenes, 3)
             flag_questions(
