@@ -105,31 +105,36 @@ def test_intervals_are_of_95_percent() -> None:
 def test_claims_that_hold_and_that_do_not() -> None:
     good = variants(
         base=8, AMG_direct=10, PE=12, RE=11, RE_from_base=9, SFT_only=12, COOPER=14, other_maps=8, asked_to_think=10,
-        true_maps=15,
+        true_maps=15, calls_forbidden=9,
     ) | sampled(11, 13)
     good["PE"] = {s: [{**r, "score": float(r["score"]) * (r["task"] in SPATIAL)} for r in rows]
                   for s, rows in good["PE"].items()}  # fmt: skip
     found = {f.claim: f for f in findings(good)}
-    assert len(found) == 9 and all(f.holds for f in found.values()), found
-    late = findings({**good, "base, longer": good["COOPER"]})
-    assert all(f.holds for f in late), "what is over the base is told by itself"
-    assert [f.claim for f in late if f.over_longer is False] == [
-        "COOPER - base, spatial tasks",
-        "AMG direct - base, distances and sizes",
-    ]
+    assert len(found) == 9 and all(all(f.holds.values()) for f in found.values()), found
+    late = {f.claim: dict(f.holds) for f in findings({**good, "base, longer": good["COOPER"]})}
+    gains = [late.pop(name) for name in ("COOPER - base, spatial tasks", "AMG direct - base, distances and sizes")]
+    assert gains == [{"": True, "over base, longer": False}] * 2, "what is over the base is told by itself"
+    assert all(all(holds.values()) for holds in late.values())
+    needed = findings({**good, **variants(base=8, calls_forbidden=8, other_maps=12)})
+    assert [f.holds for f in needed if "map is used" in f.claim] == [
+        {"over thinking": True, "over forbidden calls": False}
+    ], "10 of 20 points, and 10 of 30"
+    surer = {f.claim: f.holds for f in findings({**good, "SFT only": good["COOPER"]})}
+    assert surer["accuracy within reinforcement, all tasks"] == {"sampled": True, "greedy": False}
     assert found["COOPER - base, spatial tasks"].found.startswith("+30.0 (")
     assert "RE from base - base +5.0 (" in (told := found["COOPER - RE from base, spatial tasks"].found)
     assert "COOPER - RE from base +25.0 (" in told
+    assert "; by seed +15.0, +15.0), on general tasks +0.0 (" in found["COOPER - RE, spatial tasks"].found
     told = found["adaptivity"].found
     assert told.startswith("100% (95 to 100) depth for distances") and "any map for 0% (0 to 3) of general" in told
     reinforced = found["accuracy within reinforcement, all tasks"].found
     assert reinforced.startswith("+10.0 (") and "SFT only gains +5.0 (" in reinforced
     bad = variants(
-        base=14, AMG_direct=14, PE=15, RE=14, RE_from_base=14, SFT_only=12, COOPER=14, other_maps=14, asked_to_think=10,
-        true_maps=15,
+        base=14, AMG_direct=14, PE=15, RE=14, RE_from_base=14, SFT_only=14, COOPER=14, other_maps=14, asked_to_think=10,
+        true_maps=15, calls_forbidden=10,
     ) | sampled(14, 14)
     bad["COOPER"] = {s: [{**r, "calls": ["depth"]} for r in rows] for s, rows in bad["COOPER"].items()}
-    assert [f.claim for f in findings(bad) if f.holds] == ["COOPER - base, general tasks"]
+    assert [f.claim for f in findings(bad) if any(f.holds.values())] == ["COOPER - base, general tasks"]
     assert "+0.0 (+0.0 to +0.0; by seed +0.0, +0.0) sampled" in findings(bad)[-1].found, "as in rollouts, not greedily"
 
 

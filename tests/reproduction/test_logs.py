@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from cooper.reproduction.logs import Log, accuracy, alike, gain
+from cooper.reproduction.logs import Log, accuracy, alike, gain, share_of_rollouts, told_apart
 
 
 def log(answers: Sequence[float], losses: Sequence[float] = (), explored: Sequence[float] = ()) -> Log:
@@ -54,3 +54,20 @@ def test_two_runs_beside_each_other() -> None:
     found = alike([(one, other)], "exploration")
     assert (found.steps, found.rewarded) == (4, 2)
     assert found.furthest == pytest.approx(0.05) and found.size == pytest.approx(0.4 / 3)
+
+
+def test_what_rollouts_call_for() -> None:
+    one: Log = [
+        {"calls/depth/closer": 0.5, "calls/segmentation/closer": 0.25, "calls/depth/negative": 1.0},
+        {"calls/depth/closer": 1.0, "calls/segmentation/closer": 0.0, "calls/depth/taller": None},
+    ]
+    assert share_of_rollouts([one, one], ("closer", "taller"), ("depth",), slice(None)) == 0.75
+    assert share_of_rollouts([one], ("closer",), ("depth", "segmentation"), slice(1)) == 0.75
+    assert share_of_rollouts([one], ("negative",), ("depth", "segmentation"), slice(None)) is None
+
+
+def test_groups_that_a_reward_told_apart() -> None:
+    differing: list[Log] = [[{"exploration_differs": share} for share in run] for run in ((0.25, 0.0), (0.5,))]
+    logs = [*differing, [{}]]
+    assert told_apart(logs, 16) == (12, 48), "of the steps whose logs tell"
+    assert told_apart([[{}]], 16) is None

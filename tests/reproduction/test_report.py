@@ -122,7 +122,7 @@ def test_an_ablation_that_is_the_same_training_is_said_to_be(others: int, one: b
     assert f"{(N - others) * 12} of its 240 answers are COOPER's, word for word" in text
     assert "(of SFT only's answers 60 of 240)" in text
     assert "not zero in 1 of 12 steps; the losses of the two differ by at most 0.0004 in any step" in text
-    assert "COOPER's: 0.02)" in text
+    assert "(mean size of the former's: 0.02)" in text
     assert ("compares one training with itself" in text) == one
     assert ("Here they are two, and on spatial tasks the one without that part differs by -5.0 (" in text) != one
 
@@ -132,15 +132,28 @@ def test_what_the_reward_for_calls_is_worth_is_told_where_calls_are_open() -> No
     names = ("SFT half by eye", "half by eye", "half by eye without exploration reward")
     both = {name: rows(right) for name, right in zip(names, (8, 15, 11), strict=True)}
     assert "where calls are open" not in report(seed(0, {name: both[name] for name in names[:2]}))
-    log = [{"step": k, "reward/answer": 0.5, "loss": 0.0, "calls/depth/distance_between": k / 10} for k in range(11)]
+    log = [{
+        "step": k, "reward/answer": 0.5, "reward/exploration": 0.1 * (k == 2), "exploration_differs": (k == 2) / 8,
+        "loss": 0.0, "calls/depth/distance_between": k / 10, "calls/depth/negative": k / 20,
+        "calls/segmentation/negative": k / 20,
+    } for k in range(11)]  # fmt: skip
     logs = {"by_eye_reinforcement": log, "by_eye_no_exploration": [{**row, "calls/depth/size": 1.0} for row in log]}
     text = report(seed(0, {"COOPER": rows(15)}), seed(1, both, logs=logs))
     interval = r"\(\+\d+\.\d to \+\d+\.\d\)"
     assert re.search(
-        rf"they differ by \+20\.0 {interval} on spatial tasks \(over SFT half by eye: \+35\.0 {interval}\), seed 1\. "
-        "Rollouts about distances called for depth, with that reward from 20% of them in the first five steps to 80% "
-        "in the last, without it from ", text,
+        rf"these models differ by \+20\.0 {interval} on spatial tasks \(over SFT half by eye: \+35\.0 {interval}\), "
+        "seed 1; 240 of 240 answers are the same, word for word. In training, the exploration reward was not zero in 1 "
+        "of 11 steps, and told rollouts of a question apart in 2 of 176 questions; the losses .*hardly been tried .*"
+        "Rollouts about distances called for depth, in the first 5 steps 20% of them and in the last 80%; without "
+        "that reward 20% and 80%. Rollouts to questions that maps are flagged to hurt called for a map, in the first "
+        "5 steps 20% of them and in the last 80%; ", text,
     )  # fmt: skip
+    more = [{**row, "exploration_differs": row["exploration_differs"] * 5} for row in log]
+    tried = report(seed(1, both, logs={**logs, "by_eye_reinforcement": more}))
+    assert "apart in 10 of 176" in tried and "hardly been tried" not in tried
+    head = cells(text, "Open calls, by task", "task")
+    assert head == [f"{name}, seed 1" for name in names], "seeds differ more than models"
+    assert cells(text, "Open calls", f"{names[2]}, seed 1")[4].startswith("half by eye: -20.0 (")
     for name, points in (("SFT half by eye", "40.0"), (names[2], "55.0")):
         after = text.split("where calls are open")[1].splitlines()
         row = next(line for line in after if line.startswith(f"| {name} |"))
@@ -160,7 +173,7 @@ def test_an_ablation_stands_beside_the_same_seed_of_the_others() -> None:
     text = report(one, seed(1, {"COOPER": rows(5), "SFT only": rows(6)}))
     for under in ("Ablations, by task", "Ablations, what is drawn"):
         head = cells(text, under, "task")
-        assert head == ["SFT only, seed 0", "COOPER, seed 0", "no exploration reward"]
+        assert head == ["SFT only, seed 0", "COOPER, seed 0", "no exploration reward, seed 0"]
     assert [cell.split(" (")[0] for cell in cells(text, "Ablations, by task", "counting")] == ["60.0", "75.0", "75.0"]
     assert cells(text, "Ablations", "COOPER, seed 0")[1].startswith("75.0 (")
     assert cells(text, "Variants", "COOPER")[1].startswith("50.0 (")

@@ -26,6 +26,7 @@ from cooper.reproduction.variants import (
     ABLATIONS,
     CONTROLS,
     FULL,
+    OPEN_CALLS,
     QUICK,
     VARIANTS,
     Plan,
@@ -172,7 +173,7 @@ def test_a_variants_name_changes_with_what_it_hangs_on_and_nothing_else() -> Non
     assert {"SFT only", "COOPER", "RE", "blank maps"} <= found
     assert not found & {"base", "base, longer", "AMG direct", "PE", "SFT on true maps"}
     fewer = replace(FULL, recipe=replace(recipe, reinforced_on=replace(recipe.reinforced_on, scenes=3)))
-    reinforced = {v.name for v in VARIANTS + CONTROLS + ABLATIONS if v.stage in recipe.reinforced}
+    reinforced = {v.name for v in VARIANTS + CONTROLS + ABLATIONS + OPEN_CALLS if v.stage in recipe.reinforced}
     assert changed(fewer) == {*reinforced, "SFT only, as sure"}
     assert changed(replace(FULL, n_test=5)) == names.keys()
     assert not changed(replace(FULL, ablations=(), variants=VARIANTS[:3]))

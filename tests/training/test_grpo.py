@@ -31,6 +31,17 @@ def test_advantages() -> None:
         group_advantages(torch.ones(3, 1))
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("reward", [0.7, 100.3, -10000.1])
+def test_equal_rewards_are_equal_whatever_their_size(reward: float, dtype: torch.dtype) -> None:
+    rewards = torch.full((1, 8), reward, dtype=dtype)
+    got, spread = group_advantages(rewards)
+    assert not spread.any() and got.tolist() == [[0.0] * 8] and got.dtype == torch.float32
+    rewards[0, 0] += 1
+    got, spread = group_advantages(rewards)
+    assert spread.all() and got[0, 0] == pytest.approx(7 / 8 / (math.sqrt(1 / 8) + 1e-4), rel=0.01)
+
+
 def test_dr_grpo_leaves_the_deviation_out() -> None:
     got, spread = group_advantages(torch.tensor([[1.0, 0.0, 0.0, 0.0], [0.6, 0.4, 0.4, 0.6], [1.0] * 4]), "dr_grpo")
     assert got[0].tolist() == pytest.approx([0.75, -0.25, -0.25, -0.25])

@@ -164,6 +164,15 @@ def test_what_is_kept_of_an_interrupted_run_belongs_together(tmp_path: Path) -> 
             assert torch.equal(a, b), prepare.__name__
 
 
+def test_fewer_steps_than_were_made_are_refused(tmp_path: Path) -> None:
+    """What would be returned has learned more."""
+    filtered(tmp_path, 5)
+    filtered(tmp_path, 5)
+    with pytest.raises(ValueError, match="trained for 5 steps, more than the 4 that are asked for"):
+        filtered(tmp_path, 4)
+    filtered(tmp_path, 6)
+
+
 def test_what_is_done_again_is_logged_once(tmp_path: Path) -> None:
     """Killed after the last checkpoint, it goes on from there."""
     filtered(tmp_path, 5)

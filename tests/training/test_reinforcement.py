@@ -29,13 +29,14 @@ from cooper.lora import Lora, add_adapters
 from cooper.modalities import modality
 from cooper.model.unified import UnifiedModel
 from cooper.trace import Trace
-from cooper.training.grpo import Objective
+from cooper.training.grpo import Objective, group_advantages
 from cooper.training.logged import of_step
 from cooper.training.loop import Trainer
 from cooper.training.optimisation import Optimisation
 from cooper.training.processes import Share, gathered, run_in
 from cooper.training.reinforcement import PicturedQuestion, Reinforcement, ReinforcementStage, token_log_p
 from cooper.training.rewards import Record, RewardFunction
+from cooper.training.settings import noted
 from cooper.training.sharpness import learned_sharpness, relative_sharpness, sharpness
 
 MODEL = random_model()
@@ -104,7 +105,7 @@ def test_parts_of_a_step_add_up_to_the_whole(aggregation: str, mask: bool) -> No
         stage = scripted(replace(SETTINGS, together=together, objective=objective, mask_truncated=mask))
         groups = stage.roll_out(MODEL, stage.batch(0, Share()))
         for group in groups:
-            group.advantages = torch.tensor([1.0, -0.5, 2.0, -1.5])
+            group.advantages = torch.where(group.advantages.isnan(), torch.nan, torch.tensor([1.0, -0.5, 2.0, -1.5]))
         totals.append(sum(float(loss.detach()) for loss, _ in stage.losses(MODEL, groups, {})))
     assert totals[0] == pytest.approx(totals[1], abs=1e-5) and totals[0] != 0
 
@@ -176,11 +177,35 @@ def test_what_is_logged_is_of_all_processes(learned: list[Path]) -> None:
     assert [row["groups_dropped"] for row in logs[1]] == [0, 1]
 
 
+def test_adapters_that_only_draw_are_refused() -> None:
+    """Reinforcement would train all other weights instead."""
+    with pytest.raises(ValueError, match="adapters must be of the expert und"):
+        replace(SETTINGS, lora=Lora(2, experts=("gen",)))
+
+
+def test_only_calls_that_the_model_may_make_are_rewarded() -> None:
+    tokens = sequencer(random_model(modalities=("depth",)))
+    assert ReinforcementStage(DRAWS, tokens, SETTINGS).tags == (modality("depth").tag,)
+
+
 def test_truncated_rollouts_can_be_left_out() -> None:
     stage = scripted(replace(SETTINGS, mask_truncated=True))
     groups = stage.roll_out(MODEL, stage.batch(0, Share()))
     *_, advantages = stage.packed(MODEL, groups[:1])
     assert advantages.isfinite().tolist() == [True, True, True, False]
+    (others,) = torch.tensor([[r.total for r in groups[0].rewards[:3]]])
+    alone, _ = group_advantages(others[None])
+    torch.testing.assert_close(advantages[:3], alone[0], msg="nor do they count")
+
+
+@pytest.mark.parametrize("batch", [1, 3])
+def test_rollouts_do_not_depend_on_how_many_are_written_at_once(batch: int) -> None:
+    """A cache for each of the rollouts of a step would fill a GPU."""
+    whole, parts = (ReinforcementStage(DRAWS, SEQUENCER, replace(SETTINGS, batch=most)) for most in (None, batch))
+    asked = whole.batch(0, Share())
+    one, other = (stage.sample(MODEL, asked) for stage in (whole, parts))
+    assert [[r.trace.turns for r in group] for group in one] == [[r.trace.turns for r in group] for group in other]
+    assert noted(replace(SETTINGS, batch=batch)) == noted(SETTINGS), "and a run goes on with another number"
 
 
 def test_a_reference_holds_the_model_back() -> None:
@@ -195,6 +220,10 @@ def test_a_reference_holds_the_model_back() -> None:
         groups = stage.roll_out(MODEL, stage.batch(0, Share()))
         ((loss, figures),) = stage.losses(MODEL, groups[:1], {})
         found.append((float(loss.detach()), figures["kl"]))
+        # also where all rollouts have earned the same
+        (losses,) = stage.updates(MODEL, stage.batch(0, Share())[1:])
+        ((alone, told),) = losses
+        assert told["groups_dropped"] == 1 and float(alone.detach()) == pytest.approx(told["kl"], abs=1e-6)
     (near, none), (far, much) = found
     assert none == pytest.approx(0, abs=1e-6) and much > 0.1
     assert far - near == pytest.approx(much, rel=1e-3), "the penalty is added to the loss"
@@ -239,6 +268,11 @@ def test_rollouts_that_a_judge_is_silent_about_are_left_out() -> None:
     assert stage.figures(groups)["answer/counting"] == 1
     loss = sum(float(loss.detach()) for loss, _ in stage.losses(MODEL, groups[:1], {}))
     assert math.isfinite(loss) and loss != 0
+    with serving(defaultdict(lambda: [(200, "who knows", 0.0)])) as server:
+        stage.judge = Judge(server.url, "m", timeout=5.0)
+        figures = stage.figures(stage.roll_out(MODEL, stage.batch(0, Share())))
+    assert figures["no_verdict"] == 1 and figures["groups_dropped"] == 2
+    assert all(math.isnan(figures[name]) for name in ("reward/answer", "answer/counting")), "no verdict is not a 0"
 
 
 def test_figures_tell_of_answers_and_calls() -> None:

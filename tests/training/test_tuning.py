@@ -364,6 +364,7 @@ def test_checkpointing_changes_nothing_but_memory() -> None:
         (["--data", "hypersim=traces"], "traces"),
         (["--data", "none=traces"], "no training set is called 'none'"),
         (["--data", "traces", "--steps", "0"], "--steps must be above 0"),
+        (["--data", "traces", "--set", "optimisation.steps=0"], "nothing is learned in no steps"),
         (["--data", "traces", "--scenes", "x"], "--data needs --start"),
         (["--data", "traces", "--judge", "x", "--judge-model", "m"], "--judge is for reinforcement"),
         (["--scenes", "x", "--steps", "3"], "--steps goes with --data alone"),
@@ -391,6 +392,14 @@ def test_maps_that_a_model_does_not_draw_are_refused(sets: Path, capsys: pytest.
     argv = ["train", "perception", "--start", "start", "--run", "run", "--steps", "1", "--data", "maps.jsonl"]
     assert main(argv) == 2
     assert "maps.jsonl has maps of depth, and all that start draws is segmentation" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("data", ["maps.jsonl", "traces"])
+def test_what_cannot_be_asked_is_told_at_once(sets: Path, capsys: pytest.CaptureFixture[str], data: str) -> None:
+    """Not when it is drawn for the first time."""
+    argv = ["train", "reinforcement", "--start", "start", "--run", "run", "--steps", "1", "--data", "questions.jsonl"]
+    assert main([*argv, f"{data}@0.001"]) == 2 and not Path("run").exists()
+    assert "is no question with an answer, from which alone reinforcement learns" in capsys.readouterr().err
 
 
 def test_a_model_that_is_not_there_is_told_at_once(sets: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -479,8 +488,10 @@ def test_a_run_goes_on_with_the_model_and_the_rows_it_was_begun_with(
         assert main([*argv, steps]) == 2
         assert "run/interleaved was begun with other settings, data or start model" in capsys.readouterr().err
         model.write_bytes(weights)
-        table.write_text(rows + rows)
-        assert main([*argv, steps]) == 2
+        for others in (rows + rows, rows.replace('"3"', '"4"', 1)):
+            assert others != rows
+            table.write_text(others)
+            assert main([*argv, steps]) == 2
         table.write_text(rows)
     assert note.read_text() == noted and main([*argv, "2"]) == 0
     save_file(other, model)

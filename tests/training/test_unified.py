@@ -14,8 +14,10 @@ import pytest
 import torch
 from tests.helpers import random_model, sequencer
 
+from cooper.layout import NO_LABEL
 from cooper.model.packed import losses
 from cooper.scenes.targets import SceneImages
+from cooper.training import unified
 from cooper.training.latents import Latents
 from cooper.training.logged import of_step
 from cooper.training.loop import Trainer
@@ -80,6 +82,35 @@ def test_batches_are_pure_and_epochs_see_every_scene(stage: UnifiedStage) -> Non
     assert [rows.scene(k, 0) for k in range(12)] != 2 * [rows.scene(k, 0) for k in range(6)], "another order each time"
     parts = [stage.batch(3, Share(rank, 2))[0] for rank in (0, 1)]
     assert [sum(tree.parents.count(-1) for tree in batch.trees) for batch in (a, *parts)] == [2, 1, 1]
+
+
+def test_what_processes_learn_is_the_mean_of_all_tokens(stage: UnifiedStage, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not of their means: one may have fewer than another, or none of a kind."""
+    stage = UnifiedStage("all", stage.rows, stage.rows, replace(stage.settings, point_weight=0.0))
+    model = random_model()
+    learned = stage.trained(model)
+    batches = [stage.batch(step, Share()) for step in (3, 4)]  # as if they were two processes'
+    batches[0][0].labels[0, ::2] = NO_LABEL
+    batches[1][0].labels[:] = NO_LABEL  # which has nothing to say, and more to draw
+    batches[1][0].targets.weight[::2] = 3.0  # type: ignore[union-attr]
+    apart = [losses(model, rows) for rows, _ in batches]
+    counts = torch.cat([rows.targets.weight for rows, _ in batches if rows.targets is not None])
+    errors = torch.cat([part.flow.mean(dim=-1) for part in apart])
+    assert len(apart[0].text) and not len(apart[1].text) and len(apart[0].flow)
+    (torch.cat([part.text for part in apart]).mean() + (errors * counts).sum() / counts.sum()).backward()
+    wanted = {k: p.grad.clone() for k, p in learned.items() if p.grad is not None}
+
+    of_each: list[dict[str, float]] = []
+    monkeypatch.setattr(unified, "gathered", lambda mine: of_each.extend(mine) or mine)
+    for batch in batches:
+        stage.loss(model, batch)
+    monkeypatch.setattr(unified, "gathered", lambda mine: of_each)
+    model.zero_grad()
+    for batch in batches:
+        (stage.loss(model, batch)[0] / len(batches)).backward()
+    assert len(of_each) == 2 and wanted
+    for k, gradient in wanted.items():
+        torch.testing.assert_close(learned[k].grad, gradient, rtol=1e-4, atol=1e-6)
 
 
 def test_figures_are_of_all_that_was_learned_from(stage: UnifiedStage) -> None:

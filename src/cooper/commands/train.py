@@ -206,6 +206,8 @@ class Train:
         named, how = {change.partition("=")[0] for change in self.changes}, settings.optimisation
         if "optimisation.steps" in named and "optimisation.warmup" not in named:
             settings = replace(settings, optimisation=how.in_steps(how.steps))
+        if settings.optimisation.steps < 1:
+            raise ValueError("nothing is learned in no steps; --set optimisation.steps to 1 or more")
         if isinstance(settings, Reinforcement) and settings.rollouts < 2:
             raise ValueError("rollouts of a question are compared with each other; --set rollouts to 2 or more")
         return settings

@@ -33,6 +33,6 @@ def well_formed(turns: Sequence[str], tags: Collection[str], thinks: bool | None
     """For each turn of a trace whether it has its form: all but the last call a map, the last answers.
 
     `tags` are the tags that may be called (`Modality.tag`); `thinks` is as in `answers_well`. A trace that ends with a
-    call, or whose last turn was cut off, has a last turn without form.
+    call, or whose last turn was cut off before its answer ended, has a last turn without form.
     """
     return (*(calls_well(text, tags) for text in turns[:-1]), *(answers_well(text, thinks) for text in turns[-1:]))

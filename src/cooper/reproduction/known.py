@@ -10,7 +10,7 @@ from cooper.reproduction import cells
 from cooper.reproduction.claims import Answers, numbered
 from cooper.reproduction.logs import Log
 from cooper.reproduction.results import SeedResults
-from cooper.reproduction.variants import VARIANTS, Plan, Variant
+from cooper.reproduction.variants import OPEN_CALLS, VARIANTS, Plan, Variant
 
 
 @dataclass(frozen=True)
@@ -65,16 +65,19 @@ class Known:
 
     @property
     def groups(self) -> list[Group]:
-        asked = self.variants
-        controls = [v for v in asked if v not in VARIANTS and v not in self.plan.ablations]
+        asked, ablations = self.variants, self.plan.ablations
+        controls = [v for v in asked if v not in VARIANTS and v not in ablations]
         groups = (
             Group(
                 "Variants", "The models that the paper compares, and what they are compared with here.", "scores",
                 [v for v in asked if v in VARIANTS],
             ),
             Group(
-                "Controls", "COOPER itself, the same weights, with other maps, other calls, or asked in another mode.",
-                "controls", [v for v in controls if not v.temperature],
+                "Controls", cells.prose(f"""
+                    COOPER itself, the same weights, with other maps, other calls, or asked in another mode. Being asked
+                    to think is what {self._thinking:.0%} of SFT's rows practised; answering without the map that was
+                    called for, where calls are forbidden, none.
+                """), "controls", [v for v in controls if not v.temperature],
             ),
             Group(
                 "Sampled", cells.prose("""
@@ -88,23 +91,37 @@ class Known:
                     Models trained otherwise, beside those that they differ from in one thing, of the same seeds.
                     "RE from base" begins where the paper's RE does, but is supervised before it is reinforced, which
                     the paper's is not.
-                """), "ablations", [v for v in asked if v in self.plan.ablations], ("SFT only", "COOPER", "RE"),
+                """), "ablations", [v for v in asked if v in ablations and v not in OPEN_CALLS],
+                ("SFT only", "COOPER", "RE"),
+            ),
+            Group(
+                "Open calls", cells.prose("""
+                    Half of the traces that these models were taught call for no map where one would help, so that
+                    rollouts of one question differ in what they call for. They stand beside models of the same seeds
+                    whose traces always call.
+                """), "open_calls", [v for v in asked if v in OPEN_CALLS], ("SFT only", "COOPER"),
             ),
         )  # fmt: skip
         return [group for group in groups if group.variants]
 
     def compared(self, group: Group) -> list[Column]:
         """The group's variants, after those that they are to be compared with in the seeds that any of them has: seeds
-        differ more than variants do."""
+        differ more than variants do. Titles name the seeds where those are not all."""
         answers = self.answers
         seeds = {seed for v in group.variants for seed in answers[v.name]}
+        beside = [v for v in self.variants if v.name in group.beside and v not in group.variants]
         columns = []
-        for v in (v for v in self.variants if v.name in group.beside and v not in group.variants):
-            own = answers[v.name]
-            if shared := {seed: own[seed] for seed in own if seed in seeds}:
-                title = v.name if len(shared) == len(own) else f"{v.name}, {numbered(shared)}"
-                columns.append(Column(title, v, shared))
-        return columns + [Column(v.name, v, answers[v.name]) for v in group.variants]
+        for v in (*beside, *group.variants):
+            if own := {seed: rows for seed, rows in answers[v.name].items() if seed in seeds}:
+                title = v.name if len(own) == len(self.seeds) else f"{v.name}, {numbered(own)}"
+                columns.append(Column(title, v, own))
+        return columns
+
+    @property
+    def _thinking(self) -> float:
+        """Share of SFT's rows that are asked to think without maps."""
+        modes = dict(self.plan.recipe.unified["interleaved"].mix.modes)
+        return modes.get("text", 0.0) / sum(modes.values())
 
     def of(self, stage: str) -> str:
         """What the model after a stage is called."""

@@ -43,12 +43,21 @@ def gain(logs: Sequence[Log], steps: int) -> Mean | None:
     return _with_interval(float(last.mean() - first.mean()), error, freedom)
 
 
-def share_drawing(logs: Sequence[Log], tasks: Collection[str], kind: str, part: slice) -> float | None:
-    """Share of the rollouts about these tasks, in these steps of every run, that called for a map of that kind, each
-    task and step counting the same; None if none were about them."""
-    keys = [f"calls/{kind}/{task}" for task in tasks]
-    shares = [row[key] for log in logs for row in log[part] for key in keys if row.get(key) is not None]
+def share_of_rollouts(logs: Sequence[Log], of: Collection[str], kinds: Collection[str], part: slice) -> float | None:
+    """Share of the rollouts about these tasks, or of these flags, in these steps of every run, that called for a map of
+    these kinds, each task and step counting the same; None if there were none. A rollout that called for two kinds
+    counts twice."""
+    rows = [row for log in logs for row in log[part]]
+    keys = [[f"calls/{kind}/{name}" for kind in kinds] for name in of]
+    shares = [sum(row[key] for key in each) for row in rows for each in keys if None not in map(row.get, each)]
     return float(np.mean(shares)) if shares else None
+
+
+def told_apart(logs: Sequence[Log], questions: int) -> tuple[int, int] | None:
+    """In how many groups of rollouts the exploration reward differed, and of how many, where a step has so many; None
+    if no log tells."""
+    shares = [row["exploration_differs"] for log in logs for row in log if row.get("exploration_differs") is not None]
+    return (round(questions * sum(shares)), questions * len(shares)) if shares else None
 
 
 @dataclass(frozen=True)
@@ -80,7 +89,8 @@ def alike(pairs: Sequence[tuple[Log, Log]], part: str) -> Alike:
 
 
 def _answers(logs: Sequence[Log], part: slice) -> np.ndarray:
-    return np.array([row["reward/answer"] for log in logs for row in log[part]])
+    # a step in which a judge was silent tells nothing
+    return np.array([row["reward/answer"] for log in logs for row in log[part] if row["reward/answer"] is not None])
 
 
 def _error(values: np.ndarray) -> float:

@@ -3,7 +3,7 @@ controls."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from cooper.evaluation.controls import Control
 from cooper.policy import policy
@@ -11,6 +11,7 @@ from cooper.reproduction.results import name_of
 from cooper.training.flags import Flagging
 from cooper.training.optimisation import Optimisation
 from cooper.training.recipe import SCRATCH_STAGES, TINY, Measured, Recipe
+from cooper.training.settings import ASIDE, LATER
 from cooper.training.unified import StageSettings
 
 
@@ -27,6 +28,8 @@ class Variant:
     """Of what is written; 0 is greedy. Rollouts in reinforcement have 1."""
     as_sure_as: str | None = None
     """The stage by whose sharpness, relative to the model's own, the temperature is divided."""
+    against: str = field(default="COOPER", metadata={**LATER, **ASIDE})
+    """The variant that its scores are compared with: of ablations the one that they differ from in one thing."""
 
 
 VARIANTS = (
@@ -55,15 +58,25 @@ CONTROLS = (
 #: Trained otherwise. They take hours and the claims do not need them, so they come last.
 ABLATIONS = (
     Variant("RE from base", "text_from_base_reinforcement", "text", "as RE, but from base, as the paper has it"),
-    Variant("SFT on true maps", "true_maps", "interleaved", "as SFT only, but its traces showed true maps"),
+    Variant(
+        "SFT on true maps", "true_maps", "interleaved", "as SFT only, but its traces showed true maps",
+        against="SFT only",
+    ),
     Variant("no exploration reward", "no_exploration", "interleaved", "reinforced without that part of the reward"),
     Variant("view dropout", "view_dropout_reinforcement", "interleaved", "half of the picture hidden after each map"),
-    Variant("SFT half by eye", "by_eye", "interleaved", "as SFT only, but half of its traces call for no map"),
+)
+#: Likewise: SFT leaves open what is called, so that reinforcement can decide it.
+OPEN_CALLS = (
+    Variant(
+        "SFT half by eye", "by_eye", "interleaved", "as SFT only, but half of its traces call for no map",
+        against="SFT only",
+    ),
     Variant("half by eye", "by_eye_reinforcement", "interleaved", "reinforced after that, as COOPER is"),
     Variant(
-        "half by eye without exploration reward", "by_eye_no_exploration", "interleaved", "the same without that reward"
+        "half by eye without exploration reward", "by_eye_no_exploration", "interleaved",
+        "the same without that reward", against="half by eye",
     ),
-)
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -72,7 +85,7 @@ class Plan:
 
     recipe: Recipe
     variants: tuple[Variant, ...] = VARIANTS + CONTROLS
-    ablations: tuple[Variant, ...] = ABLATIONS
+    ablations: tuple[Variant, ...] = ABLATIONS + OPEN_CALLS
     """What is trained and asked when all seeds have everything else."""
     n_train: int = 16_000
     """Scenes to train on; all seeds share them."""

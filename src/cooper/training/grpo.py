@@ -8,7 +8,7 @@ What differs, and why:
  4. A token's log-probability is read at the position before it, where it was sampled. (The released packing reads it at
     the token itself.)
  5. Groups without spread have nothing to teach and are left out and counted. (Their advantages are zero anyway; left
-    in, they only make the mean loss smaller.)
+    in, they only make the mean loss smaller. With 8 they stay: what they write is held to the reference, too.)
  6. Rollouts that ran out of tokens may be masked: that they did not end is no verdict on what they wrote.
  7. How token losses become one number is a choice (`Aggregation`). The default, over all tokens of the batch, gives
     every token the same weight; per sequence, tokens of short rollouts count more; "dr_grpo" divides by a constant, so
@@ -59,8 +59,8 @@ class Objective:
 def group_advantages(
     rewards: Float[Tensor, "G n"], aggregation: Aggregation = "tokens"
 ) -> tuple[Float[Tensor, "G n"], Bool[Tensor, " G"]]:  # fmt: skip
-    """Advantages, and which groups have any spread; the others' are zero. n is at least 2. A NaN reward is none: that
-    rollout's advantage is NaN, and the others' are as if it were not there."""
+    """Advantages, float32, and which groups have any spread; the others' are zero. n is at least 2. A NaN reward is
+    none: that rollout's advantage is NaN, and the others' are as if it were not there."""
     if rewards.shape[1] < 2:
         raise ValueError(f"a group needs at least 2 rollouts to be compared, not {rewards.shape[1]}")
     there = ~rewards.isnan()
@@ -68,10 +68,11 @@ def group_advantages(
     mean = rewards.nansum(dim=1, keepdim=True) / number.clamp(min=1)
     centred = rewards - mean
     deviation = (centred.square().nansum(dim=1, keepdim=True) / (number - 1).clamp(min=1)).sqrt()
-    # more than what rounding makes of equal rewards
-    spread = (centred.abs().nan_to_num() > 1e-6).any(dim=1)
+    # more than what rounding makes of equal rewards, which are sums of parts
+    least = 8 * torch.finfo(rewards.dtype).eps * rewards.nan_to_num().abs().amax(dim=1, keepdim=True).clamp(min=1)
+    spread = (centred.abs().nan_to_num() > least).any(dim=1)
     scaled = centred if aggregation == "dr_grpo" else centred / (deviation + 1e-4)
-    return scaled * spread[:, None], spread
+    return (scaled * spread[:, None]).float(), spread
 
 
 @dataclass(frozen=True)

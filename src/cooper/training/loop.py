@@ -142,11 +142,17 @@ class Trainer(Generic[M]):
 
     def run(self, quiet: bool = False) -> bool:
         """Train to the end, from the last checkpoint if there is one. The model ends with the averaged weights. Returns
-        whether anything was left to do. Raises ValueError if what was learned is NaN or infinite."""
+        whether anything was left to do. Raises ValueError if what was learned is NaN or infinite, and if more has been
+        learned than is asked for."""
         self.folder.mkdir(parents=True, exist_ok=True)
         if self.share.rank == 0:
             remove_unfinished(self.folder)
         self.resume()
+        if self.step > self.optimisation.steps:
+            raise ValueError(
+                f"{self.folder} has been trained for {self.step} steps, more than the {self.optimisation.steps} that "
+                "are asked for; ask for as many or more, choose another folder, or delete it"
+            )
         if left := not self.finished:
             self._train(quiet)
         self.use_average()

@@ -46,7 +46,7 @@ from cooper.evaluation.judge import Judge
 from cooper.inference.engine import Engine, Settings
 from cooper.inference.flow import FlowSettings
 from cooper.inference.rollout import Rollout
-from cooper.inference.sampler import Sampling
+from cooper.inference.sampler import COLD, Sampling
 from cooper.layout import NO_LABEL, Batch, Node, collate, lay_out_rows, merge
 from cooper.lora import Lora, adapters_or_all, without_adapters
 from cooper.modalities import modality
@@ -61,7 +61,7 @@ from cooper.training.logged import Logged
 from cooper.training.optimisation import Optimisation
 from cooper.training.processes import Share, gathered
 from cooper.training.rewards import Record, Reward, RewardFunction, Weights, claim_of, rewards
-from cooper.training.settings import ASIDE, within
+from cooper.training.settings import ASIDE, LATER, within
 from cooper.training.sharpness import sharpness
 from cooper.training.sheet import contact_sheet
 from cooper.training.stage import Losses, Stage
@@ -84,6 +84,9 @@ class Reinforcement:
     """Optimisation passes over the rollouts of a step (GRPO's mu)."""
     together: int = field(default=4, metadata=ASIDE)
     """Size of a micro-batch: questions whose rollouts share a forward pass. More need more memory."""
+    batch: int | None = field(default=None, metadata={**LATER, **ASIDE})
+    """Most rollouts that are written at the same time, each with a cache of its own; None: all of a step. More need
+    more memory."""
     mode: str = "interleaved"
     sampling: Sampling = Sampling(1.0)
     turn_tokens: int | None = 96
@@ -108,15 +111,17 @@ class Reinforcement:
     """The stage that this one goes on from."""
 
     def __post_init__(self) -> None:
-        if self.sampling.temperature <= 0 or self.sampling.top_p < 1 or self.sampling.banned:
+        if self.sampling.temperature < COLD or self.sampling.top_p < 1 or self.sampling.banned:
             # what is learned from must be as likely in training as when it was sampled
             raise ValueError(f"rollouts are sampled at a temperature above 0, of all tokens; not by {self.sampling}")
         if policy(self.mode).answers_last:  # its tags are put there, not sampled, and cannot be learned from
             raise ValueError(f"mode {self.mode} forces its last turn to answer; reinforce another one")
         # (of one rollout nothing is learned, and grpo says so; it may be timed)
-        within(self, 1, math.inf, "questions", "rollouts", "updates", "together", "turn_tokens", "page_every")
+        within(self, 1, math.inf, "questions", "rollouts", "updates", "together", "batch", "turn_tokens", "page_every")
         within(self, 0, math.inf, "tolerance", "seed")
         within(self, 0, 1, "view_dropout")
+        if self.lora and "und" not in self.lora.experts:
+            raise ValueError("reinforcement trains what writes; adapters must be of the expert und, too")
 
 
 @dataclass(frozen=True)
@@ -136,7 +141,7 @@ class Questions(Protocol):
 
 @dataclass
 class Group:
-    """A question, its rollouts, what they earned, and their advantages (rollouts,)."""
+    """A question, its rollouts, what they earned, and their advantages (rollouts,), NaN of those that are left out."""
 
     asked: PicturedQuestion
     rollouts: list[Rollout]
@@ -173,7 +178,7 @@ class ReinforcementStage(Stage[UnifiedModel]):
             raise ValueError(f"there is a reward called {', '.join(sorted(taken))} already; give yours another name")
         self.name, self.questions, self.sequencer, self.settings = name, questions, sequencer, settings
         self.policy = sequencer.prompts.policy(settings.mode)
-        self.tags = tuple(modality(name).tag for name in self.policy.calls)
+        self.tags = tuple(modality(name).tag for name in sequencer.callable_in(self.policy))
         self._shown: list[Group] = []
 
     def batch(self, step: int, share: Share) -> list[tuple[int, PicturedQuestion]]:
@@ -188,7 +193,8 @@ class ReinforcementStage(Stage[UnifiedModel]):
         figures = {**self.figures(groups), "rollout_seconds": time.perf_counter() - began}
         figures["sharpness"] = sharpness(model)
         self._shown = groups[:3]
-        kept = [g for g in groups if g.spread]
+        # a penalty for leaving the reference is also of those that teach nothing else
+        kept = [g for g in groups if g.spread or self.settings.objective.kl]
         for number in range(self.settings.updates):
             yield self.losses(model, kept, figures, first=number == 0)
 
@@ -204,20 +210,28 @@ class ReinforcementStage(Stage[UnifiedModel]):
             earned.append(rewards(
                 traces, asked.record, self.tags, s.weights, s.tolerance, verdicts, self.policy.thinks, self.more
             ))  # fmt: skip
-        totals = torch.tensor([[r.total for r in parts] for parts in earned])
+        totals = torch.tensor(
+            [self._totals(group, parts) for group, parts in zip(groups, earned, strict=True)], dtype=torch.float64
+        )
         advantages, spread = group_advantages(totals, s.objective.aggregation)
         return [
             Group(asked, group, parts, a, bool(differ))
             for (_, asked), group, parts, a, differ in zip(batch, groups, earned, advantages, spread, strict=True)
         ]
 
+    def _totals(self, group: Sequence[Rollout], earned: Sequence[Reward]) -> list[float]:
+        """NaN for rollouts that are left out: without a verdict, or cut and masked."""
+        masked = [self.settings.mask_truncated and r.reason == "length" for r in group]
+        return [math.nan if m else reward.total for m, reward in zip(masked, earned, strict=True)]
+
     @torch.no_grad()
     def sample(self, model: UnifiedModel, batch: Sequence[tuple[int, PicturedQuestion]]) -> list[list[Rollout]]:
-        """The rollouts of every question, all in one batch of the engine."""
+        """The rollouts of every question, as many at a time as the settings allow; they do not depend on it."""
         s = self.settings
         prompts = [Trace((Picture(asked.image), Text(asked.record.question))) for _, asked in batch]
         seeds = [number * s.rollouts + k for number, _ in batch for k in range(s.rollouts)]
-        rollouts = self._engine(model, len(seeds)).run(prompts, self.policy, samples=s.rollouts, seeds=seeds)
+        most = min(s.batch or len(seeds), len(seeds))
+        rollouts = self._engine(model, most).run(prompts, self.policy, samples=s.rollouts, seeds=seeds)
         return [rollouts[i : i + s.rollouts] for i in range(0, len(rollouts), s.rollouts)]
 
     def _judged(self, answers: Sequence[tuple[Trace, Record]]) -> list[bool | None]:
@@ -302,16 +316,10 @@ class ReinforcementStage(Stage[UnifiedModel]):
 
     def _weight(self, group: Group) -> int:
         """What a group's mean loss counts beside other groups': what the aggregation divides by."""
-        advantages = self._advantages(group)
-        written = [len(_recorded(r)) for r, a in zip(group.rollouts, advantages, strict=True) if a == a]
+        written = [len(_recorded(r)) for r, a in zip(group.rollouts, group.advantages, strict=True) if a == a]
         if self.settings.objective.aggregation == "tokens":
             return sum(written)
         return len(group.rollouts) if self.settings.objective.aggregation == "dr_grpo" else sum(n > 0 for n in written)
-
-    def _advantages(self, group: Group) -> list[float]:
-        """Of each rollout; NaN for those that are left out: without a verdict, or cut and masked."""
-        masked = [self.settings.mask_truncated and r.reason == "length" for r in group.rollouts]
-        return [float("nan") if m else a for m, a in zip(masked, group.advantages.tolist(), strict=True)]
 
     def packed(self, model: UnifiedModel, groups: Sequence[Group]) -> tuple[Batch, Tensor, Tensor, Tensor]:
         """The rollouts of some questions as one batch; of every sampled token the log-probability it was sampled with
@@ -325,7 +333,7 @@ class ReinforcementStage(Stage[UnifiedModel]):
             shared = self._engine(model).views(group.rollouts[0].trace, encode, group.rollouts[0].seed)
             pieces = [self.sequencer.pieces(r.trace, encode, shared=shared) for r in group.rollouts]
             rows.append(merge(list(map(blinded, pieces)) if self.settings.view_dropout else pieces))
-            advantages += self._advantages(group)
+            advantages += group.advantages.tolist()
             for number, r in enumerate(group.rollouts, len(advantages) - len(group.rollouts)):
                 recorded = _recorded(r)
                 old += recorded
@@ -375,6 +383,6 @@ def _recorded(rollout: Rollout) -> list[float]:
 
 
 def _mean(values: Sequence[float]) -> float:
-    """Of what there is: NaN stands for a missing verdict."""
+    """Of what there is: NaN stands for a missing verdict, and is the mean of nothing else."""
     there = [v for v in values if not np.isnan(v)]
-    return float(np.mean(there)) if there else 0.0
+    return float(np.mean(there)) if there else math.nan

@@ -19,7 +19,7 @@ T = TypeVar("T")
 #: it out, and they go on. The default must then mean what was done before, and stay what it is.
 LATER = {"later": True}
 #: Metadata of a field that says how a stage is computed or shown, and nothing of what is learned: a run goes on with
-#: another one.
+#: another one. With `LATER` it is never noted.
 ASIDE = {"aside": True}
 
 
@@ -27,7 +27,7 @@ def noted(settings: Any) -> str:
     """Settings as runs note them and results are named by: their `repr`, without what is `LATER` and has its default,
     and with the defaults of what is `ASIDE`."""
     if is_dataclass(settings) and not isinstance(settings, type):
-        kept = (f for f in fields(settings) if f.repr and not (f.metadata.get("later") and _has_default(settings, f)))
+        kept = (f for f in fields(settings) if f.repr and not (f.metadata.get("later") and _told_nothing(settings, f)))
         told = ", ".join(
             f"{f.name}={noted(f.default if f.metadata.get('aside') else getattr(settings, f.name))}" for f in kept
         )
@@ -39,8 +39,8 @@ def noted(settings: Any) -> str:
     return repr(settings)
 
 
-def _has_default(settings: Any, field: Field[Any]) -> bool:
-    return bool(getattr(settings, field.name) == field.default)
+def _told_nothing(settings: Any, field: Field[Any]) -> bool:
+    return bool(field.metadata.get("aside") or getattr(settings, field.name) == field.default)
 
 
 def within(settings: object, low: float, high: float, *names: str) -> None:

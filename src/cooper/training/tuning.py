@@ -6,8 +6,11 @@ Supervised stages learn from maps, questions with answers and traces; reinforcem
 from __future__ import annotations
 
 import copy
+import hashlib
+import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from math import inf, nan
 from pathlib import Path
@@ -25,7 +28,7 @@ from cooper.data.tables import BadRow
 from cooper.evaluation.judge import Judge
 from cooper.hardware import check_device, fast_dtype
 from cooper.model.config import Precision
-from cooper.training.asked import AskedRows
+from cooper.training.asked import AskedRows, pictured
 from cooper.training.examples import ExampleRows, Shaping
 from cooper.training.loop import STATE, Trainer
 from cooper.training.pipeline import adapted, claim, once, reinforce
@@ -36,6 +39,8 @@ from cooper.training.unified import StageSettings, UnifiedStage
 
 #: the file in a stage's folder that names what could not be read
 BROKEN = "broken.txt"
+#: So many rows of a set, the first ones, are looked at to know what it holds.
+_LOOKED_AT = 10
 
 
 @dataclass(frozen=True)
@@ -70,6 +75,20 @@ class Part:
             return named(self.where)
         # of a partial, what it is a part of
         return getattr(getattr(self.reader, "func", self.reader), "__qualname__", "own"), self.where
+
+    @property
+    def fingerprint(self) -> str:
+        """The same for the same table; of a folder, for the same names and sizes directly in it: what lies deeper may
+        take long to look through."""
+        digest, path = hashlib.blake2b(digest_size=6), Path(self.named[1])
+        if path.is_file():
+            with path.open("rb") as file:
+                while block := file.read(1 << 24):
+                    digest.update(block)
+        else:
+            inside = sorted((entry.name, entry.stat().st_size) for entry in os.scandir(path) if entry.is_file())
+            digest.update(repr(inside).encode())
+        return digest.hexdigest()
 
     def open(self) -> tuple[Sequence[Example], float]:
         return open_set(*self.named) if self.reader is None else self.reader(Path(self.where)), self.weight
@@ -118,6 +137,8 @@ def tune(
     sets = [part.open()[0] for part in tuning.data]  # what is wrong is told before anything slow begins
     for part, examples in zip(tuning.data, sets, strict=True):
         name, path = part.named
+        if isinstance(tuning.settings, Reinforcement):
+            _check_asked(examples)
         for kind in maps_in(examples):
             if kind.name not in found.config.modalities:
                 drawn = ", ".join(found.config.modalities)
@@ -129,6 +150,15 @@ def tune(
         print(f"cooper: {change}", file=sys.stderr)
     run_in(processes, tuning.run, _train, tuning, more, quiet=quiet)
     return tuning.run / tuning.name / "model"
+
+
+def _check_asked(examples: Sequence[Example]) -> None:
+    """Raises ValueError if the first of them that can be read is no question: a set is of one kind, and one that is
+    seldom drawn would end the run late."""
+    for i in range(min(len(examples), _LOOKED_AT)):
+        with suppress(BadRow):
+            pictured(examples[i])
+            return
 
 
 def broken_in(folder: Path) -> list[str]:
@@ -148,7 +178,7 @@ def _train(tuning: Tuning, more: Mapping[str, RewardFunction] | None, quiet: boo
         of["readers"] = own
     claim(
         folder, settings, tuning.data, tuning.start, tuning.base, tuning.prompts, tuning.shaping,
-        tuning.judge and tuning.judge[1], of=of,
+        tuning.judge and tuning.judge[1], of=of, later={"data": [part.fingerprint for part in tuning.data]},
     )  # fmt: skip
     cooper = Cooper.load(
         tuning.start, tuning.precision, base=tuning.base, prompts=tuning.prompts, device=tuning.device

@@ -22,7 +22,7 @@ from cooper.trace import Picture, Text, Trace
 from cooper.training.logged import Logged
 from cooper.training.optimisation import Optimisation
 from cooper.training.pointing import Pointer, Pointers, Pointing, gather
-from cooper.training.processes import Share
+from cooper.training.processes import Share, gathered
 from cooper.training.rows import Mix
 from cooper.training.settings import ASIDE, within
 from cooper.training.sheet import contact_sheet
@@ -127,8 +127,12 @@ class UnifiedStage(Supervised[UnifiedModel]):
                 seen = torch.cat(watched)
                 means[name] = seen.mean(), self.settings.point_weight, seen.numel()
         total = parts.text.sum() * 0
-        for mean, weight, _ in means.values():
-            total = total + weight * mean
+        # one of several processes may have more tokens than another, or none of a kind: the mean of their losses is to
+        # be that of all tokens
+        everywhere = gathered([{name: of for name, (_, _, of) in means.items()}])
+        for name, (mean, weight, of) in means.items():
+            whole = sum(counts.get(name, 0) for counts in everywhere)
+            total = total + weight * mean * (of * len(everywhere) / whole if whole else 0.0)
         figures = {name: Logged(float(mean.detach()), of) for name, (mean, _, of) in means.items()}
         return total, {"tokens": Logged(float(rows.valid.sum()), how="sum"), **figures}
 
