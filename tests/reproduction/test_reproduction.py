@@ -149,9 +149,9 @@ def test_seeds_come_together_and_a_variant_may_be_added(tmp_path: Path) -> None:
     done = finished(tmp_path)
     mine = Variant("mine", "base", "direct", "sampled", temperature=1.0)
     also = replace(plan, ablations=(mine,))
-    assert "| mine |" in run(tmp_path, [1], also).read_text()
+    assert "| mine, seed 1 |" in run(tmp_path, [1], also).read_text()
     assert finished(tmp_path).items() > done.items() and len(finished(tmp_path)) == len(done) + 1
-    assert "| mine |" not in run(tmp_path, [1], plan).read_text(), "it is of what was asked for"
+    assert "| mine" not in run(tmp_path, [1], plan).read_text(), "it is of what was asked for"
     assert "mine" in load_results(tmp_path / "docs/results")[1].answers, "and the rest is kept"
     with pytest.raises(ValueError, match="seed-1 has answers of mine in a run with other settings"):
         run(tmp_path, [1], replace(plan, ablations=(replace(mine, temperature=0.5),)))

@@ -340,7 +340,7 @@ def test_what_another_run_is_making_is_waited_for(tmp_path: Path, capsys: pytest
     runs = [Slow(tmp_path, 7, (), int) for _ in range(3)]
     with ThreadPoolExecutor() as pool:
         list(pool.map(lambda run: run.make("all", batch=2, quiet=run is runs[0]), runs))
-    said = " ".join(capsys.readouterr().out.split())
+    said = " ".join(capsys.readouterr().err.split())
     assert "another run is making numbers of all; waiting for it" in said
     assert made == list(range(7)) and all(int(run.row(6, "all")) == 6 for run in runs)
 

@@ -180,7 +180,7 @@ def test_what_is_logged_is_of_all_processes(learned: list[Path]) -> None:
 def test_adapters_that_only_draw_are_refused() -> None:
     """Reinforcement would train all other weights instead."""
     with pytest.raises(ValueError, match="adapters must be of the expert und"):
-        replace(SETTINGS, lora=Lora(2, experts=("gen",)))
+        ReinforcementStage(DRAWS, SEQUENCER, replace(SETTINGS, lora=Lora(2, experts=("gen",))))
 
 
 def test_only_calls_that_the_model_may_make_are_rewarded() -> None:

@@ -120,8 +120,6 @@ class Reinforcement:
         within(self, 1, math.inf, "questions", "rollouts", "updates", "together", "batch", "turn_tokens", "page_every")
         within(self, 0, math.inf, "tolerance", "seed")
         within(self, 0, 1, "view_dropout")
-        if self.lora and "und" not in self.lora.experts:
-            raise ValueError("reinforcement trains what writes; adapters must be of the expert und, too")
 
 
 @dataclass(frozen=True)
@@ -173,6 +171,8 @@ class ReinforcementStage(Stage[UnifiedModel]):
     ):  # fmt: skip
         if settings.objective.kl and reference is None and settings.lora is None:
             raise ValueError("a penalty for leaving the reference needs a model as the reference, or adapters")
+        if settings.lora and "und" not in settings.lora.experts:
+            raise ValueError("reinforcement trains what writes; adapters must be of the expert und, too")
         self.judge, self.reference, self.more = judge, reference, dict(more or {})
         if taken := self.more.keys() & {*_PARTS}:
             raise ValueError(f"there is a reward called {', '.join(sorted(taken))} already; give yours another name")
