@@ -494,12 +494,13 @@ def test_help_starts_without_torch() -> None:
     subprocess.run([sys.executable, "-c", code], check=True, stdout=subprocess.DEVNULL, env=SAME_PACKAGE)
 
 
-def test_a_reader_who_leaves_early_is_no_error() -> None:
-    argv = [sys.executable, "-m", "cooper", "--help"]
+@pytest.mark.parametrize("words", [["--help"], ["inspect", "tiny"]])
+def test_a_reader_who_leaves_early_is_no_error(words: list[str]) -> None:
+    argv = [sys.executable, "-m", "cooper", *words]
     process = subprocess.Popen(argv, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=SAME_PACKAGE)
     assert process.stdout is not None and process.stderr is not None
     process.stdout.close()
-    assert process.stderr.read() == b"" and process.wait() in (0, 141)
+    assert process.stderr.read() == b"" and process.wait() in ((0, 141) if words == ["--help"] else (141,))
     process.stderr.close()
 
 
@@ -634,6 +635,9 @@ def test_data_flag_takes_questions_of_ones_own(cooper: Cooper, place: Path) -> N
     assert (examples[0].picture == np.asarray(Image.open("room.png").convert("RGB"))).all()
 
     other = Path("other.jsonl")
+    other.write_text(json.dumps({**row, "image": "gone.png"}) + "\n")
+    refused = cooper("data", "flag", "--data", "other.jsonl", "--out", "none.jsonl", "--samples", "1")
+    assert refused.code == 2 and "none of the 1 rows can be read" in refused.err and not Path("none.jsonl").exists()
     other.write_text(json.dumps(row) + "\n")
     for changed in ({**row, "answer": "5"}, {**row, "question": "How many balls are there?"}):
         Path("own.jsonl").write_text(json.dumps(changed) + "\n")

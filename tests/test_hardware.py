@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from cooper import hardware
-from cooper.hardware import SMALL, fast_dtype, lanes, side_by_side, threads
+from cooper.hardware import SMALL, check_device, fast_dtype, lanes, side_by_side, threads
 
 
 def test_tasks_share_the_threads() -> None:
@@ -89,3 +89,12 @@ def test_instructions_alone_do_not_make_a_type_fast(monkeypatch: pytest.MonkeyPa
             hardware.multiplies_bf16_faster.cache_clear()
             assert fast_dtype() == (torch.float32 if says is False else dtype)
     hardware.multiplies_bf16_faster.cache_clear()
+
+
+@pytest.mark.parametrize("name", ["mps", "cuda", "cuda:99", "meta", "gpu", None])
+def test_devices_that_are_not_here_are_told_in_a_line(name: str | None) -> None:
+    if name == "cuda" and torch.cuda.is_available() or name == "mps" and torch.backends.mps.is_available():
+        pytest.skip("it is here")
+    with pytest.raises(ValueError, match=f"there is no device {name!r}") as told:
+        check_device(name)  # type: ignore[arg-type]
+    assert len(str(told.value)) < 240 and "\n" not in str(told.value)

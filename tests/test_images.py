@@ -6,7 +6,11 @@ import io
 import os
 import struct
 import sys
+import threading
+import time
+import warnings
 import zlib
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -87,6 +91,41 @@ def test_sources(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, rgb: np.ndarra
     with open(read) as pipe:
         monkeypatch.setattr(sys, "stdin", pipe)
         check(load_image("-"), rgb)
+
+
+def test_threads_that_read_together_leave_warnings_as_they_were(rgb: np.ndarray) -> None:
+    """What is ignored while a picture is read is put back for all, in the order in which reading began."""
+    inside, left = threading.Event(), threading.Event()
+
+    class First(io.BytesIO):
+        def read(self, *size: int) -> bytes:
+            if self.tell() == 0 and self.begun:  # after a look at its first bytes
+                inside.wait(0.3)
+            self.begun = True
+            return super().read(*size)
+
+        begun = False
+
+    class Second(First):
+        def read(self, *size: int) -> bytes:
+            if self.tell() == 0 and self.begun:
+                inside.set()
+                left.wait(5)
+            self.begun = True
+            return io.BytesIO.read(self, *size)
+
+    before, data = list(warnings.filters), encoded(Image.fromarray(rgb), "PNG")
+
+    def first() -> None:
+        load_image(First(data))
+        left.set()
+
+    with ThreadPoolExecutor(2) as pool:
+        begun = pool.submit(first)
+        time.sleep(0.05)
+        done = pool.submit(load_image, Second(data))
+        begun.result(), done.result()
+    assert list(warnings.filters) == before
 
 
 def test_the_first_frame(tmp_path: Path, rgb: np.ndarray) -> None:

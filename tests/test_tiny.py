@@ -98,6 +98,8 @@ def test_a_policy_of_ones_own_is_a_way_of_answering(model: Cooper) -> None:
         model.ask(ROOM, QUESTION, mode=replace(own, calls=("deep",)))
     with pytest.raises(ValueError, match="no mode is called 'dream'; choose from direct"):
         model.ask(ROOM, QUESTION, mode="dream")
+    with pytest.raises(TypeError, match="options are Options.* or have names, as mode=..., and 'direct' has none"):
+        model.ask(ROOM, QUESTION, "direct")  # type: ignore[arg-type]
 
 
 def test_a_stream_tells_what_happens_and_ends_with_the_answer(model: Cooper) -> None:

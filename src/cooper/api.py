@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from html import escape
 from pathlib import Path
@@ -279,7 +279,7 @@ class Cooper:
         """As `ask_many`, for ready-made prompts: a picture, then a question of any length. `seeds` has a seed for each,
         in the place of the options' one. `on_event` is told what `stream` yields, perhaps in another thread; rollouts
         are numbered as they come, `samples` of each prompt."""
-        options = replace(options, **changes)
+        options = _changed(options, changes)
         engine, policy, seeds = self._prepared(options, [options.seed] * len(prompts) if seeds is None else seeds)
         began = time.perf_counter()
         spelling = Spelling(self.sequencer.text)
@@ -294,7 +294,7 @@ class Cooper:
     ) -> Iterator[Event | Answer]:
         """As `ask`, but yields what happens when it happens (tokens with their text, flow steps, maps), and the Answer
         last."""
-        options = replace(options, **changes)
+        options = _changed(options, changes)
         prompt = prompt_of(load_image(image), question)
         engine, policy, seeds = self._prepared(options, [options.seed])
         began = time.perf_counter()
@@ -371,6 +371,12 @@ class Cooper:
             answer, value, unit, replace(best.trace, meta={**best.trace.meta, **meta}), best.reason, mode,
             self.name, best.seed, sum(r.tokens for r in rollouts), seconds, votes, self.model.config.codes,
         )  # fmt: skip
+
+
+def _changed(options: Options, changes: Mapping[str, Any]) -> Options:
+    if not isinstance(options, Options):
+        raise TypeError(f"options are Options(...) or have names, as mode=..., and {options!r} has none")
+    return replace(options, **changes)
 
 
 def prompt_of(image: np.ndarray, question: str) -> Trace:

@@ -26,8 +26,6 @@ from dataclasses import dataclass  # noqa: E402
 from types import FrameType  # noqa: E402
 from typing import Any, Protocol  # noqa: E402
 
-import tyro  # noqa: E402
-
 
 class Command(Protocol):
     """A frozen dataclass whose fields are the command's arguments."""
@@ -93,7 +91,7 @@ COMMANDS = Group(
                 "vsi": Leaf("benchmarks", "Vsi", "VSI-Bench's questions, about frames."),
                 "cv-bench": Leaf("benchmarks", "CvBench", "CV-Bench, 2D and 3D multiple choice."),
                 "3dsrbench": Leaf("benchmarks", "ThreeDsr", "3DSRBench, with rotations and flips."),
-                "tsv": Leaf("benchmarks", "Tsv", "Any table of questions with types."),
+                "tsv": Leaf("benchmarks", "Tsv", "Any table of pictures, questions and answers."),
                 "depth": Leaf("map_quality", "EvalDepth", "Drawn depth against the true one of a set."),
                 "segmentation": Leaf("map_quality", "EvalSegmentation", "Drawn labels against the true ones of a set."),
             },
@@ -140,6 +138,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             return 0
         return _parse(argv).run()
     except SystemExit as done:  # help has been printed, or a parsing error
+        if isinstance(done.__context__, BrokenPipeError):  # as rich ends a program whose output nobody reads
+            return 141
         return done.code if isinstance(done.code, int) else 0
     except KeyboardInterrupt:
         return _complain("interrupted", 130)
@@ -173,6 +173,10 @@ def _complain(what: str, code: int = 2) -> int:
 
 def _parse(argv: list[str]) -> Command:
     """The command with its arguments. Raises SystemExit after help, ValueError for arguments that do not fit."""
+    import tyro  # which takes a moment, in which somebody may interrupt
+
+    # flags have no `--no-...` twin, and a field that may be None is left out to be None
+    config = (tyro.conf.FlagCreatePairsOff, tyro.conf.DisallowNone)
     node: Leaf | Group = COMMANDS
     words = ["cooper"]
     while isinstance(node, Group) and argv and argv[0] in node.members:
@@ -183,7 +187,7 @@ def _parse(argv: list[str]) -> Command:
         raise ValueError(f"the argument after {before} is empty; give it, or leave it out (see {prog} --help)")
     if isinstance(node, Leaf):
         kind = getattr(importlib.import_module(f"cooper.commands.{node.module}"), node.name)
-        return _strictly(prog, lambda: tyro.cli(kind, prog=prog, args=argv, config=_CONFIG))
+        return _strictly(prog, lambda: tyro.cli(kind, prog=prog, args=argv, config=config))
     if argv and not argv[0].startswith("-"):
         raise ValueError(f"there is no command {prog} {argv[0]}; choose from {', '.join(node.members)}")
     # only help can come of this: tyro lists the commands without importing them
@@ -193,10 +197,6 @@ def _parse(argv: list[str]) -> Command:
         prog,
         lambda: tyro.extras.subcommand_cli_from_dict(choices, prog=prog, description=about, args=argv or ["--help"]),
     )
-
-
-#: Flags have no `--no-...` twin, and a field that may be None is left out to be None.
-_CONFIG = (tyro.conf.FlagCreatePairsOff, tyro.conf.DisallowNone)
 
 
 def _nothing(about: str) -> Callable[[], None]:

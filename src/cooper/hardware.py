@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
+import re
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -86,12 +87,12 @@ def check_device(name: str) -> torch.device:
     """The device of that name. Raises ValueError if PyTorch knows none, or this machine has none."""
     try:
         device = torch.device(name)
-    except RuntimeError:  # which lists all that PyTorch can be built for
+    except (RuntimeError, TypeError):  # which lists all that PyTorch can be built for
         raise ValueError(f"there is no device {name!r}; use cpu, or cuda for a GPU") from None
     try:
         torch.empty(0, device=device).cpu()
     except (RuntimeError, AssertionError, NotImplementedError) as error:  # the last is of "meta", which has no numbers
-        reason = str(error).strip().splitlines()[0]
+        reason = re.split(r"\n|\. |: ", str(error).strip(), maxsplit=1)[0][:120]  # the rest may be pages
         raise ValueError(f"there is no device {name!r} here ({reason}); use cpu, or cuda if it has a GPU") from None
     return device
 

@@ -6,6 +6,7 @@ import io
 import math
 import os
 import sys
+import threading
 import warnings
 from typing import BinaryIO, TypeAlias, cast
 
@@ -78,6 +79,9 @@ def _from_path(path: str) -> np.ndarray:
         raise ImageError(f"{name} cannot be opened ({_reason(error)}); check the path") from None
 
 
+_ONE_BY_ONE = threading.Lock()
+
+
 def _from_file(file: BinaryIO, name: str) -> np.ndarray:
     try:
         seekable = hasattr(file, "seekable") and file.seekable()
@@ -94,7 +98,8 @@ def _from_file(file: BinaryIO, name: str) -> np.ndarray:
         raise ImageError(f"{name} has more than {MAX_BYTES >> 20} MiB; make the picture smaller")
     stream = file if seekable else io.BytesIO(start)
     stream.seek(0)
-    with warnings.catch_warnings():
+    # what is ignored is put back by each for all, so threads that read at the same time could leave it for good
+    with _ONE_BY_ONE, warnings.catch_warnings():
         warnings.simplefilter("ignore")  # damaged metadata and large sizes: what matters becomes an ImageError
         try:
             image = Image.open(stream, formats=_FORMATS)

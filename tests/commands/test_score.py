@@ -139,6 +139,7 @@ def test_what_needs_a_judge_says_so(capsys: pytest.CaptureFixture[str], place: P
     [
         (["nothing.jsonl"], "nothing.jsonl is no file"),
         (["other.jsonl"], "line 1, is no answer to a benchmark"),
+        (["maps.jsonl"], "maps.jsonl holds figures of maps; run"),
         (["mine.jsonl"], "mine.jsonl holds answers to the benchmark 'mine', which is none of"),
         (["answers.jsonl", "--judge", "http://localhost:1"], "--judge URL and --judge-model NAME together"),
         (["answers.jsonl", "--html", "."], "--html names a file"),
@@ -147,6 +148,7 @@ def test_what_needs_a_judge_says_so(capsys: pytest.CaptureFixture[str], place: P
 )
 def test_mistakes(argv: list[str], why: str, capsys: pytest.CaptureFixture[str], place: Path) -> None:
     (place / "other.jsonl").write_text('{"loss": 1}\n')
+    (place / "maps.jsonl").write_text('{"index": "0", "figures": {}}\n')
     (place / "mine.jsonl").write_text('{"benchmark": "mine"}\n')
     code, out, err = run(["score", *argv], capsys)
     assert (code, out) == (2, "") and err.startswith("cooper: ") and err.count("\n") == 1 and why in err

@@ -330,6 +330,40 @@ def test_tables_as_harnesses_have_them(tmp_path: Path) -> None:
     assert questions("sibench", tmp_path / "Height.jsonl").items[0].prompt.startswith("Which?\nA. ball\nB. box\n")
 
 
+@pytest.mark.parametrize("indices", [("0", "1", "", "3", "4"), ("0", "3", "", "9", "4")])
+def test_a_row_without_an_index_pushes_none_out(tmp_path: Path, indices: tuple[str, ...]) -> None:
+    """It is called by its number, unless another has that as its index, before it or after it."""
+    row = {"image": coded(0), "answer": "red"}
+    table = [{**row, "index": k, "question": f"Which, {i}?"} for i, k in enumerate(indices)]
+    found = questions("tsv", write_table(tmp_path / "t.csv", table), strict=True)
+    assert [item.index for item in found.items] == ["row 3" if not k else k for k in indices]
+    assert [item.question for item in found.items] == [f"Which, {i}?" for i in range(5)]
+
+
+def test_what_is_no_text_is_told(tmp_path: Path) -> None:
+    """In training, too: as text it would be scored, and no answer would be right."""
+    row = {"image": coded(0), "question": "Which?", "answer": "red"}
+    wrong: list[tuple[dict[str, Any], str]] = [
+        ({"answer": ["red"]}, "answer is to be text; this row has list"), ({"answer": "inf"}, "or no number"),
+        ({"answer": {"text": "red"}}, "answer is to be text; this row has dict"), ({"answer": "\\boxed{}"}, "is empty"),
+        ({"question": ["Which?"]}, "question is to be text; this row has list"),
+        ({"answer": None}, "it has no answer; its fields are image, question, answer"),
+    ]  # fmt: skip
+    path = write_table(tmp_path / "t.jsonl", [row, *(row | change for change, _ in wrong)])
+    found, trained = questions("tsv", path), QuestionRows(path)
+    assert len(found.items) == 1 and trained[0].answer == "red"
+    assert all(why in told for (_, why), told in zip(wrong, found.broken, strict=True)), found.broken
+    for i in range(len(wrong)):
+        with pytest.raises(BadRow):
+            trained[i + 1]
+
+
+def test_types_in_other_letters_are_the_same(tmp_path: Path) -> None:
+    rows = [{"image": coded(0), "question": "Is it?", "answer": "yes", "type": t} for t in ("YN", "yn", "Yn", "")]
+    found = questions("tsv", write_table(tmp_path / "t.csv", rows))
+    assert {item.category for item in found.items} == {("YN",)}
+
+
 def test_questions_of_a_table_may_belong_together(tmp_path: Path) -> None:
     rows = [{"image": coded(0), "question": "How many?", "answer": k, "group": "ab"[k // 2]} for k in range(4)]
     path = write_table(tmp_path / "t.jsonl", rows)
@@ -355,6 +389,14 @@ def test_a_table_that_can_be_trained_on_can_be_evaluated(tmp_path: Path) -> None
     (asked,), trained = questions("tsv", path).items, QuestionRows(path)[0]
     assert (asked.prompt, asked.truth) == (trained.question, trained.answer) == ("Is it?", "yes")
     assert np.array_equal(questions("tsv", path).picture(asked), trained.picture)
+    # a picture stands in one row, and others name that
+    rows = [{"index": k, "image": i, "question": "Which?", "answer": "red"} for k, i in ((7, coded(7)), (8, "7"))]
+    found, read = questions("tsv", path := write_table(tmp_path / "v.tsv", rows)), QuestionRows(path)
+    assert shows(found, "8", 7) and np.array_equal(read[1].picture, read[0].picture)
+    with pytest.raises(BadRow, match="row 1: its picture is that of index 99, which is not there"):
+        QuestionRows(write_table(tmp_path / "w.tsv", [{**rows[1], "image": "99"}]))[0]
+    (tmp_path / "99").write_bytes(png(1))
+    assert np.array_equal(QuestionRows(tmp_path / "w.tsv")[0].picture, load_image(png(1))), "or it is a file"
 
 
 def test_options_in_a_question() -> None:

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from cooper.evaluation.extraction import answer_in
 from cooper.evaluation.grading import grade
-from cooper.evaluation.scores import bootstrap_interval, mra, score_answer
+from cooper.evaluation.scores import bootstrap_interval, mean_interval, mra, score_answer, score_interval, wilson
 from cooper.quantities import parse_number, square_metres, to_metres, whole_quantity
 
 # ---------------------------------------------------------------- numbers
@@ -214,6 +214,13 @@ def test_bootstrap_interval() -> None:
     assert bootstrap_interval([1.0]) == (1.0, 1.0)
     narrow = bootstrap_interval(scores, confidence=0.5)
     assert low < narrow[0] < 0.5 < narrow[1] < high
+
+
+def test_what_resampling_cannot_tell_has_no_interval() -> None:
+    assert mean_interval([0.25] * 9) is mean_interval([0.7]) is score_interval([0.8, 0.8]) is None
+    assert mean_interval([0.25, 0.5, 0.5]) == bootstrap_interval([0.25, 0.5, 0.5]) == score_interval([0.25, 0.5, 0.5])
+    assert score_interval([1.0]) == wilson(1.0, 1) and score_interval([0, 0]) == wilson(0.0, 2)
+    assert score_interval([0, 1, 1]) == bootstrap_interval([0, 1, 1])
 
 
 def test_bootstrap_interval_covers() -> None:

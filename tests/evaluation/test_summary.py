@@ -14,7 +14,7 @@ from tests.evaluation.tables import answered, write_predictions
 from tests.judge_server import serving
 
 from cooper.evaluation.judge import Judge
-from cooper.evaluation.score_page import score_page
+from cooper.evaluation.score_page import counted, score_page
 from cooper.evaluation.summary import compare, load_answers, summarise
 
 
@@ -76,6 +76,22 @@ def test_verdicts_that_either_run_lacks_are_counted_and_left_out() -> None:
     figure = found["readings"]["per question"]
     assert (found["answers"], found["no_verdict"], figure["n"], figure["difference"]) == (3, 2, 1, 1.0)
     assert figure["interval"] is None, "one question tells nothing of others"
+
+
+def test_answers_that_either_run_lacks_are_counted_apart() -> None:
+    mine = [answered("tsv", said, index=str(k), group=str(k)) for k, said in enumerate(("A", "A", ""))]
+    others = [answered("tsv", "", index=str(k), group=str(k)) for k in range(3)]
+    for ours, theirs, counts in ((mine, others, "1 and 3"), (others, mine, "3 and 1")):
+        assert f"3 of 9 questions answered by both, {counts} no answer" in counted(compare(ours, theirs))
+
+
+def test_scores_that_are_all_alike_have_no_interval() -> None:
+    """Unless all are right or all wrong: resampled, they are as sure of three as of three hundred."""
+    rows = [
+        answered("tsv", "1.12 m", index=str(k), group=str(k), kind="number", truth="1 m", options=[]) for k in range(3)
+    ]
+    figure = summarise(rows)["readings"]["mean over questions"]
+    assert figure["score"] == pytest.approx(0.8) and figure["interval"] is None
 
 
 def test_open_answers_are_graded() -> None:

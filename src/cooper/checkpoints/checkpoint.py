@@ -259,7 +259,8 @@ def _folder(source: str | Path, weights: Sequence[str] = HUB_WEIGHT_PATTERNS) ->
         raise ValueError(f"{source} is a file; a model is a folder{beside}")
     if is_hub_id(str(source)):
         return fetched(str(source), weights)
-    raise ValueError(f"there is no model {str(source)!r}: give tiny, a model's folder, or OWNER/NAME on the hub")
+    apart = "" if isinstance(source, str) else " (the shipped model is the text 'tiny', and no path)"
+    raise ValueError(f"there is no model {str(source)!r}: give tiny, a model's folder, or OWNER/NAME on the hub{apart}")
 
 
 def _native_config(path: Path) -> ModelConfig | None:

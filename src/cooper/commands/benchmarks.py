@@ -132,6 +132,7 @@ class ThreeDsr(EvalBenchmark):
 
 
 class Tsv(EvalBenchmark):
-    """Any table of index, image, question, answer and type, such as `cooper scenes export` writes."""
+    """Any table of image, question and answer, and index and type if it has them, such as `cooper scenes export`
+    writes."""
 
     benchmark = "tsv"

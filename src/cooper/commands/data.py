@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 from rich.console import Console
 from tyro.conf import arg
 
+from cooper.commands.options import Flag as Switch
 from cooper.commands.options import WithModel, check_counts
 from cooper.commands.outputs import check_apart, check_file
 from cooper.commands.terminal import progress_bars
@@ -44,7 +45,7 @@ class Flag(WithModel):
     batch: int = 128
     """Answers that are worked on together."""
     flagging: Annotated[Flagging, arg(name="")] = field(default_factory=Flagging)
-    json: bool = False
+    json: Switch = False
     """Print one JSON object."""
 
     def run(self) -> int:

@@ -73,6 +73,8 @@ class _Draw(WithModel, ABC):
     def _files(self) -> list[Path]:
         if self.out is None:
             return []
+        if str(self.out) == "-":
+            raise ValueError("--out names files; a map is not written to standard output")
         if self.out.suffix.lower() in (".npy", ".png"):
             return [self.out]
         if self.out.is_dir():

@@ -13,7 +13,7 @@ from tyro.conf import arg
 
 from cooper.commands.options import Flag, OutFile, OutFolder, WithModel, check_counts
 from cooper.commands.outputs import check_file
-from cooper.commands.terminal import progress_bars
+from cooper.commands.terminal import between, progress_bars
 from cooper.evaluation.controls import Control
 from cooper.evaluation.scenes import evaluate_scenes
 from cooper.modalities import names
@@ -80,9 +80,8 @@ def report(result: dict[str, Any], console: Console) -> None:
     for name in ("task", "score", "95 % interval", "n", *drawn):
         table.add_column(name, justify="left" if name == "task" else "right", no_wrap=name in ("task", "95 % interval"))
     for task, row in result["tasks"].items():
-        low, high = row["interval"]
         calls = (f"{share:.0%}" for share in row["calls"].values())
-        table.add_row(task, f"{row['score']:.3f}", f"{low:.3f} .. {high:.3f}", str(row["n"]), *calls)
+        table.add_row(task, f"{row['score']:.3f}", between(row["interval"], 3), str(row["n"]), *calls)
     table.add_section()
     for name in ("spatial", "general", "mean", "well_formed"):
         if result[name] is not None:
@@ -105,7 +104,7 @@ def _maps(result: dict[str, Any]) -> Table:
     figures["depth of objects"] = figures.get("depth", {}).get("objects", {})
     figures["autoencoder, depth"] = result["autoencoder"]
     for name, values in figures.items():
-        for figure, (low, high) in values.get("intervals", {}).items():
+        for figure, interval in values.get("intervals", {}).items():
             if figure not in _JSON_ALONE:
-                table.add_row(name, figure, f"{values[figure]:.4f}", f"{low:.4f} .. {high:.4f}")
+                table.add_row(name, figure, f"{values[figure]:.4f}", between(interval, 4))
     return table

@@ -16,7 +16,7 @@ from tyro.conf import arg
 
 from cooper.commands.options import Flag, FlowSteps, Guidance, OutFile, WithModel, check_counts, options
 from cooper.commands.outputs import check_file
-from cooper.commands.terminal import progress_bars, tell_left_out
+from cooper.commands.terminal import between, progress_bars, tell_left_out
 from cooper.evaluation.map_sets import MapSet
 
 if TYPE_CHECKING:
@@ -94,8 +94,7 @@ def report(result: dict[str, Any], console: Console) -> None:
         for name, figure in figures.items():
             mean, interval = "-", "-"
             if figure["n"]:
-                low, high = figure["interval"]
-                mean, interval = f"{figure['mean']:.4f}", f"{low:.4f} .. {high:.4f}"
+                mean, interval = f"{figure['mean']:.4f}", between(figure["interval"], 4)
             table.add_row(reading, name, mean, interval, str(figure["n"]))
         table.add_section()
     console.print(table)

@@ -17,7 +17,8 @@ class Serve(WithModel):
 
     POST /v1/chat/completions, GET /v1/models, GET /health. The answer is the message's content; "cooper" beside it has
     the chain, its maps as data URLs; a stream has its thoughts and maps as they come. temperature, top_p, seed and
-    mode may come with each request; requests that wait at the same time are answered together. There is no
+    mode may come with each request; requests that wait at the same time are answered together. The model has its own
+    system message and ends its turns itself: system messages, max_tokens and stop are passed over. There is no
     authentication: anyone who can reach the port can use the model.
     """
 

@@ -54,6 +54,11 @@ def progress_bars() -> Iterator[OnProgress]:
             progress.stop()
 
 
+def between(interval: Sequence[float] | None, digits: int) -> str:
+    """An interval, or a dash where nothing tells how sure a figure is."""
+    return "-" if interval is None else " .. ".join(f"{end:.{digits}f}" for end in interval)
+
+
 def tell_left_out(lines: Sequence[str], what: str) -> None:
     """What cannot be used, on standard error: a line for each of the first few, and how many more there are."""
     for line in lines[:LEFT_OUT]:

@@ -6,12 +6,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from cooper.data.examples import Flag, QuestionExample
-from cooper.data.fields import PICTURE, field, picture_in
+from cooper.data.fields import PICTURE, field, given, picture_in
 from cooper.data.options import letter_among, lettered, options_in, options_of
 from cooper.data.tables import BadRow, Row, TableReader, open_table
 from cooper.trace import asked
 from cooper.turns import answer_of, boxed_in
 
+#: What an answer's field holds where there is none.
+NO_ANSWERS = ("inf", "-inf", "nan")
 #: What stands for yes and no beside these words.
 YES_NO = {"1": "yes", "0": "no", "true": "yes", "false": "no"}
 
@@ -58,10 +60,13 @@ class QuestionRows(TableReader[QuestionExample]):
         except ValueError as error:
             raise BadRow(where, error) from None
         answer = plain_answer(answer)
-        if not answer or answer in ("inf", "-inf"):
+        if not answer or answer in NO_ANSWERS:
             raise BadRow(where, "its answer is empty, or no number; leave the row out")
         question, answer = _with_options(row, question, answer, where)
-        picture = picture_in(row, self.fields.picture, self.pictures, where)
+        named = next((row[name] for name in self.fields.picture if given(row.get(name))), None)
+        other = isinstance(named, str) and named.isdigit() and not (self.pictures / named).exists()
+        pictured = self.table.referred(i, named) if other else row
+        picture = picture_in(pictured or row, self.fields.picture, self.pictures, where)
         rest = {name: value for name, value in row.items() if name not in self.fields.picture}
         return QuestionExample(picture, question, answer, _flag(row), where, rest)
 

@@ -10,6 +10,7 @@ import csv
 import json
 from bisect import bisect_right
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from functools import cached_property
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -50,6 +51,29 @@ class Table(Reader[Row]):
     def where(self, i: int) -> str:
         """Which row that is, for a person: rows are counted from 1, and a heading is none."""
         return f"{self.path}, row {i + 1}"
+
+    def file(self, i: int) -> str:
+        """The file that row is in."""
+        return self.where(i).rpartition(", row ")[0]
+
+    def referred(self, i: int, value: Any) -> Row | None:
+        """The row that has the picture of row i, if `value`, what that has as its picture, is the index of another row
+        of its file: tables hold a picture once. None if it is no index. Raises `BadRow` if no row has it."""
+        if not (isinstance(value, str) and value.isdigit()):
+            return None
+        if (self.file(i), value) not in self._row_of:
+            raise BadRow(self.where(i), f"its picture is that of index {value}, which is not there")
+        return self[self._row_of[self.file(i), value]]
+
+    @cached_property
+    def _row_of(self) -> dict[tuple[str, str], int]:
+        """Of a file and an index in it, the first row: every file may number its rows from the start."""
+        found: dict[tuple[str, str], int] = {}
+        for i in range(len(self)):
+            with suppress(BadRow):
+                if (index := self[i].get("index")) is not None:
+                    found.setdefault((self.file(i), str(index)), i)
+        return found
 
     def groups(self) -> list[tuple[int, int]]:
         """(rows, bytes) of stretches of rows that are decoded together; 0 bytes where each row is read by itself."""

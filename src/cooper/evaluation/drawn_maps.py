@@ -12,7 +12,7 @@ from cooper.evaluation.map_scores import MapScoring
 from cooper.evaluation.map_sets import MapSet
 from cooper.evaluation.maps import decoded
 from cooper.evaluation.predictions import Predictions, Row, fingerprint
-from cooper.evaluation.scores import bootstrap_interval
+from cooper.evaluation.scores import mean_interval
 from cooper.inference.engine import Engine
 from cooper.progress import OnProgress
 
@@ -85,4 +85,4 @@ def _mean(values: Sequence[float | None]) -> dict[str, Any]:
     known = [value for value in values if value is not None]
     if not known:
         return {"mean": None, "interval": None, "n": 0}
-    return {"mean": sum(known) / len(known), "interval": list(bootstrap_interval(known)), "n": len(known)}
+    return {"mean": sum(known) / len(known), "interval": mean_interval(known), "n": len(known)}

@@ -77,24 +77,21 @@ class Item:
 def text_of(row: Row, *names: str, default: str | None = None) -> str:
     """The first of these fields that holds something, as text without white space around it.
 
-    Raises ValueError if none does, unless there is a `default`.
+    Raises ValueError if none does, unless there is a `default`, or if that is no text and no number.
     """
     for name in names:
-        if given(row.get(name)):
-            return str(row[name]).strip()
+        if given(value := row.get(name)):
+            if not isinstance(value, str | int | float):
+                raise ValueError(f"its {name} is to be text; this row has {type(value).__name__}")
+            return str(value).strip()
     if default is None:
-        raise ValueError(f"it has no {names[0]}")
+        raise ValueError(f"it has no {names[0]}; its fields are {', '.join(map(str, row))}")
     return default
 
 
 def one_picture(row: Row) -> Any:
     """What most rows have as their picture, in the first of the fields that training looks in, too."""
     return next((row[name] for name in PICTURE if given(row.get(name))), None)
-
-
-def file_of(where: str) -> str:
-    """The file in what `Table.where` says."""
-    return where.rpartition(", row ")[0]
 
 
 def grouped(items: Sequence[Item], lost: Mapping[str, int]) -> list[Item]:

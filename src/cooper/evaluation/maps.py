@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from cooper.evaluation.scores import bootstrap_interval, mra
+from cooper.evaluation.scores import mean_interval, mra
 from cooper.inference.engine import Engine
 from cooper.modalities import Modality, modality
 from cooper.modalities.base import at_size
@@ -99,11 +99,11 @@ def _score(
 def _summary(figures: Sequence[dict[str, float]]) -> dict[str, Any]:
     """Means of the figures that are numbers, and under "intervals" how sure they are; empty if there are none."""
     result: dict[str, Any] = {}
-    intervals: dict[str, list[float]] = {}
+    intervals: dict[str, tuple[float, float] | None] = {}
     for name in figures[0] if figures else ():
         values = np.array([f[name] for f in figures])
         values = values[np.isfinite(values)]
         if values.size:
             result[name] = float(values.mean())
-            intervals[name] = list(bootstrap_interval(values))
+            intervals[name] = mean_interval(values)
     return {**result, "intervals": intervals}

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,8 +12,10 @@ from cooper.data.fields import given
 from cooper.data.pictures import picture_of
 from cooper.data.tables import BadRow, open_table
 from cooper.evaluation.benchmarks import Benchmark
-from cooper.evaluation.items import Item, Place, file_of, grouped
-from cooper.images import ImageError
+from cooper.evaluation.items import Item, Place, grouped
+
+#: Fields that name a question, of which benchmarks have one each.
+INDEX = ("index", "idx", "id", "question_id", "qid")
 
 
 class Questions:
@@ -31,10 +32,8 @@ class Questions:
         self.broken: list[str] = []
         self.others = 0
         """Rows that are none of this benchmark's questions."""
-        self._row_of: dict[tuple[str, str], int] = {}
-        """Of a file and an index in it, the first row."""
         self._lost: Counter[str] = Counter()
-        items = grouped(benchmark.expand(list(self._read())), self._lost)
+        items = grouped(benchmark.expand(self._read()), self._lost)
         if not items:
             none = f"none of its {len(self.table)} rows is one of {benchmark.name}"
             why = self.broken[0] if self.broken else none if len(self.table) else "it is empty"
@@ -45,27 +44,39 @@ class Questions:
         chosen = {item.group for item in items[:limit]}
         self.items = [item for item in items if item.group in chosen]
 
-    def _read(self) -> Iterator[Item]:
-        seen: set[str] = set()
+    def _read(self) -> list[Item]:
+        items: list[Item] = []
+        place: dict[str, int] = {}
+        """Of each index, where its item is among these."""
+        unnamed: set[str] = set()
+        """Those that are only the numbers of rows which have no index."""
         for number in range(len(self.table)):
             group = ""
             try:
-                row, where = self.table[number], self.table.where(number)
+                row = self.table[number]
                 group = self.benchmark.group(row)
-                if given(row.get("index")):
-                    self._row_of.setdefault((file_of(where), str(row["index"])), number)
-                item = self.benchmark.read(row, Place(number + 1, Path(file_of(where)).stem))
+                item = self.benchmark.read(row, Place(number + 1, Path(self.table.file(number)).stem))
                 if item is None:
                     self.others += 1
                     continue
-                if item.index in seen:
+                named = any(given(row.get(name)) for name in INDEX)
+                if item.index in place and named and item.index in unnamed:
+                    earlier = items[place[item.index]]
+                    items[place[item.index]] = replace(earlier, index=f"row {earlier.row + 1}")
+                    unnamed.remove(item.index)
+                elif item.index in place and not named:
+                    item = replace(item, index=f"row {number + 1}")
+                elif item.index in place:
                     raise ValueError(f"its index {item.index} is that of an earlier row")
             except ValueError as error:
                 self.skip(error if isinstance(error, BadRow) else BadRow(self.table.where(number), error))
                 self._lost[group] += 1
                 continue
-            seen.add(item.index)
-            yield replace(item, row=number, group=item.group or group)
+            place[item.index] = len(items)
+            if not named:
+                unnamed.add(item.index)
+            items.append(replace(item, row=number, group=item.group or group))
+        return items
 
     def skip(self, error: BadRow) -> None:
         """The row is broken: counts it, or raises the error if that is wanted."""
@@ -77,11 +88,8 @@ class Questions:
         """The item's picture, uint8 RGB (height, width, 3). Raises `BadRow` if it cannot be read."""
         try:
             value = self.benchmark.picture(self.table[item.row])
-            if isinstance(value, str) and value.isdigit():  # tables hold a picture once: others name its index
-                named = file_of(self.table.where(item.row)), value  # every file may number its rows from the start
-                if named not in self._row_of:
-                    raise ImageError(f"its picture is that of index {value}, which is not there")
-                value = self.benchmark.picture(self.table[self._row_of[named]])
+            if (row := self.table.referred(item.row, value)) is not None:
+                value = self.benchmark.picture(row)
             return picture_of(value, self.table.folder)
         except ValueError as error:
             raise error if isinstance(error, BadRow) else BadRow(self.table.where(item.row), error) from None

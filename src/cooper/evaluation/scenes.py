@@ -114,7 +114,7 @@ def summarise(rows: Sequence[Row], mode: str | Policy) -> dict[str, Any]:
         scores = [row["score"] for row in of_task]
         calls = {name: float(np.mean([name in row["calls"] for row in of_task])) for name in names()}
         tasks[task] = {
-            "score": float(np.mean(scores)), "n": len(of_task), "interval": list(score_interval(scores)),
+            "score": float(np.mean(scores)), "n": len(of_task), "interval": score_interval(scores),
             "calls": calls,
         }  # fmt: skip
     tags = [modality(name).tag for name in ours.calls]

@@ -55,7 +55,8 @@ def counted(summary: Mapping[str, Any]) -> str:
     """How many answers there are, and how many of them no score could be read from."""
     by = " by both" if "against" in summary else ""
     answered = f"{summary['answers']} of {summary['questions']} questions answered{by}"
-    parts = [answered, f"{summary['no_answer']} no answer"]
+    theirs = f" and {summary['against']['no_answer']}" if "against" in summary else ""
+    parts = [answered, f"{summary['no_answer']}{theirs} no answer"]
     if summary["no_verdict"]:
         parts.append(f"{summary['no_verdict']} left out without a verdict")
     return ", ".join(parts)

@@ -95,8 +95,14 @@ def wilson(share: float, n: int) -> tuple[float, float]:
     return min(share, max(middle - off, 0.0)), max(share, min(middle + off, 1.0))
 
 
-def score_interval(scores: Sequence[float]) -> tuple[float, float]:
-    """The interval of the mean of scores (n,) in 0..1, n >= 1: by bootstrap, or Wilson's where all are right, or all
-    wrong."""
-    alike = len({*scores}) == 1 and scores[0] in (0, 1)
-    return wilson(scores[0], len(scores)) if alike else bootstrap_interval(scores)
+def mean_interval(values: Sequence[float] | np.ndarray) -> tuple[float, float] | None:
+    """As `bootstrap_interval`; None where all are alike, or there is but one: every resample is the same, and tells
+    nothing."""
+    return None if len({*map(float, values)}) == 1 else bootstrap_interval(values)
+
+
+def score_interval(scores: Sequence[float]) -> tuple[float, float] | None:
+    """The interval of the mean of scores (n,) in 0..1, n >= 1: Wilson's where all are right, or all wrong, or else
+    `mean_interval`'s."""
+    right = {*scores} <= {0, 1} and len({*scores}) == 1
+    return wilson(scores[0], len(scores)) if right else mean_interval(scores)

@@ -53,6 +53,8 @@ def load_answers(path: Path) -> list[Row]:
                 f"{path} holds answers to the benchmark {name!r}, which is none of {', '.join(READINGS)}; score it "
                 "where that is"
             )
+        if isinstance(row, dict) and "figures" in row:
+            raise ValueError(f"{path} holds figures of maps; run `cooper eval` again as it was to see them")
         if not known:
             raise ValueError(f"{path}, line {number}, is no answer to a benchmark; give what `cooper eval NAME` wrote")
         different = [name for name in RUN if rows and row[name] != rows[0][name]]
@@ -115,11 +117,11 @@ def summarise(rows: Sequence[Row], judge: Judge | None = None) -> dict[str, Any]
 
     "readings" has the figure of each reading, "categories" those of each category. A figure has a "score" with its 95 %
     "interval", which resamples whole groups (Wilson's, of their number, if all are right or all are wrong; None of one
-    group, which cannot tell); "n", how many scores that is the mean of (without any, the first two are None); and
-    "incomplete", how many groups lack a question and so are not in it. "no_answer" is the number of answers in which
-    nothing was found; they are wrong. "no_verdict" is the number of those that only a judge could score and that have
-    no verdict; they are left out. Open questions need the `judge`, who is also asked whether an answer is right that no
-    rule can read.
+    group, or of scores that are otherwise all alike, which cannot tell); "n", how many scores that is the mean of
+    (without any, the first two are None); and "incomplete", how many groups lack a question and so are not in it.
+    "no_answer" is the number of answers in which nothing was found; they are wrong. "no_verdict" is the number of those
+    that only a judge could score and that have no verdict; they are left out. Open questions need the `judge`, who is
+    also asked whether an answer is right that no rule can read.
     """
     judged = judged_rows(rows, judge)
     return {**_counts(judged, judge), **figures_of(rows, lambda reading, name: _figure(within(judged, name), reading))}
@@ -130,11 +132,11 @@ def compare(
 ) -> dict[str, Any]:
     """By how much the answers of one run are better than those of another to the same questions, as JSON values.
 
-    As `summarise`, of the questions that both have answered; "against" tells the other run. A figure has the "score" of
-    the first run, "against", that of the other, and "difference", with its 95 % "interval": each question's difference
-    is taken, so what makes a question hard for both counts for neither (None if all differences are the same, as of
-    equal answers, which resampling would be sure of, however few). "no_verdict" counts questions that either lacks one
-    for. Raises ValueError if they were not asked the same questions.
+    As `summarise`, of the questions that both have answered; "against" tells the other run, and its "no_answer". A
+    figure has the "score" of the first run, "against", that of the other, and "difference", with its 95 % "interval":
+    each question's difference is taken, so what makes a question hard for both counts for neither (None if all
+    differences are the same, as of equal answers, which resampling would be sure of, however few). "no_verdict" counts
+    questions that either lacks one for. Raises ValueError if they were not asked the same questions.
     """
     for name in ("benchmark", "data"):
         if rows[0][name] != others[0][name]:
@@ -149,7 +151,8 @@ def compare(
     if unlike := next((a for a, b in zip(ours, theirs, strict=True) if _asked(a.row) != _asked(b.row)), None):
         raise ValueError(f"question {unlike.row['index']} was not the same for both")
     return {
-        **_counts(ours, judge, theirs), "against": {name: others[0][name] for name in RUN},
+        **_counts(ours, judge, theirs),
+        "against": {**{name: others[0][name] for name in RUN}, "no_answer": sum(j.no_answer for j in theirs)},
         **figures_of(
             [j.row for j in ours],
             lambda reading, name: _difference(within(ours, name), within(theirs, name), reading),
@@ -229,8 +232,9 @@ def _figure(judged: Sequence[Judged], reading: Reading) -> dict[str, Any]:
     if not known:
         return {"score": None, "interval": None, "n": 0, "incomplete": incomplete}
     (mean, *ends), groups = _mean(known, reading), len({row["group"] for row, _ in known})
-    alike = {score for _, score in known} in ({0}, {1})  # no resample is another one
-    interval = list(wilson(mean, groups)) if alike else ends if groups > 1 else None
+    different = {score for _, score in known}
+    alike = len(different) == 1  # no resample is another one
+    interval = list(wilson(mean, groups)) if alike and different <= {0, 1} else None if alike or groups == 1 else ends
     return {"score": mean, "interval": interval, "n": len(known), "incomplete": incomplete}
 
 

@@ -43,8 +43,9 @@ def of_seeds(figures: Sequence[Mapping[str, Any]], path: Sequence[str]) -> str:
 
 
 def measured(figures: Mapping[str, Any], path: Sequence[str]) -> Mean:
-    """A figure of maps with its interval."""
-    return Mean(at(figures, path), *at(figures, (*path[:-1], "intervals", path[-1])))
+    """A figure of maps with its interval; NaN where one scene cannot tell."""
+    low, high = at(figures, (*path[:-1], "intervals", path[-1])) or (math.nan, math.nan)
+    return Mean(at(figures, path), low, high)
 
 
 def at(figures: Mapping[str, Any], path: Sequence[str]) -> Any:

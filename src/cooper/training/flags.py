@@ -16,9 +16,11 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
+from typing import Annotated
 
 import numpy as np
 from PIL import Image
+from tyro.conf import arg
 
 from cooper.api import Cooper
 from cooper.data.examples import Flag
@@ -51,7 +53,7 @@ class Flagging:
     """The mode that draws. (An answer for which it drew nothing counts all the same: that is how it will answer.)"""
     without: str = "text"
     """The mode that does not."""
-    drop: bool = True
+    drop: Annotated[bool, arg(help_behavior_hint="")] = True
     """Give no flag (null) to what is always right or always wrong; with --no-drop it counts among what maps make no
     difference with.
     """
@@ -91,9 +93,6 @@ def flag_questions(
     """
     run = {"weights": fingerprint(cooper.model), "flagging": repr(settings), "source": source}
     with Predictions(out, run, key_of if source == SCENES else lambda row: row["seed"]) as kept:
-        if pictures:  # whose folder is this file's from now on
-            out.parent.mkdir(parents=True, exist_ok=True)
-            out.touch()
         engine = Engine(cooper.model, cooper.sequencer, Settings(Sampling(1.0), batch=batch))
         missing = (one for one in questions if not _answered(*one, kept))
         at_once = max(1, batch // settings.samples)
@@ -102,7 +101,9 @@ def flag_questions(
                 _scores(engine, part, mode, settings.samples) for mode in (settings.with_maps, settings.without)
             )
             rows = [_row(*one, settings) for one in zip(part, with_maps, drew, without, strict=True)]
-            if pictures:
+            if pictures:  # whose folder is this file's from now on
+                out.parent.mkdir(parents=True, exist_ok=True)
+                out.touch()
                 rows = [{"image": _picture(*one, out), **row} for one, row in zip(part, rows, strict=True)]
             kept.add(rows)
             on_progress("questions", len(kept.rows), total)

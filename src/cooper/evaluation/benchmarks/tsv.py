@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from cooper.data.fields import given
 from cooper.data.options import letter_among, options_in, options_of
-from cooper.data.question_rows import YES_NO, plain_answer, plain_question
+from cooper.data.question_rows import NO_ANSWERS, YES_NO, plain_answer, plain_question
 from cooper.data.tables import Row
 from cooper.evaluation.benchmarks.base import Benchmark, Reading
 from cooper.evaluation.grading import check_number, kind_of, with_unit
@@ -22,7 +22,7 @@ _BY_LOWER = {name.lower(): name for name in KINDS}
 def typed(row: Row) -> tuple[Kind, str, tuple[str, ...]]:
     """The kind, truth and options of a row by its `type`; one that has none, but options, is a choice. Raises
     ValueError if they do not fit."""
-    options, answer = listed_options(row), plain_answer(text_of(row, "answer"))
+    options, answer = listed_options(row), _answer(row)
     named = text_of(row, "type", default="MCQ" if options else "")
     if named.lower() not in _BY_LOWER:
         known = ", ".join(KINDS)
@@ -44,9 +44,16 @@ def listed_options(row: Row) -> tuple[str, ...]:
     return options_of(row, "options", "choices")
 
 
+def _answer(row: Row) -> str:
+    answer = plain_answer(text_of(row, "answer"))
+    if not answer or answer in NO_ANSWERS:
+        raise ValueError("its answer is empty, or no number; leave the row out")
+    return answer
+
+
 def _untyped(row: Row) -> tuple[Kind, str, tuple[str, ...]]:
     answer = row.get("answer")
-    kind, truth = kind_of(("no", "yes")[answer] if isinstance(answer, bool) else plain_answer(text_of(row, "answer")))
+    kind, truth = kind_of(("no", "yes")[answer] if isinstance(answer, bool) else _answer(row))
     if kind != "choice":
         return kind, truth, ()
     options = options_in(text_of(row, "question"))
@@ -57,7 +64,7 @@ def read(row: Row, place: Place) -> Item:
     kind, truth, options = typed(row) if given(row.get("type")) or listed_options(row) else _untyped(row)
     return Item(
         text_of(row, "index", default=str(place.number)), plain_question(text_of(row, "question")), truth, kind,
-        (text_of(row, "category", "type", default=_NAMES[kind]),), options, listed=bool(listed_options(row)),
+        (text_of(row, "category", default=_NAMES[kind]),), options, listed=bool(listed_options(row)),
     )  # fmt: skip
 
 
