@@ -37,7 +37,8 @@ def load_image(source: ImageSource) -> np.ndarray:
 
     `source` is a path, "-" (standard input), a binary file object, the bytes of a file, a PIL image, or an array
     (height, width[, 1 | 3 | 4]) that is uint8, uint16, bool, or float in 0..1. Files are PNG, JPEG, WebP, BMP, TIFF or
-    GIF (first frame). The result is always a fresh array. Raises `ImageError` for everything else.
+    GIF (first frame). The result is always a fresh array. Raises `ImageError` for everything else. (Of a PNG of 2, 4 or
+    48 bits a pixel with a transparent colour give the file: once loaded, Pillow's image no longer tells which that is.)
     """
     if isinstance(source, np.ndarray):
         return _from_array(source)
