@@ -13,15 +13,18 @@ import numpy as np
 import pytest
 import torch
 from tests.helpers import random_model, sequencer
+from torch import Tensor
 
 from cooper.layout import NO_LABEL
 from cooper.model.packed import losses
+from cooper.model.transformer import Attend
 from cooper.scenes.targets import SceneImages
 from cooper.training import unified
 from cooper.training.latents import Latents
 from cooper.training.logged import of_step
 from cooper.training.loop import Trainer
 from cooper.training.optimisation import Optimisation
+from cooper.training.pointing import Pointers, Pointing
 from cooper.training.processes import Share
 from cooper.training.rows import Mix, SceneRows
 from cooper.training.unified import StageSettings, UnifiedStage
@@ -111,6 +114,29 @@ def test_what_processes_learn_is_the_mean_of_all_tokens(stage: UnifiedStage, mon
     assert len(of_each) == 2 and wanted
     for k, gradient in wanted.items():
         torch.testing.assert_close(learned[k].grad, gradient, rtol=1e-4, atol=1e-6)
+
+
+def test_what_is_learned_from_is_counted_before(stage: UnifiedStage, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As many as the losses are then the means of."""
+    counted: list[dict[str, float]] = []
+    monkeypatch.setattr(unified, "gathered", lambda mine: counted.extend(mine) or mine)
+    sizes: list[dict[str, int]] = []
+
+    class Counting(Pointing):
+        def __init__(self, attend: Attend, found: Pointers, layers: int, pointed: list[Tensor], read: list[Tensor]):
+            super().__init__(attend, found, layers, pointed, read)
+            self.all = pointed, read
+
+    made: list[Counting] = []
+    monkeypatch.setattr(unified, "Pointing", lambda *given: made.append(Counting(*given)) or made[-1])
+    model = random_model(decoder=replace(random_model().config.decoder, layers=4))
+    for step in range(6):
+        rows, found = stage.batch(step, Share())
+        stage.loss(model, (rows, found))
+        assert found is not None
+        sizes.append({name: sum(map(len, all)) for name, all in zip(("point", "read"), made[-1].all, strict=True)})
+    assert [{name: counts[name] for name in ("point", "read")} for counts in counted] == sizes
+    assert all(any(of[name] for of in sizes) for name in ("point", "read"))
 
 
 def test_figures_are_of_all_that_was_learned_from(stage: UnifiedStage) -> None:

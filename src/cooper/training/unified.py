@@ -12,7 +12,7 @@ from PIL import Image
 from torch import Tensor, nn
 
 from cooper.inference.engine import Engine
-from cooper.layout import Batch, Node, collate, lay_out_rows
+from cooper.layout import NO_LABEL, Batch, Node, collate, lay_out_rows
 from cooper.lora import Lora, adapters_or_all
 from cooper.model.packed import losses
 from cooper.model.unified import UnifiedModel, part_of
@@ -109,31 +109,31 @@ class UnifiedStage(Supervised[UnifiedModel]):
     def loss(self, model: UnifiedModel, batch: tuple[Batch, Pointers | None]) -> tuple[Tensor, dict[str, float]]:
         model.decoder.checkpointing = self.settings.checkpointing
         rows, found = batch
+        # one of several processes may have more tokens than another, or none of a kind: the mean of their losses is to
+        # be that of all tokens. They are counted before anything is computed, when all have waited for each other
+        counts = _counts(rows, found)
+        everywhere = gathered([counts])
         pointed: list[Tensor] = []
         read: list[Tensor] = []
         layers = model.config.decoder.layers
         parts = losses(model, rows, lambda attend: Pointing(attend, found, layers, pointed, read) if found else attend)
-        means: dict[str, tuple[Tensor, float, float]] = {}
-        """Of each loss: the mean, its weight in the sum, and of how much it is the mean."""
+        means: dict[str, tuple[Tensor, float]] = {}
+        """Of each loss: the mean, and its weight in the sum."""
         if parts.text.numel():
-            means["text"] = parts.text.mean(), 1.0, parts.text.numel()
+            means["text"] = parts.text.mean(), 1.0
         if parts.flow.numel():
             assert rows.targets is not None
-            counts = rows.targets.weight.to(parts.flow)
-            mean = (parts.flow.mean(dim=-1) * counts).sum() / counts.sum().clamp(min=1)
-            means["flow"] = mean, self.settings.flow_weight, float(counts.sum())
+            weights = rows.targets.weight.to(parts.flow)
+            mean = (parts.flow.mean(dim=-1) * weights).sum() / weights.sum().clamp(min=1)
+            means["flow"] = mean, self.settings.flow_weight
         for name, watched in (("point", pointed), ("read", read)):
             if watched:
-                seen = torch.cat(watched)
-                means[name] = seen.mean(), self.settings.point_weight, seen.numel()
+                means[name] = torch.cat(watched).mean(), self.settings.point_weight
         total = parts.text.sum() * 0
-        # one of several processes may have more tokens than another, or none of a kind: the mean of their losses is to
-        # be that of all tokens
-        everywhere = gathered([{name: of for name, (_, _, of) in means.items()}])
-        for name, (mean, weight, of) in means.items():
-            whole = sum(counts.get(name, 0) for counts in everywhere)
-            total = total + weight * mean * (of * len(everywhere) / whole if whole else 0.0)
-        figures = {name: Logged(float(mean.detach()), of) for name, (mean, _, of) in means.items()}
+        for name, (mean, weight) in means.items():
+            whole = sum(each.get(name, 0.0) for each in everywhere)
+            total = total + weight * mean * (counts[name] * len(everywhere) / whole if whole else 0.0)
+        figures = {name: Logged(float(mean.detach()), counts[name]) for name, (mean, _) in means.items()}
         return total, {"tokens": Logged(float(rows.valid.sum()), how="sum"), **figures}
 
     def trained(self, model: UnifiedModel) -> dict[str, nn.Parameter]:
@@ -163,3 +163,14 @@ class UnifiedStage(Supervised[UnifiedModel]):
             for r, (_, _, truth) in zip(rollouts, asked, strict=True)
         ]
         return traces_page(((trace, sequencer.config.codes.view) for trace in traces), f"{self.name}, {mode}")
+
+
+def _counts(rows: Batch, found: Pointers | None) -> dict[str, float]:
+    """Of how much each loss of a batch is the mean."""
+    counts = {"text": float((rows.labels != NO_LABEL).sum())}
+    if rows.targets is not None:
+        counts["flow"] = float(rows.targets.weight.sum())
+    if found is not None:
+        counts["point"] = float(len(found.tokens))
+        counts["read"] = float(len(found.named.tokens) + len(found.written.tokens))
+    return counts
