@@ -457,6 +457,8 @@ def test_sets_of_ones_own_are_read_by_ones_own(sets: Path, reader: Any, capsys: 
     assert f"own.jsonl: 2 examples of the set {name}\n" in capsys.readouterr().err
     with pytest.raises(ValueError, match="was begun with other settings, data or start model"):
         tune(replace(tuning, data=(Part("own.jsonl"),)))
+    made = Part("no file", reader=lambda _: [backwards(Path("own.jsonl"))[0]])
+    assert (tune(replace(tuning, name="made", data=(made,))) / "model.safetensors").exists()
 
 
 def test_a_run_goes_on_with_what_it_was_begun_with(sets: Path, capsys: pytest.CaptureFixture[str]) -> None:

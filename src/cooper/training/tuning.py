@@ -79,13 +79,13 @@ class Part:
     @property
     def fingerprint(self) -> str:
         """The same for the same table; of a folder, for the same names and sizes directly in it: what lies deeper may
-        take long to look through."""
+        take long to look through. What a reader of one's own makes of no file has none."""
         digest, path = hashlib.blake2b(digest_size=6), Path(self.named[1])
         if path.is_file():
             with path.open("rb") as file:
                 while block := file.read(1 << 24):
                     digest.update(block)
-        else:
+        elif path.is_dir():
             inside = sorted((entry.name, entry.stat().st_size) for entry in os.scandir(path) if entry.is_file())
             digest.update(repr(inside).encode())
         return digest.hexdigest()
