@@ -206,7 +206,7 @@ BAGEL_7B = Recipe(
     },
     reinforced={
         "reinforcement": Reinforcement(
-            # caches of 16 rollouts, some 12 GB, have room beside the model; those of all 1024 nowhere
+            # caches of 16 rollouts have room beside the model on a large GPU, those of all 1024 nowhere
             Optimisation(steps=20, lr=3e-6, warmup=1, ema=0.0), questions=128, batch=16, turn_tokens=BAGEL_TOKENS[0],
             flow=BAGEL_FLOW, objective=Objective(longest=BAGEL_TOKENS[1]), after="interleaved",
         )
