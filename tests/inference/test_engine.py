@@ -260,6 +260,22 @@ def test_maps_on_demand_do_not_depend_on_the_batch() -> None:
         np.testing.assert_allclose(drawing.latent, single.latent, atol=1e-4)
 
 
+@pytest.mark.parametrize("guidance", [1.0, 3.0])
+def test_orders_of_any_length_are_followed_as_if_alone(guidance: float) -> None:
+    """Also with guidance, which tells what an order asks for from nothing asked."""
+    engine = Engine(MODEL, SEQUENCER, Settings(flow=FlowSettings(4, text_scale=guidance, interval=(0.4, 1.0))))
+    images, orders = [picture(k).image for k in range(3)], ["Draw it.", "Draw the red ball much closer.", "Draw it again."]
+    drawn = engine.follow(images, orders, seeds=[7, 8, 9])
+    for image, order, seed, drawing in zip(images, orders, (7, 8, 9), drawn, strict=True):
+        (single,) = engine.follow([image], [order], seeds=[seed])
+        assert drawing.modality == single.modality == "picture"
+        assert drawing.latent is not None and single.latent is not None
+        np.testing.assert_allclose(drawing.latent, single.latent, atol=1e-4)
+    (other,) = engine.follow(images[:1], orders[1:2], seeds=[7])
+    assert other.latent is not None and drawn[0].latent is not None
+    assert not np.allclose(other.latent, drawn[0].latent, atol=1e-4), "what is drawn depends on the order"
+
+
 # ---------------------------------------------------------------- work and memory
 
 

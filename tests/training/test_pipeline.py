@@ -111,7 +111,8 @@ def test_all_stages(seeing: Workspace, tmp_path: Path, monkeypatch: pytest.Monke
     for name in trained:
         log = [json.loads(row) for row in (space.stage(name) / "log.jsonl").read_text().splitlines()]
         assert [row["step"] for row in log] == list(range(1, STEPS + 1)), name
-        assert any((space.stage(name) / "sheets").iterdir())
+        drawn = [*(space.stage(name) / "sheets").glob("*.png")]
+        assert bool(drawn) == (name not in ("direct", "text", "text_from_base")), "who draws nothing shows nothing"
         figure = "entropy" if name in QUICK.reinforced else "loss"
         losses[name] = float(np.mean([row[figure] for row in log[-5:] if figure in row]))
     assert losses == pytest.approx(LOSSES, rel=0.03)
@@ -412,3 +413,30 @@ def _until(holds: Callable[[], bool], seconds: float = 120) -> None:
     while not holds():
         assert time.monotonic() < ends
         time.sleep(0.2)
+
+
+TOLD = """
+import os
+import signal
+import sys
+import time
+from pathlib import Path
+from cooper.training.processes import run_in
+
+def work(quiet):
+    os.kill(os.getpid(), signal.SIGTERM)
+    time.sleep(1000)
+
+if __name__ == "__main__":
+    try:
+        run_in(2, Path(sys.argv[1]), work)
+    except KeyboardInterrupt:
+        sys.exit(3)
+"""
+
+
+def test_what_processes_were_interrupted_in_is_not_finished(tmp_path: Path) -> None:
+    """Also if they alone were told to end, and their parent was not."""
+    (tmp_path / "told.py").write_text(TOLD)
+    argv = [sys.executable, str(tmp_path / "told.py"), str(tmp_path / "run")]
+    assert subprocess.run(argv, stderr=subprocess.DEVNULL, timeout=120).returncode == 3

@@ -20,6 +20,7 @@ from cooper.model.config import ImageSizes
 from cooper.model.packed import losses
 from cooper.model.presets import dummy
 from cooper.policy import POLICIES
+from cooper.scenes.edits import edit
 from cooper.scenes.question import GENERAL, Question
 from cooper.scenes.questions import ask_all
 from cooper.scenes.seen import look
@@ -109,6 +110,20 @@ def test_a_picture_is_drawn_from_what_was_seen_of_it(images: SceneImages, latent
         drawn = [n for n in nodes if isinstance(n.piece, Noised)]
         assert [torch.equal(n.piece.tokens, latents.tokens(i, "picture")) for n in drawn] == [True]  # type: ignore[union-attr]
     assert not any(isinstance(n.piece, Noised) for n in rows_of(images, latents).nodes(0, np.random.default_rng(0)))
+
+
+def test_a_picture_is_drawn_changed_as_its_order_says(images: SceneImages, latents: Latents) -> None:
+    rows = rows_of(images, latents, tokens=900, edited=1.0)
+    for i in range(3):
+        nodes = rows.nodes(i, np.random.default_rng(i))
+        (drawn,) = (k for k, n in enumerate(nodes) if isinstance(n.piece, Noised))
+        order = rows.sequencer.text(list(nodes[nodes[drawn].parent].piece.ids))  # type: ignore[union-attr]
+        scene, view = images.shards[i]
+        orders = dict(edit(scene, view, np.random.default_rng(k)) for k in range(200))
+        (image,) = (image for text, image in orders.items() if text in order)
+        assert torch.equal(nodes[drawn].piece.tokens, latents.encode(image[None])[0])  # type: ignore[union-attr]
+    with pytest.raises(ValueError, match="edited pictures need an object_weight of 1, not 8"):
+        Mix(edited=0.1, object_weight=8.0)
 
 
 def test_tokens_that_show_objects_count_more(images: SceneImages, latents: Latents) -> None:

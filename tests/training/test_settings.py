@@ -32,9 +32,9 @@ def test_a_field_that_came_later_is_noted_when_it_is_used() -> None:
 
     Since.__qualname__ = "Before"
     for settings in (TINY, BAGEL_7B, FULL, {"a": (FULL, [1], None)}, Before()):
-        came_later = r", (by_eye=0\.0|batch=\w+|against='[^']*')"
+        came_later = r", ((by_eye|edited)=0\.0|batch=\w+|against='[^']*')"
         assert noted(settings) == re.sub(came_later, "", repr(settings))
-    assert ", by_eye=0.5" in noted(TINY)
+    assert ", by_eye=0.5" in noted(TINY) and ", edited=0.15" in noted(TINY) and "edited" not in noted(FULL)
     assert noted({"b": Since()}) == repr({"b": Before()}) and noted(Since(share=0.0, rate=1)) == repr(Before(1))
     stage = TINY.unified["base"]
     assert noted(replace(stage, checkpointing=True, sheet_every=7)) == noted(stage), "nothing that is learned"

@@ -63,6 +63,22 @@ def test_what_is_shown_of_answers_changes_no_training(stage: UnifiedStage) -> No
     assert UnifiedStage("maps", stage.rows, rows, stage.settings).page(model) == ""
 
 
+def test_sheets_show_what_is_learned_to_be_drawn(stage: UnifiedStage) -> None:
+    """All maps; before those, pictures as they are and changed; nothing where answers alone are learned."""
+    model, size = random_model(), stage.held_out.pictures(1)[0][0].shape[0]
+
+    def columns(mix: Mix) -> float | None:
+        rows = copy(stage.held_out)
+        rows.mix = mix  # type: ignore[attr-defined]
+        sheet = UnifiedStage("s", stage.rows, rows, stage.settings).sheet(model)
+        return None if sheet is None else sheet.width / size
+
+    assert columns(stage.rows.mix) == 1 + 2 + 2  # type: ignore[attr-defined]
+    assert columns(Mix(reconstruct=0.2, edited=0.1)) == 1 + 2 + 2
+    assert columns(Mix(edited=0.1)) == 1 + 1 + 1
+    assert columns(Mix()) is None
+
+
 def test_on_a_gpu_rows_stay_rows(stage: UnifiedStage) -> None:
     """Attention is dense there: of one long row it would grow with the square of all. The losses are the same."""
     model = random_model()

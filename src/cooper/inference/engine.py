@@ -23,7 +23,7 @@ from cooper.inference.rollout import Event, Finished, FlowStep, MapDrawn, OnEven
 from cooper.inference.sampler import Demand, Sampling, generator
 from cooper.inference.session import Session, Written
 from cooper.layout import Clean, Piece, Words, tokens_of
-from cooper.modalities import Modality, by_tag, modality
+from cooper.modalities import by_tag, modality
 from cooper.model.autoencoder import pixels_of, unpatchify
 from cooper.model.unified import UnifiedModel
 from cooper.policy import Policy
@@ -65,7 +65,8 @@ class _Row:
     trace: Trace
     seed: int
     turns: list[Written] = field(default_factory=list)
-    call: Modality | None = None
+    call: str | None = None
+    """The map that it has called for."""
     reason: Reason | None = None
 
     @property
@@ -166,23 +167,32 @@ class Engine:
 
     def draw(self, pictures: Sequence[np.ndarray], name: str, *, seeds: Sequence[int] | None = None) -> list[Drawing]:
         """A map of each picture (uint8 RGB), drawn on demand: the prompt is the picture and the call, nothing else."""
+        return self.follow(pictures, [self.sequencer.prompts.call(modality(name))] * len(pictures), name, seeds)
+
+    def follow(
+        self, pictures: Sequence[np.ndarray], orders: Sequence[str], name: str = "picture",
+        seeds: Sequence[int] | None = None,
+    ) -> list[Drawing]:  # fmt: skip
+        """What an order says is to be drawn of each picture (uint8 RGB), such as the picture changed; it is called
+        `name`. The prompt is the picture and the order, nothing else."""
         drawings: list[Drawing] = []
         for i in range(0, len(pictures), self.settings.batch):
-            part = pictures[i : i + self.settings.batch]
-            part_seeds = [0] * len(part) if seeds is None else seeds[i : i + len(part)]
-            drawings += self._draw_batch(part, modality(name), part_seeds)
+            part = slice(i, i + self.settings.batch)
+            part_seeds = [0] * len(pictures[part]) if seeds is None else seeds[part]
+            drawings += self._follow_batch(pictures[part], orders[part], name, part_seeds)
         return drawings
 
-    def _draw_batch(self, pictures: Sequence[np.ndarray], wanted: Modality, seeds: Sequence[int]) -> list[Drawing]:
+    def _follow_batch(
+        self, pictures: Sequence[np.ndarray], orders: Sequence[str], name: str, seeds: Sequence[int]
+    ) -> list[Drawing]:
         encode = self.sequencer.encoder(self.model)
         seen = [self.sequencer.pieces(Trace((Picture(image),)), encode) for image in pictures]
-        order = self.sequencer.prompts.call(wanted)
-        call = self.sequencer.ids(order)
-        session = Session.open(self.model, seen).fork(1, len(call) + 2)
-        session.read_turn([call for _ in pictures])
+        ids = [self.sequencer.ids(order) for order in orders]
+        session = Session.open(self.model, seen).fork(1, max(map(len, ids)) + 2)
+        session.read_turn(ids)
         rows = [
-            _Row(k, Trace((Picture(image), Text(order, "model"))), seed, [Written(list(call), [], True)], wanted)
-            for k, (image, seed) in enumerate(zip(pictures, seeds, strict=True))
+            _Row(k, Trace((Picture(image), Text(order, "model"))), seed, [Written(list(own), [], True)], name)
+            for k, (image, order, own, seed) in enumerate(zip(pictures, orders, ids, seeds, strict=True))
         ]
         events = self._draw(session, rows, list(range(len(rows))), 0)
         drawn = {event.number: event.drawing for event in events if isinstance(event, MapDrawn)}
@@ -285,7 +295,7 @@ class Engine:
                 text = self.sequencer.text(written.ids)
                 row.trace += Text(text, "model", tuple(written.ids), cut=not written.ended)
 
-    def _judge(self, row: _Row, policy: Policy, last: bool) -> tuple[Reason | None, Modality | None]:
+    def _judge(self, row: _Row, policy: Policy, last: bool) -> tuple[Reason | None, str | None]:
         """Why a trace ends with its latest turn, or the map it calls for."""
         text = row.trace.turns[-1]
         if not row.turns[-1].ended:
@@ -296,7 +306,7 @@ class Engine:
         called = by_tag(calls[0].tag, self.sequencer.callable_in(policy)) if calls else None
         if called is None or not row.trace.pictures:  # without a picture there is nothing to draw a map of
             return "malformed", None
-        return ("turns", None) if last else (None, called)
+        return ("turns", None) if last else (None, called.name)
 
     def _draw(self, session: Session, rows: list[_Row], going: list[int], turn: int) -> Iterator[Event]:
         """Draw the maps that the rows in `going` called for; each trace gets its Drawing."""
@@ -313,7 +323,7 @@ class Engine:
             for step, moved in enumerate(walk, 1):
                 latents = moved
                 for i in members:
-                    yield FlowStep(rows[i].number, rows[i].call.name, step, flow.time_points - 1)  # type: ignore[union-attr]
+                    yield FlowStep(rows[i].number, rows[i].call, step, flow.time_points - 1)  # type: ignore[arg-type]
             for i, drawing in zip(members, self._finish(latents, grid, [rows[i].call for i in members]), strict=True):
                 rows[i].trace += drawing
                 yield MapDrawn(rows[i].number, drawing)
@@ -324,17 +334,19 @@ class Engine:
             grids.setdefault(self.sequencer.latent_grid(rows[i].trace.pictures[0].image), []).append(i)
         return grids
 
-    def _finish(self, tokens: Tensor, grid: tuple[int, int], calls: list[Modality | None]) -> list[Drawing]:
+    def _finish(self, tokens: Tensor, grid: tuple[int, int], calls: list[str | None]) -> list[Drawing]:
         """Drawing tokens (rows, tokens, latent_dim) as drawings."""
         with torch.no_grad():
             rgb = pixels_of(self.model.decode(tokens, grid))
         latents = unpatchify(tokens.float().cpu(), grid, self.model.config.latent_patch).numpy()
-        return [Drawing(call.name, np.ascontiguousarray(rgb[k]), latents[k]) for k, call in enumerate(calls) if call]
+        return [Drawing(call, np.ascontiguousarray(rgb[k]), latents[k]) for k, call in enumerate(calls) if call]
 
     def _without_call(self, row: _Row) -> tuple[int, tuple[int, ...]]:
-        """The latest turn without its call, as (tokens it shares with the turn, tokens it goes on with)."""
+        """The latest turn without its call, or nothing of an order that has none, as (tokens it shares with the turn,
+        tokens it goes on with)."""
         text = row.trace.turns[-1]
-        shorter = self.sequencer.ids(text[: calls_of(text)[0].start])
+        calls = calls_of(text)
+        shorter = self.sequencer.ids(text[: calls[0].start] if calls else "")
         ids = row.turns[-1].ids
         keep = 0
         while keep < min(len(ids), len(shorter)) and ids[keep] == shorter[keep]:

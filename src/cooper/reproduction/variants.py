@@ -171,8 +171,9 @@ def telling_little(recipe: Recipe, scenes: int, questions: int) -> Recipe:
     assert recipe.scratch is not None
 
     def little(s: StageSettings) -> StageSettings:
-        # traces are about all tasks alike: three of twelve are general
-        mix = replace(s.mix, answered=scenes, asked=questions, general=1 if s.scenes else None)
+        # traces are about all tasks alike: three of twelve are general. No picture is changed: what is reported was
+        # trained before any was
+        mix = replace(s.mix, answered=scenes, asked=questions, general=1 if s.scenes else None, edited=0.0)
         # what the eyes were not taught before is left to the stages before traces
         return replace(s, mix=mix, scenes=scenes) if s.scenes else replace(s, mix=mix, trains_vision=True)
 

@@ -144,6 +144,10 @@ class ExampleRows:
                 break
         return found
 
+    def orders(self, n: int) -> list[tuple[np.ndarray, list[tuple[str, np.ndarray]]]]:
+        """None: own data have no pictures drawn changed."""
+        return []
+
     def asked(self, n: int) -> list[tuple[np.ndarray, str, str]]:
         """Of the first draws, those that are questions: they are learned from, too."""
         drawn = [self.examples.example(k, self.check) for k in range(2 * n)]

@@ -311,7 +311,8 @@ class Trainer(Generic[M]):
             self.use_average()
             with torch.no_grad():
                 sheet = self.stage.sheet(self.model)
-                sheet.save(folder / f"{self.step:06d}.png")
+                if sheet is not None:
+                    sheet.save(folder / f"{self.step:06d}.png")
                 if page := self.stage.page(self.model):
                     (folder / f"{self.step:06d}.html").write_text(page, encoding="utf-8")
         finally:  # an interrupted run keeps its weights, not their averages

@@ -27,6 +27,9 @@ from cooper.signals import interrupt_once, uninterrupted
 
 T = TypeVar("T")
 
+#: how a process exits that was interrupted, as shells tell it of SIGINT
+_INTERRUPTED = 128 + signal.SIGINT
+
 
 @dataclass(frozen=True)
 class Share:
@@ -59,7 +62,7 @@ def run_in(processes: int, folder: Path, work: Callable[..., object], *args: Any
     """`work(*args, quiet)` in so many processes, of which all but the first are quiet; in this one if that is one.
 
     They meet in `folder`, which is made, and which others are kept out of until they end (ValueError). If this process
-    is interrupted, they are, too, and may keep what they have. What is wrong with the input, the installation or the
+    is interrupted, they are, too, and may keep what they have; and so is this one if they are. What is wrong with the input, the installation or the
     disk according to any of them, or to the workers that read their data, is a ValueError, ImportError or OSError here,
     too. One that is killed had too little memory: it is a MemoryError.
     """
@@ -69,6 +72,8 @@ def run_in(processes: int, folder: Path, work: Callable[..., object], *args: Any
     except ProcessExitedException as error:
         if error.signal_name == "SIGKILL":
             raise MemoryError(str(error)) from None
+        if error.exit_code == _INTERRUPTED:
+            raise KeyboardInterrupt from None
         raise
     except Exception as error:
         if re.search(r"DataLoader worker .* (killed by signal: Killed|exited unexpectedly)", str(error)):
@@ -151,6 +156,8 @@ def _process(
         # one that a mistake ends at once would leave others half connected, and theirs would be told instead
         agree_on(gathered([fast_dtype()])[0])
         work(*args, quiet or rank > 0)
+    except KeyboardInterrupt:  # which PyTorch would take for the end of the work
+        sys.exit(_INTERRUPTED)
     finally:
         dist.destroy_process_group()
     # a thread of gloo's may hold the last reference to a tensor, and let go of it when Python has gone, which aborts

@@ -142,12 +142,15 @@ TINY = Recipe(
         vision=Optimisation(steps=4000, lr=2e-3, matrix_lr=3e-3, decay=0.8, ema=0.995),
     ),
     unified={
-        # the analogue of BAGEL: words, numbers looked up by names, sums, reading maps, pictures. Two of five rows have
-        # words alone, as the language model has learned that BAGEL begins as: whoever cannot subtract guesses
-        # differences from pictures, and words before all else make maps slow to be read (docs/log.md, "Three answers a
-        # scene")
+        # the analogue of BAGEL: words, numbers looked up by names, sums, reading maps, pictures as they are and
+        # changed. Two of five rows have words alone, as the language model has learned that BAGEL begins as: whoever
+        # cannot subtract guesses differences from pictures, and words before all else make maps slow to be read
+        # (docs/log.md, "Three answers a scene")
         "base": StageSettings(
-            Mix(tokens=600, told=0.23, sums=0.23, caption=0.2, grounded=4, listed=4, reconstruct=0.25, read=0.12),
+            Mix(
+                tokens=600, told=0.23, sums=0.23, caption=0.2, grounded=4, listed=4, reconstruct=0.25, edited=0.15,
+                read=0.12,
+            ),
             Optimisation(steps=1800, lr=1e-3, matrix_lr=2e-3, decay=0.0, ema=0.995),
             rows=20, seed=10, trains_vision=False,
         ),

@@ -21,6 +21,7 @@ from cooper.modalities import modality
 from cooper.policy import POLICIES, Mode, Policy, policy
 from cooper.scenes.captions import DESCRIBE, RECONSTRUCT, caption, grounded, listed, told
 from cooper.scenes.chosen import choose_questions
+from cooper.scenes.edits import edit
 from cooper.scenes.moved import moved
 from cooper.scenes.question import GENERAL, Question
 from cooper.scenes.questions import ask_all
@@ -101,11 +102,16 @@ class Mix:
     """Share of interleaved traces that answer without a map where one would help. Without any, SFT settles what is
     called, and the reward for calls has nothing left to choose from: all rollouts of a question call alike."""
 
+    edited: float = field(default=0.0, metadata=LATER)
+    """Share of the rows in which the picture is drawn changed, as an order says (`cooper.scenes.edits`)."""
+
     def __post_init__(self) -> None:
         within(
             self, 0, 1, "told", "sums", "answered_share", "caption", "reconstruct", "maps", "maps_alone", "read",
-            "traced_targets", "view_dropout", "by_eye",
+            "traced_targets", "view_dropout", "by_eye", "edited",
         )  # fmt: skip
+        if self.edited and self.object_weight != 1:  # which tells objects from the room as they were
+            raise ValueError(f"edited pictures need an object_weight of 1, not {self.object_weight:g}")
         for one, other in (("told", "sums"), ("maps_alone", "read")):
             if getattr(self, one) + getattr(self, other) > 1:
                 raise ValueError(f"{one} and {other} are shares of the same rows, so at most 1 together")
@@ -165,9 +171,21 @@ class SceneRows:
         return int(self._order[1][at])
 
     def pictures(self, n: int) -> list[list[np.ndarray]]:
-        """The first so many pictures, each with its maps; fewer if there are fewer."""
+        """The first so many pictures, each with its maps, if maps are drawn; fewer if there are fewer."""
+        if not self.mix.draws_maps:
+            return []
         kinds = ("picture", *self.sequencer.config.modalities)
         return [[self.images.image(i, kind) for kind in kinds] for i in range(min(n, len(self.images)))]
+
+    def orders(self, n: int) -> list[tuple[np.ndarray, list[tuple[str, np.ndarray]]]]:
+        """Each of the first so many pictures, with orders to draw it as it is, and changed, if that is learned."""
+        mix, found = self.mix, []
+        for i in range(min(n, len(self.images)) if mix.reconstruct or mix.edited else 0):
+            picture = self.images.image(i, "picture")
+            again = [(RECONSTRUCT, picture)] if mix.reconstruct else []
+            changed = [edit(*self.images.shards[i], np.random.default_rng(i))] if mix.edited else []
+            found.append((picture, again + changed))
+        return found
 
     def asked(self, n: int) -> list[tuple[np.ndarray, str, str]]:
         """A question about each of the first so many scenes, if any are learned."""
@@ -279,6 +297,9 @@ class SceneRows:
                 traces += self._demanded(cached)
             if rng.random() < mix.reconstruct:
                 add(Text(RECONSTRUCT), Drawing("picture", cached.image("picture"), target=True, shown=False))
+            if mix.edited and rng.random() < mix.edited:
+                order, cached.instead["edited"] = edit(scene, view, rng)
+                add(Text(order), Drawing("picture", cached.instead["edited"], target=True, shown=False))
             if rng.random() < mix.caption:
                 add(Text(DESCRIBE), Text(caption(scene, view, rng, everything), "model"))
             for question, answer in _several(mix.grounded, lambda: grounded(scene, view, rng, everything)):
@@ -372,7 +393,7 @@ class _Cached:
         self.images, self.latents, self.drawn, self.i = images, latents, drawn, i
         self.made: dict[str, np.ndarray] = {}
         self.instead: dict[str, np.ndarray] = {}
-        """Maps that traces show instead of the scene's."""
+        """Maps that traces show instead of the scene's, and pictures that are drawn instead."""
         self.encoded: dict[str, Tensor] = {}
         """The latents of those."""
 

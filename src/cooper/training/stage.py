@@ -37,8 +37,8 @@ class Stage(ABC, Generic[M]):
         """Called after every step, in the first process; `folder` is the run's."""
 
     @abstractmethod
-    def sheet(self, model: M) -> Image.Image:
-        """A contact sheet of what the model does now."""
+    def sheet(self, model: M) -> Image.Image | None:
+        """A contact sheet of what the model does now; None if nothing of it can be drawn."""
 
     def page(self, model: M) -> str:
         """HTML of what the model says now, to lie beside the sheet; empty if it says nothing."""

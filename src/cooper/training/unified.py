@@ -18,7 +18,7 @@ from cooper.model.packed import losses
 from cooper.model.unified import UnifiedModel, part_of
 from cooper.page import traces_page
 from cooper.sequence import Sequencer
-from cooper.trace import Picture, Text, Trace
+from cooper.trace import Drawing, Picture, Text, Trace
 from cooper.training.logged import Logged
 from cooper.training.optimisation import Optimisation
 from cooper.training.pointing import Pointer, Pointers, Pointing, gather
@@ -75,7 +75,11 @@ class Rows(Protocol):
         """Row k of endless training, laid out, and, with `pointing`, where its words point."""
 
     def pictures(self, n: int) -> list[list[np.ndarray]]:
-        """So many pictures to show what is drawn of them, each followed by maps of it as they should be."""
+        """At most so many pictures to show what is drawn of them, each followed by maps of it as they should be."""
+
+    def orders(self, n: int) -> list[tuple[np.ndarray, list[tuple[str, np.ndarray]]]]:
+        """At most so many pictures, each with orders to draw it, as it is or changed, and what that should be; equally
+        many orders of each."""
 
     def asked(self, n: int) -> list[tuple[np.ndarray, str, str]]:
         """At most so many pictures, each with a question and the true answer."""
@@ -140,15 +144,24 @@ class UnifiedStage(Supervised[UnifiedModel]):
         frozen = {"autoencoder"} if self.settings.trains_vision else {"autoencoder", "vision"}
         return adapters_or_all({k: p for k, p in model.named_parameters() if part_of(k) not in frozen})
 
-    def sheet(self, model: UnifiedModel) -> Image.Image:
-        """Held-out pictures, their maps as they should be, and as they are drawn."""
-        sequencer = self.held_out.sequencer
-        rows = self.held_out.pictures(6)
-        for name in sequencer.config.modalities:
-            drawn = Engine(model, sequencer).draw([r[0] for r in rows], name)
-            for row, drawing in zip(rows, drawn, strict=True):
+    def sheet(self, model: UnifiedModel) -> Image.Image | None:
+        """Held-out pictures, what is learned to be drawn of them as it should be, and as it is drawn: maps, or, before
+        maps are learned, the pictures themselves and changed ones. None where nothing is drawn."""
+        held_out = self.held_out
+        engine, rows = Engine(model, held_out.sequencer), held_out.pictures(6)
+        drawn: list[list[Drawing]] = []
+        if rows:
+            pictures = [row[0] for row in rows]
+            drawn = [engine.draw(pictures, name) for name in held_out.sequencer.config.modalities]
+        elif ordered := held_out.orders(6):
+            pictures = [picture for picture, _ in ordered]
+            rows = [[picture, *(image for _, image in wanted)] for picture, wanted in ordered]
+            for each in zip(*(wanted for _, wanted in ordered), strict=True):
+                drawn.append(engine.follow(pictures, [order for order, _ in each]))
+        for drawings in drawn:
+            for row, drawing in zip(rows, drawings, strict=True):
                 row.append(drawing.image)
-        return contact_sheet(rows)
+        return contact_sheet(rows) if rows else None
 
     def page(self, model: UnifiedModel) -> str:
         """Held-out questions, answered greedily as most are learned, and the true answers."""
