@@ -100,6 +100,7 @@ def test_bench_reinforcement(capsys: pytest.CaptureFixture[str]) -> None:
     pytest.importorskip("mujoco")
     assert BenchReinforcement(questions=2, rollouts=3, alone=2, json=True).run() == 0
     result = json.loads(capsys.readouterr().out)
+    assert result["time_points"] == 12, "however many the model takes by itself"
     assert result["rollouts"] == 6 and result["tokens"] > 60 and result["alone"]["rollouts"] == 2
     assert result["step_seconds"] == pytest.approx(result["rollout_seconds"] + result["update_seconds"], abs=0.02)
     assert min(result["speedup"], result["rollouts_per_second"], result["alone"]["update_seconds"]) > 0

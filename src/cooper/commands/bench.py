@@ -73,7 +73,8 @@ class BenchAnswer:
 
 @dataclass(frozen=True)
 class BenchReinforcement:
-    """One step of reinforcement learning on questions of the synthetic world, and the same one rollout at a time."""
+    """One step of reinforcement learning on questions of the synthetic world, and the same one rollout at a time. Maps
+    are drawn in 11 steps, however many the model takes by itself."""
 
     model: str = "tiny"
     """A shipped model, or a model's folder."""
@@ -95,11 +96,14 @@ class BenchReinforcement:
         from cooper.training.recipe import TINY
 
         check_counts(self, "questions", "rollouts", "alone")
-        settings = replace(TINY.reinforced["reinforcement"], questions=self.questions, rollouts=self.rollouts)
         scenes = SceneSet(self.questions, "train").load()
         asked = [question for _, question in about_scenes(scenes, choose_questions(scenes, 1))]
         with Console(stderr=True).status("measuring") as status, TemporaryDirectory() as folder:
             cooper = Cooper.load(self.model)
+            flow = replace(cooper.model.config.flow, time_points=12)
+            settings = replace(
+                TINY.reinforced["reinforcement"], questions=self.questions, rollouts=self.rollouts, flow=flow
+            )
             result = bench_reinforcement(cooper, asked, settings, self.alone, folder, status.update)
         _print(result, self.json, _reinforcement_tables)
         return 0

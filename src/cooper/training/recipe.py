@@ -103,7 +103,7 @@ _OBJECT_WEIGHT = 8.0
 # What comes after base, with maps and without.
 _ANSWERS = Mix(tokens=600, told=0.03, sums=0.1, caption=0.2, grounded=4, listed=4)
 _SECOND = StageSettings(
-    _ANSWERS, Optimisation(steps=1460, lr=1e-3, matrix_lr=2e-3, decay=0.5, ema=0.99), seed=21, trains_vision=False,
+    _ANSWERS, Optimisation(steps=800, lr=1e-3, matrix_lr=2e-3, decay=0.5, ema=0.99), seed=21, trains_vision=False,
     after="base",
 )  # fmt: skip
 # Longer rows, in which maps take no room from questions. The paper's PE is asked of these models, so they must have
@@ -115,8 +115,8 @@ _MAPS = replace(
 # What worked traces are made of, whatever their policy.
 _TRACES = Mix(tokens=680, told=0.06, sums=0.2, caption=0.2, grounded=4, listed=4)
 _SUPERVISED = StageSettings(
-    _TRACES, Optimisation(steps=2250, lr=8e-4, matrix_lr=1.6e-3, decay=0.97, ema=0.995, warmup=50), seed=33,
-    scenes=8000, drawn=True, balanced=True, trains_vision=False,
+    _TRACES, Optimisation(steps=1300, lr=8e-4, matrix_lr=1.6e-3, decay=0.97, ema=0.995, warmup=50), seed=33,
+    scenes=6000, drawn=True, balanced=True, trains_vision=False,
 )  # fmt: skip
 _INTERLEAVED = replace(
     # longer rows, in which maps take no room from what is written: it is as much as without them
@@ -130,7 +130,7 @@ _THINKING = replace(
 # lengths are graded: within a tenth they are right by luck, and learning from that made them worse (docs/log.md, "Maps
 # are used for the first time")
 # How sure a model is has a rate of its own: it is what a step tells most about, by far
-_REINFORCED = Reinforcement(Optimisation(steps=40, lr=5e-5, scale_lr=0.05, warmup=2, ema=0.9), after="interleaved")
+_REINFORCED = Reinforcement(Optimisation(steps=24, lr=5e-5, scale_lr=0.05, warmup=2, ema=0.9), after="interleaved")
 _REINFORCED_THINKING = replace(_REINFORCED, after="text", mode="text", weights=Weights(form=0.1, exploration=0.0))
 
 #: The shipped model, on two cores, and what the paper compares it with.
@@ -151,17 +151,17 @@ TINY = Recipe(
                 tokens=600, told=0.23, sums=0.23, caption=0.2, grounded=4, listed=4, reconstruct=0.25, edited=0.15,
                 read=0.12,
             ),
-            Optimisation(steps=1800, lr=1e-3, matrix_lr=2e-3, decay=0.0, ema=0.995),
+            Optimisation(steps=1200, lr=1e-3, matrix_lr=2e-3, decay=0.0, ema=0.995),
             rows=20, seed=10, trains_vision=False,
         ),
         # AMG: maps on demand; the paper's has no text loss, ours goes on with the lists in a fifth of the rows, so that
         # nothing is forgotten, and with reading maps. Depth is learned in steps, not in pictures: many, of little cost
         # (docs/log.md, "Why maps are not read, and what draws them better")
-        "perception": replace(_SECOND, mix=_MAPS, optimisation=replace(_SECOND.optimisation, steps=4000)),
+        "perception": replace(_SECOND, mix=_MAPS, optimisation=replace(_SECOND.optimisation, steps=2200)),
         # answers strewn among maps are hardly learned, so they have a stage, with enough maps that none is forgotten
         # (docs/log.md, "Seed 0 of the shorter plan, whole"). The two together are stage 1
         "answers": replace(
-            _SECOND, mix=replace(_MAPS, maps_alone=0.3), optimisation=replace(_SECOND.optimisation, steps=1100),
+            _SECOND, mix=replace(_MAPS, maps_alone=0.3), optimisation=replace(_SECOND.optimisation, steps=600),
             seed=22, after="perception",
         ),
         # what stage 1 is compared with, and RE begins with: as many rows of answers, no maps
@@ -186,7 +186,8 @@ TINY = Recipe(
         "by_eye_reinforcement": replace(_REINFORCED, after="by_eye"),
         "by_eye_no_exploration": replace(_REINFORCED, after="by_eye", weights=Weights(exploration=0.0)),
     },
-    balance=Measured("answers", 100, Flagging(with_maps="perception", without="direct")),
+    reinforced_on=Measured("interleaved", 100),
+    balance=Measured("answers", 60, Flagging(with_maps="perception", without="direct")),
 )  # fmt: skip
 
 # the paper's AdamW, at a constant rate (docs/method.md, sections 3 and 4)
