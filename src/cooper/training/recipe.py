@@ -103,7 +103,7 @@ _OBJECT_WEIGHT = 8.0
 # What comes after base, with maps and without.
 _ANSWERS = Mix(tokens=600, told=0.03, sums=0.1, caption=0.2, grounded=4, listed=4)
 _SECOND = StageSettings(
-    _ANSWERS, Optimisation(steps=800, lr=1e-3, matrix_lr=2e-3, decay=0.5, ema=0.99), seed=21, trains_vision=False,
+    _ANSWERS, Optimisation(steps=600, lr=1e-3, matrix_lr=2e-3, decay=0.5, ema=0.99), seed=21, trains_vision=False,
     after="base",
 )  # fmt: skip
 # Longer rows, in which maps take no room from questions. The paper's PE is asked of these models, so they must have
@@ -130,7 +130,7 @@ _THINKING = replace(
 # lengths are graded: within a tenth they are right by luck, and learning from that made them worse (docs/log.md, "Maps
 # are used for the first time")
 # How sure a model is has a rate of its own: it is what a step tells most about, by far
-_REINFORCED = Reinforcement(Optimisation(steps=24, lr=5e-5, scale_lr=0.05, warmup=2, ema=0.9), after="interleaved")
+_REINFORCED = Reinforcement(Optimisation(steps=16, lr=5e-5, scale_lr=0.05, warmup=2, ema=0.9), after="interleaved")
 _REINFORCED_THINKING = replace(_REINFORCED, after="text", mode="text", weights=Weights(form=0.1, exploration=0.0))
 
 #: The shipped model, on two cores, and what the paper compares it with.
@@ -157,11 +157,11 @@ TINY = Recipe(
         # AMG: maps on demand; the paper's has no text loss, ours goes on with the lists in a fifth of the rows, so that
         # nothing is forgotten, and with reading maps. Depth is learned in steps, not in pictures: many, of little cost
         # (docs/log.md, "Why maps are not read, and what draws them better")
-        "perception": replace(_SECOND, mix=_MAPS, optimisation=replace(_SECOND.optimisation, steps=2200)),
+        "perception": replace(_SECOND, mix=_MAPS, optimisation=replace(_SECOND.optimisation, steps=1500)),
         # answers strewn among maps are hardly learned, so they have a stage, with enough maps that none is forgotten
         # (docs/log.md, "Seed 0 of the shorter plan, whole"). The two together are stage 1
         "answers": replace(
-            _SECOND, mix=replace(_MAPS, maps_alone=0.3), optimisation=replace(_SECOND.optimisation, steps=600),
+            _SECOND, mix=replace(_MAPS, maps_alone=0.3), optimisation=replace(_SECOND.optimisation, steps=500),
             seed=22, after="perception",
         ),
         # what stage 1 is compared with, and RE begins with: as many rows of answers, no maps
