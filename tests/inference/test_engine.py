@@ -264,7 +264,8 @@ def test_maps_on_demand_do_not_depend_on_the_batch() -> None:
 def test_orders_of_any_length_are_followed_as_if_alone(guidance: float) -> None:
     """Also with guidance, which tells what an order asks for from nothing asked."""
     engine = Engine(MODEL, SEQUENCER, Settings(flow=FlowSettings(4, text_scale=guidance, interval=(0.4, 1.0))))
-    images, orders = [picture(k).image for k in range(3)], ["Draw it.", "Draw the red ball much closer.", "Draw it again."]
+    images = [picture(k).image for k in range(3)]
+    orders = ["Draw it.", "Draw the red ball much closer.", "Draw it again."]
     drawn = engine.follow(images, orders, seeds=[7, 8, 9])
     for image, order, seed, drawing in zip(images, orders, (7, 8, 9), drawn, strict=True):
         (single,) = engine.follow([image], [order], seeds=[seed])

@@ -62,9 +62,9 @@ def run_in(processes: int, folder: Path, work: Callable[..., object], *args: Any
     """`work(*args, quiet)` in so many processes, of which all but the first are quiet; in this one if that is one.
 
     They meet in `folder`, which is made, and which others are kept out of until they end (ValueError). If this process
-    is interrupted, they are, too, and may keep what they have; and so is this one if they are. What is wrong with the input, the installation or the
-    disk according to any of them, or to the workers that read their data, is a ValueError, ImportError or OSError here,
-    too. One that is killed had too little memory: it is a MemoryError.
+    is interrupted, they are, too, and may keep what they have; and so is this one if they are. What is wrong with the
+    input, the installation or the disk according to any of them, or to the workers that read their data, is a
+    ValueError, ImportError or OSError here, too. One that is killed had too little memory: it is a MemoryError.
     """
     try:
         with held(folder):

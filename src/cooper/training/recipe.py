@@ -133,7 +133,8 @@ _THINKING = replace(
 _REINFORCED = Reinforcement(Optimisation(steps=16, lr=5e-5, scale_lr=0.05, warmup=2, ema=0.9), after="interleaved")
 _REINFORCED_THINKING = replace(_REINFORCED, after="text", mode="text", weights=Weights(form=0.1, exploration=0.0))
 
-#: The shipped model, on two cores, and what the paper compares it with.
+#: A model of the shipped one's size, in two and a quarter hours on two cores that are quick in bf16 (docs/log.md, "One
+#: command, from nothing"), and what the paper compares it with.
 TINY = Recipe(
     scratch=Scratch(
         config=tiny(),
