@@ -101,7 +101,6 @@ class Mix:
     by_eye: float = field(default=0.0, metadata=LATER)
     """Share of interleaved traces that answer without a map where one would help. Without any, SFT settles what is
     called, and the reward for calls has nothing left to choose from: all rollouts of a question call alike."""
-
     edited: float = field(default=0.0, metadata=LATER)
     """Share of the rows in which the picture is drawn changed, as an order says (`cooper.scenes.edits`)."""
 
